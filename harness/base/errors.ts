@@ -57,10 +57,12 @@ export class UsageError extends AttestbedError<UsageCode> {
 
 export type HostCode =
   | 'platform-unusable'
+  | 'image-lacks'
   | 'program-missing'
   | 'program-too-old'
   | 'no-network'
   | 'mirror-missing'
+  | 'mirror-dead'
   | 'disk-full'
   | 'not-enough-memory'
   | 'no-user-namespaces'
@@ -122,6 +124,7 @@ export type GuestCode =
   | 'console-closed'
   | 'login-failed'
   | 'command-failed'
+  | 'output-too-large'
   | 'protocol'
 
 /** The guest ended or misbehaved where the scenario needed it; `consoleTail` is already safe to print. */
@@ -150,7 +153,13 @@ export class TimeoutError extends AttestbedError<TimeoutCode> {
   }
 }
 
-export type FormatCode = 'truncated' | 'bad-magic' | 'bad-value' | 'reserved-bit' | 'too-large' | 'trailing-bytes'
+export type FormatCode =
+  | 'truncated'
+  | 'bad-magic'
+  | 'bad-value'
+  | 'reserved-bit'
+  | 'too-large'
+  | 'trailing-bytes'
 
 /** Malformed bytes: which field, at which offset. */
 export class FormatError extends AttestbedError<FormatCode> {
@@ -173,6 +182,17 @@ export class FormatError extends AttestbedError<FormatCode> {
 export class ExpectationError extends AttestbedError<'claim-false'> {
   override readonly name = 'ExpectationError'
   override readonly exitCode = 1
+}
+
+/** The user or the system ended the run; nothing is known of what was not finished. */
+export class InterruptedError extends AttestbedError<'interrupted'> {
+  override readonly name = 'InterruptedError'
+  /** Infrastructure: a signal's own exit code is the program's to give. */
+  override readonly exitCode = 4
+
+  constructor(message: string) {
+    super(message, { code: 'interrupted' })
+  }
 }
 
 /** Exit code for anything that is not an AttestbedError: our own bug. */

@@ -18,12 +18,17 @@ export type FirmwareLoad =
   /** A combined file with `-bios`: EFI variables live in memory and do not survive a reset. */
   | { readonly kind: 'bios'; readonly file: string }
 
+/**
+ * A disk on virtio. Its cache is the host's page cache with flushes ignored: fast, and safe against everything but
+ * a crash of the host, which throw-away disks need not survive.
+ */
 export interface DriveDescription {
+  /** Unique in the machine: a letter, then letters, digits, `-`. */
   readonly id: string
   readonly file: string
   readonly format: 'raw' | 'qcow2'
   readonly readOnly?: boolean
-  /** Position in the firmware's boot order, from 0; absent: not offered for boot. */
+  /** Position in the firmware's boot order, from 0; absent: the firmware is not told to boot from it. */
   readonly bootIndex?: number
 }
 
@@ -47,13 +52,15 @@ export interface QemuObject {
   readonly [property: string]: unknown
 }
 
+/** A virtio-serial port; QEMU listens on `socket`. */
 export interface VirtioPort {
+  /** As the guest sees it in /dev/virtio-ports: `org.attestbed.tsm`. */
   readonly name: string
   readonly socket: string
 }
 
 export interface MachineDescription {
-  /** Name of the VM in messages and in QEMU's `-name`; letters, digits, `-`. */
+  /** Name of the VM in messages and in QEMU's `-name`: a letter or digit, then letters, digits, `-`. */
   readonly name: string
   readonly accelerator: Accelerator
   /** Options of `-machine q35`, in order, without smm (which follows from the firmware). */
@@ -72,10 +79,22 @@ export interface MachineDescription {
   readonly ports: readonly VirtioPort[]
   /** `i6300esb` watchdog that resets the guest. */
   readonly watchdog: boolean
+  /**
+   * `pvpanic-pci`, by which a guest reports its panic; absent: true. A minimal footprint leaves it out, since every
+   * device is in the ACPI tables that the firmware measures.
+   */
+  readonly pvpanic?: boolean
+  /** `virtio-rng-pci`; absent: true. */
+  readonly rng?: boolean
   /** Confidential guests need `disable-legacy=on,iommu_platform=true` on every virtio device. */
   readonly virtioOptions: Readonly<Record<string, string>>
   /** What a guest-initiated reset does: `reset` boots again in the same QEMU, `exit` ends QEMU. */
   readonly onReset: 'reset' | 'exit'
+  /**
+   * What a panic of the guest is. `end` (absent: this): the guest is paused and has ended. `continue`: an event, the
+   * guest goes on to what its `panic=` says, as A/B fallback by `panic=3` needs.
+   */
+  readonly onPanic?: 'end' | 'continue'
   /** Sockets that QEMU creates and the harness connects to. */
   readonly qmpSocket: string
   readonly serialSocket: string

@@ -1,5 +1,10 @@
 import type { MachineDescription } from '../machine/description.ts'
+import type { HostParameters } from '../probe/facts.ts'
+import type { FirmwareFeature } from '../probe/firmware.ts'
 
+export type { HostParameters } from '../probe/facts.ts'
+
+/** Best first: the order in which a platform is chosen where the user named none. */
 export const PLATFORM_IDS = ['sev-snp', 'tdx', 'sev-es', 'sev', 'kvm', 'tcg'] as const
 export type PlatformId = (typeof PLATFORM_IDS)[number]
 
@@ -8,14 +13,12 @@ export type Basis = 'hardware' | 'rehearsed' | 'emulated' | 'predicted'
 
 /** A host fact that a platform needs, and why, for the person who lacks it. */
 export interface PlatformNeed {
+  /** Id of a fact of harness/probe. */
   readonly fact: string
+  /** The need as a clause: `QEMU must know sev-snp-guest`. */
   readonly why: string
-}
-
-/** Numbers read from the host that a command line needs. */
-export interface HostParameters {
-  /** C-bit position, CPUID 0x8000001F EBX[5:0]; undefined where the leaf is absent. */
-  readonly cbitPosition?: number
+  /** The fact cannot be found out on every host: only a plain `no` stands in the way. */
+  readonly unknownIsEnough?: true
 }
 
 /** Everything there is to know of one platform; nothing below switches on a platform's name. */
@@ -24,13 +27,21 @@ export interface PlatformDescriptor {
   readonly title: string
   /** What a claim rests on when the guest ran on this platform. */
   readonly basis: Basis
+  /** From the most basic to the most particular: the first one that is not met is the reason that people read. */
   readonly needs: readonly PlatformNeed[]
+  /** Facts without which guests run, but lack something; `why` says what. */
+  readonly wants: readonly PlatformNeed[]
   /** Firmware load this platform can use; `bios` only: variables do not persist. */
   readonly firmwareLoads: readonly ('pflash' | 'bios')[]
   /** Feature a firmware must have (as in ovmf/manifest.yaml), where it must have one. */
-  readonly firmwareFeature?: string
-  /** `relaunch`: this platform cannot reset a guest, a reboot ends QEMU. */
-  readonly reboot: 'reset' | 'relaunch'
-  /** The description as this platform needs it: accelerator, CPU, machine options, objects. Pure. */
+  readonly firmwareFeature?: FirmwareFeature
+  /** Fact that must hold for firmware with SMM; absent: SMM needs nothing. */
+  readonly smmFact?: string
+  /** `relaunch`: QEMU ends at a guest's reboot, and the same guest is started anew. */
+  reboot(host: HostParameters): 'reset' | 'relaunch'
+  /**
+   * The description as this platform needs it: accelerator, CPU, machine options, objects. Pure. Throws UsageError
+   * 'bad-value' for firmware it cannot load, HostError 'platform-unusable' where a value of the host is missing.
+   */
   apply(description: MachineDescription, host: HostParameters): MachineDescription
 }

@@ -1,0 +1,234 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t from 'tap'
+import { ExpectationError, GuestError, HostError, UsageError } from '../base/errors.ts'
+import { claim, HOSTILE, result } from '../report/testing/fake-run.ts'
+import type { ScenarioResult } from '../run/events.ts'
+import { describeFailure } from './failure.ts'
+import { runExitCode } from './run-exit-code.ts'
+
+const MAIN = join(import.meta.dirname, 'main.ts')
+const FAKE_RUN = join(import.meta.dirname, 'testing/fake-run-program.ts')
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** The children of this test would else spend most of their time compiling. */
+const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/attestbed/node')
+
+function start(...args: readonly string[]): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, args, {
+    env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE: COMPILE_CACHE },
+  })
+}
+
+async function end(child: ChildProcessWithoutNullStreams): Promise<Ended> {
+  const collected = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk: Buffer) => (collected.stdout += chunk))
+  child.stderr.on('data', (chunk: Buffer) => (collected.stderr += chunk))
+  child.stdin.end()
+  const [code] = await once(child, 'close')
+  return { code, ...collected }
+}
+
+const cli = (...args: readonly string[]): Promise<Ended> => end(start(MAIN, ...args))
+const fakeRun = (...words: readonly string[]): Promise<Ended> => end(start(FAKE_RUN, ...words))
+
+t.test('help', async (t) => {
+  const [root, run] = await Promise.all([cli('--help'), cli('run', '--help')])
+  t.match(root, { code: 0, stderr: '' })
+  for (const command of ['run', 'list', 'doctor', 'shell', 'images']) t.match(root.stdout, `  ${command} `)
+  t.match(root.stdout, 'Examples:')
+  t.match(run, { code: 0, stdout: 'Examples:' })
+  for (const flag of [
+    'platform',
+    'jobs',
+    'keep',
+    'print-argv',
+    'json',
+    'require',
+    'tools',
+    'image',
+    'vtpm',
+    'firmware',
+  ])
+    t.match(run.stdout, `--${flag}`)
+})
+
+t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => {
+  const cases = [
+    [['rnu'], /unknown command 'rnu'\nhint: did you mean run\?/],
+    [['run', '--plaform', 'tcg'], /unknown option '--plaform'\nhint: did you mean --platform\?/],
+    [['run', '--platform', 'tgc'], /"tgc" is none of tcg, kvm/],
+    [['run', '--jobs', '0'], /"0" is no whole number/],
+    [['run', '--require', 'luck'], /hardware/],
+    [['list', 'encrypted-root/statefull-vtpm'], /hint: did you mean encrypted-root\/stateful-vtpm\?/],
+    [['images', 'debain'], /hint: did you mean debian\?/],
+    [['shell', 'debian'], /needs a terminal/],
+    [['shell'], /missing required argument 'target'/],
+  ] as const
+  const ended = await Promise.all(cases.map(([args]) => cli(...args)))
+  for (const [index, [args, message]] of cases.entries()) {
+    const { code, stdout, stderr } = ended[index] ?? { code: null, stdout: '', stderr: '' }
+    t.equal(code, 2, args.join(' '))
+    t.equal(stdout, '')
+    t.match(stderr, message)
+    t.match(stderr, /^attestbed: UsageError \[/)
+    t.notMatch(stderr, /^ +at /m)
+  }
+})
+
+t.test('no command prints the help and is wrong usage', async (t) => {
+  t.match(await cli(), { code: 2, stdout: '', stderr: 'Usage: attestbed' })
+})
+
+t.test('an old Node is told what it lacks', async (t) => {
+  const old =
+    'data:text/javascript,Object.defineProperty(process,"versions",{value:{...process.versions,node:"20.11.0"}})'
+  const { code, stderr } = await end(start('--import', old, MAIN, '--help'))
+  t.equal(code, 3)
+  t.match(stderr, 'HostError [node-too-old]: cannot start with Node 20.11.0; Node 24 or newer is required')
+})
+
+t.test('a reader that goes away is no crash', async (t) => {
+  const child = start(MAIN, 'list')
+  child.stdout.destroy()
+  const { code, stderr } = await end(child)
+  t.equal(code, 0)
+  t.equal(stderr, '')
+})
+
+t.test('run', async (t) => {
+  t.test('prints progress and the table, and exits by the outcome', async (t) => {
+    const { code, stdout, stderr } = await fakeRun()
+    t.equal(code, 1)
+    t.match(stdout, '1 passed, 1 failed, 1 in error, 1 skipped of 4 scenarios')
+    t.equal(stderr, '')
+    t.notMatch(stdout, /^(ok|not ok|Bail out!|1\.\.)/m)
+  })
+  t.test('--json: one document on stdout, words on stderr', async (t) => {
+    const { stdout, stderr } = await fakeRun('json')
+    const { results } = JSON.parse(stdout)
+    t.match(results[0], {
+      scenario: 'encrypted-root/stateful-vtpm',
+      variant: { platform: 'tcg', vtpm: 'stateful', firmware: 'ovmf', image: 'debian' },
+      ...{ outcome: 'pass', reason: '', seconds: 61.5, dir: '/runs/1/stateful' },
+      claims: [
+        {
+          claim: 'the root unlocks from its vTPM',
+          basis: 'emulated',
+          outcome: 'pass',
+          expected: 'a',
+          got: 'a',
+        },
+      ],
+    })
+    t.equal(results[1].claims[0].got, HOSTILE, 'as it was observed')
+    t.match(stderr, '4 scenarios')
+  })
+  t.test('--print-argv: stdout is what a shell reads', async (t) => {
+    const { stdout } = await fakeRun('argv')
+    t.equal(stdout, "# k0\nqemu \\\n  -append 'a b'\n")
+  })
+})
+
+async function untilSaid(child: ChildProcessWithoutNullStreams, words: string): Promise<void> {
+  let text = ''
+  for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
+    text += chunk
+    if (text.includes(words)) return
+  }
+  throw new Error(`ended without saying "${words}": ${text}`)
+}
+
+t.test('interruption', async (t) => {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)
+    t.test(`${signal}: the run is stopped, the table printed, exit ${code}`, async (t) => {
+      const child = start(FAKE_RUN, 'wait')
+      await untilSaid(child, ': owner: kernel')
+      child.kill(signal)
+      const ended = await end(child)
+      t.equal(ended.code, code)
+      t.match(ended.stdout, `interrupted (${signal}): stopping the VMs`)
+      t.match(ended.stdout, 'of 4 scenarios')
+    })
+  t.test('a second one leaves at once', async (t) => {
+    const child = start(FAKE_RUN, 'wait', 'stubborn')
+    await untilSaid(child, ': owner: kernel')
+    child.kill('SIGINT')
+    await untilSaid(child, 'once more to leave at once')
+    child.kill('SIGINT')
+    const { code, stdout } = await end(child)
+    t.equal(code, 130)
+    t.notMatch(stdout, 'of 4 scenarios')
+  })
+})
+
+t.test('the exit code of a run', async (t) => {
+  const codeOf = (
+    results: readonly ScenarioResult[],
+    requireHardware = false,
+    interrupted?: number,
+  ): number => runExitCode({ results }, { requireHardware, interrupted })
+  const pass = result()
+  const fail = result({ outcome: 'fail' })
+  const error = result({ outcome: 'error' })
+  const skip = result({ outcome: 'skip' })
+  const partly = result({ claims: [claim(), claim({ outcome: 'skip' })] })
+  t.equal(codeOf([pass]), 0)
+  t.equal(codeOf([pass, skip]), 0)
+  t.equal(codeOf([pass, partly]), 0)
+  t.equal(codeOf([pass, error]), 4)
+  t.equal(codeOf([error, fail]), 1, 'a false claim outweighs broken infrastructure')
+  t.equal(codeOf([pass, skip], true), 3)
+  t.equal(codeOf([partly], true), 3)
+  t.equal(codeOf([pass], true), 0)
+  t.equal(codeOf([fail], true), 1)
+  t.equal(codeOf([fail], false, 130), 130)
+})
+
+t.test('failures', async (t) => {
+  t.test('of ours: message and hint, no stack', async (t) => {
+    const error = new UsageError('wrong key', {
+      ...{ code: 'bad-config', hint: 'see the how-to' },
+      position: { file: 'a.yaml', line: 3, column: 7 },
+    })
+    const text = 'attestbed: UsageError [bad-config]: a.yaml:3:7: wrong key\nhint: see the how-to\n'
+    t.same(describeFailure(error, {}), { text, exitCode: 2 })
+    t.match(describeFailure(error, { ATTESTBED_DEBUG: '1' }).text, /^ +at /m)
+  })
+  t.test('quote the console, escaped', async (t) => {
+    const error = new GuestError(`ended: ${HOSTILE}`, { code: 'panic', consoleTail: 'one\ntwo\x1b[2J' })
+    const { text, exitCode } = describeFailure(error, {})
+    t.equal(exitCode, 4)
+    t.match(text, '  | one\n  | two\\x1b[2J\n')
+    t.notMatch(text, /[\x00-\x09\x0b-\x1f\x7f]/)
+    t.notMatch(text, /^(ok|Bail)/m)
+  })
+  t.test('have the exit code of their class', async (t) => {
+    t.equal(describeFailure(new HostError('x', { code: 'locked' }), {}).exitCode, 3)
+    t.equal(describeFailure(new ExpectationError('x', { code: 'claim-false' }), {}).exitCode, 1)
+  })
+  t.test('a full disk is not our bug', async (t) => {
+    const { text, exitCode } = describeFailure(
+      Object.assign(new Error('ENOSPC: write'), { code: 'ENOSPC' }),
+      {},
+    )
+    t.equal(exitCode, 3)
+    t.match(text, 'HostError [disk-full]')
+  })
+  t.test('anything else is: with a stack and a request to report', async (t) => {
+    const { text, exitCode } = describeFailure(new TypeError('x is undefined'), {})
+    t.equal(exitCode, 70)
+    t.match(text, /bug in attestbed[\s\S]+TypeError: x is undefined\n +at [\s\S]+Please report/)
+    t.equal(describeFailure('a string', {}).exitCode, 70)
+  })
+})

@@ -1,0 +1,23 @@
+import type { RunResult } from '../run/events.ts'
+
+export interface RunDemands {
+  /** What is skipped for lack of hardware counts as a failure of this host. */
+  readonly requireHardware: boolean
+  /** Exit code of the signal that interrupted the run, if one did. */
+  readonly interrupted: number | undefined
+}
+
+const CLAIM_FALSE = 1
+const HOST_LACKS = 3
+const INFRASTRUCTURE = 4
+
+/** A false claim outweighs everything: it was found, whatever else broke. */
+export function runExitCode({ results }: RunResult, demands: RunDemands): number {
+  if (demands.interrupted !== undefined) return demands.interrupted
+  if (results.some((result) => result.outcome === 'fail')) return CLAIM_FALSE
+  if (results.some((result) => result.outcome === 'error')) return INFRASTRUCTURE
+  const skipped = results.some(
+    (result) => result.outcome === 'skip' || result.claims.some((claim) => claim.outcome === 'skip'),
+  )
+  return demands.requireHardware && skipped ? HOST_LACKS : 0
+}

@@ -1,0 +1,139 @@
+/** `attestbed run`: the run's events into views, its result into a table or a document, and an exit code. */
+import { UsageError } from '../base/errors.ts'
+import { shellCommand } from '../machine/shell-command.ts'
+import type { PlatformId } from '../platforms/descriptor.ts'
+import { LiveReporter } from '../report/live.ts'
+import { canRedraw, paletteFor } from '../report/palette.ts'
+import { PlainReporter } from '../report/plain.ts'
+import { fanOut, type Reporter, type TerminalView } from '../report/reporter.ts'
+import { RunFiles } from '../report/run-files.ts'
+import { verdictTable } from '../report/verdict-table.ts'
+import type { RunEvent, RunEventSink, RunResult, VtpmKind } from '../run/events.ts'
+import type { RunRequest } from '../run/program.ts'
+import { watchInterrupts } from './interruption.ts'
+import { widthOf, writeDocument } from './output.ts'
+import { runExitCode } from './run-exit-code.ts'
+
+export type RunScenarios = (request: RunRequest) => Promise<RunResult>
+
+/** The flags as commander hands them over. */
+export interface RunFlags {
+  readonly platform?: readonly PlatformId[]
+  readonly vtpm?: readonly VtpmKind[]
+  readonly firmware?: readonly string[]
+  readonly image?: readonly string[]
+  readonly jobs?: number
+  readonly require?: 'hardware'
+  readonly tools?: 'tree' | 'host'
+  readonly keep?: boolean
+  readonly printArgv?: boolean
+  readonly json?: boolean
+}
+
+/** Returns the exit code. Throws what prevented the run as a whole: wrong patterns, a missing set-up. */
+export async function run(
+  patterns: readonly string[],
+  flags: RunFlags,
+  runScenarios: RunScenarios = runForReal,
+): Promise<number> {
+  // Words go to stderr where stdout carries something for a program.
+  const human = flags.json || flags.printArgv ? process.stderr : process.stdout
+  const view = terminalView(human)
+  const summary = new RunSummary()
+  const commandLines = new CommandLines()
+  const { sink, close } = fanOut([view, new RunFiles(), summary, commandLines], (name, error) => {
+    process.stderr.write(`attestbed: the ${name} stopped working, the run goes on: ${messageOf(error)}\n`)
+  })
+  using interruption = watchInterrupts((words) => view.announce(words))
+  const request = requestOf(patterns, flags, interruption.signal, sink)
+  const result = await runScenarios(request).finally(close)
+  if (result.results.length === 0) throw nothingSelected()
+  const broke = result.results.some(({ outcome }) => outcome === 'error')
+  if (!flags.printArgv || broke)
+    human.write(
+      verdictTable(result, { palette: paletteFor(human), width: widthOf(human), ...summary.totals() }),
+    )
+  if (flags.printArgv) printCommands(commandLines, flags)
+  else if (flags.json) writeDocument(result)
+  const requireHardware = flags.require === 'hardware'
+  return runExitCode(result, { requireHardware, interrupted: interruption.exitCode })
+}
+
+const runForReal: RunScenarios = async (request) => {
+  const { runScenarios } = await import('../run/program.ts')
+  return runScenarios(request)
+}
+
+function requestOf(
+  patterns: readonly string[],
+  flags: RunFlags,
+  signal: AbortSignal,
+  onEvent: RunEventSink,
+): RunRequest {
+  return {
+    patterns,
+    ...(flags.platform && { platforms: flags.platform }),
+    ...(flags.vtpm && { vtpms: flags.vtpm }),
+    ...(flags.firmware && { firmware: flags.firmware }),
+    ...(flags.image && { images: flags.image }),
+    ...(flags.jobs && { jobs: flags.jobs }),
+    keep: flags.keep ?? false,
+    ...(flags.tools && { tools: flags.tools }),
+    printArgv: flags.printArgv ?? false,
+    signal,
+    onEvent,
+  }
+}
+
+function terminalView(output: NodeJS.WriteStream): TerminalView {
+  const palette = paletteFor(output)
+  return canRedraw(output)
+    ? new LiveReporter({ output, palette })
+    : new PlainReporter({ write: (text) => output.write(text), palette })
+}
+
+/** Collects what --print-argv asks for. */
+class CommandLines implements Reporter {
+  readonly name = 'command lines'
+  readonly scenarios: { readonly scenario: string; readonly commands: readonly (readonly string[])[] }[] = []
+
+  event(event: RunEvent): void {
+    if (event.type === 'command-lines') this.scenarios.push({ scenario: event.key, commands: event.commands })
+  }
+}
+
+/** For a shell: every process of a scenario in the order to start them, under the scenario's name. */
+function printCommands({ scenarios }: CommandLines, { json }: RunFlags): void {
+  const blocks = scenarios.map(
+    ({ scenario, commands }) =>
+      `# ${scenario}\n${commands.map((command) => `${shellCommand(command)}\n`).join('')}`,
+  )
+  if (json) writeDocument({ scenarios })
+  else process.stdout.write(blocks.join('\n'))
+}
+
+/** Remembers what the table says of the run as a whole. */
+class RunSummary implements Reporter {
+  readonly name = 'summary'
+  readonly #startedAt = Date.now()
+  #directory = ''
+
+  event(event: RunEvent): void {
+    if (event.type === 'run-started') this.#directory = event.directory
+  }
+
+  totals(): { readonly directory: string; readonly elapsedMs: number } {
+    return { directory: this.#directory, elapsedMs: Date.now() - this.#startedAt }
+  }
+}
+
+function nothingSelected(): UsageError {
+  return new UsageError('nothing to run: no scenario has a variant that the given flags select', {
+    code: 'bad-value',
+    hint: 'attestbed list shows the scenarios with their axes',
+  })
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

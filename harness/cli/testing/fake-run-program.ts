@@ -1,0 +1,28 @@
+/**
+ * `attestbed run` over a fake run, as a program for tests of what a process does: streams, signals, exit codes.
+ * Arguments: `json`, `argv`; `wait`: does not end before it is interrupted; `stubborn`: not even then.
+ */
+import { endEvents, MIXED, startEvents } from '../../report/testing/fake-run.ts'
+import { ignoreClosedPipes } from '../output.ts'
+import { type RunScenarios, run } from '../run.ts'
+
+const words = new Set(process.argv.slice(2))
+ignoreClosedPipes()
+
+const fakeRun: RunScenarios = async ({ onEvent, signal }) => {
+  for (const event of startEvents(MIXED.results, '')) {
+    // Run directories belong to the tests of the reports.
+    if (event.type === 'scenario-started') onEvent({ ...event, directory: '' })
+    else onEvent(event)
+  }
+  if (words.has('argv'))
+    onEvent({ type: 'command-lines', at: 0, key: 'k0', commands: [['qemu', '-append', 'a b']] })
+  const keepAlive = setInterval(() => {}, 1000)
+  if (words.has('wait')) await new Promise((resolve) => signal.addEventListener('abort', resolve))
+  if (words.has('stubborn')) await new Promise(() => {})
+  clearInterval(keepAlive)
+  for (const event of endEvents(MIXED)) onEvent(event)
+  return MIXED
+}
+
+process.exitCode = await run([], { json: words.has('json'), printArgv: words.has('argv') }, fakeRun)

@@ -1,0 +1,199 @@
+import { execFileSync } from 'node:child_process'
+import fc from 'fast-check'
+import t from 'tap'
+import { LaunchError } from '../base/errors.ts'
+import { qemuArguments } from './argv.ts'
+import type { MachineDescription } from './description.ts'
+import { option, SOCKET_PATH_BYTES, socketPath } from './options.ts'
+import { shellCommand } from './shell-command.ts'
+
+const PLAIN: MachineDescription = {
+  name: 'vm1',
+  accelerator: 'tcg',
+  machineOptions: {},
+  cpu: 'max',
+  vcpus: 1,
+  memoryMiB: 1024,
+  firmware: { kind: 'bios', file: '/fw/OVMF.fd' },
+  drives: [],
+  objects: [],
+  smbiosStrings: [],
+  ports: [],
+  watchdog: false,
+  virtioOptions: {},
+  onReset: 'reset',
+  qmpSocket: '/run/q',
+  serialSocket: '/run/s',
+}
+
+const make = (change: Partial<MachineDescription>) => qemuArguments({ ...PLAIN, ...change })
+
+/** The values that follow each `flag`. */
+const valuesOf = (args: readonly string[], flag: string) =>
+  args.filter((_, index) => args[index - 1] === flag)
+
+const device = (args: readonly string[], driver: string) =>
+  valuesOf(args, '-device').find((value) => value.split(',')[0] === driver)
+
+t.test('the plain machine, in full', async (t) => {
+  t.strictSame(make({}), [
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-name', 'vm1', '-machine', 'q35,smm=off'],
+    ...['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', '1024M', '-bios', '/fw/OVMF.fd'],
+    ...[
+      '-chardev',
+      'socket,id=serial0,path=/run/s,server=on,wait=off',
+      '-device',
+      'isa-serial,chardev=serial0',
+    ],
+    ...['-chardev', 'socket,id=qmp0,path=/run/q,server=on,wait=off', '-qmp', 'chardev:qmp0'],
+    ...['-device', 'virtio-rng-pci', '-device', 'pvpanic-pci'],
+    ...['-action', 'reboot=reset,shutdown=poweroff,panic=pause,watchdog=reset'],
+  ])
+})
+
+t.test('equal descriptions give equal command lines, and the description is left alone', async (t) => {
+  const description = Object.freeze({ ...PLAIN, smbiosStrings: Object.freeze(['a,b']) })
+  t.strictSame(qemuArguments(description), qemuArguments(structuredClone(description)))
+})
+
+t.test(
+  'a secure variable store brings SMM and the property that guards it; an insecure one brings neither',
+  async (t) => {
+    const store = { kind: 'pflash', code: '/fw/CODE.fd', variables: '/vm/VARS.fd' } as const
+    const guard = 'driver=cfi.pflash01,property=secure,value=on'
+    const secure = make({ firmware: { ...store, secure: true } })
+    t.match(valuesOf(secure, '-machine')[0], /^q35,smm=on,pflash0=pflash-code,pflash1=pflash-variables$/)
+    t.strictSame(valuesOf(secure, '-global'), [guard])
+    const insecure = make({ firmware: { ...store, secure: false } })
+    t.match(valuesOf(insecure, '-machine')[0], /smm=off/)
+    t.strictSame(valuesOf(insecure, '-global'), [])
+    const [code, variables] = valuesOf(secure, '-blockdev').map((node) => JSON.parse(node))
+    t.match(code, { 'node-name': 'pflash-code', 'read-only': true, file: { filename: '/fw/CODE.fd' } })
+    t.match(variables, {
+      'node-name': 'pflash-variables',
+      'read-only': false,
+      file: { filename: '/vm/VARS.fd' },
+    })
+  },
+)
+
+t.test('drives are virtio disks in the order given, bootable where a boot index is given', async (t) => {
+  const args = make({
+    drives: [
+      { id: 'root', file: '/vm/a,b "c".qcow2', format: 'qcow2', bootIndex: 0 },
+      { id: 'data', file: '/vm/data.raw', format: 'raw', readOnly: true },
+    ],
+    virtioOptions: { 'disable-legacy': 'on', iommu_platform: 'true' },
+  })
+  const [root, data] = valuesOf(args, '-blockdev').map((node) => JSON.parse(node))
+  t.match(root, { driver: 'qcow2', 'read-only': false, cache: { 'no-flush': true } })
+  t.equal(root.file.filename, '/vm/a,b "c".qcow2', 'JSON carries every character')
+  t.match(data, { driver: 'raw', 'read-only': true })
+  t.strictSame(
+    valuesOf(args, '-device').filter((value) => value.startsWith('virtio-blk-pci')),
+    [
+      'virtio-blk-pci,id=root,drive=root-node,bootindex=0,disable-legacy=on,iommu_platform=true',
+      'virtio-blk-pci,id=data,drive=data-node,disable-legacy=on,iommu_platform=true',
+    ],
+  )
+  t.equal(device(args, 'virtio-rng-pci'), 'virtio-rng-pci,disable-legacy=on,iommu_platform=true')
+})
+
+t.test('the vTPM is the emulator behind its control socket', async (t) => {
+  const args = make({ tpm: { controlSocket: '/run/tpm', model: 'tpm-tis' } })
+  t.ok(valuesOf(args, '-chardev').includes('socket,id=tpm0-control,path=/run/tpm'))
+  t.strictSame(valuesOf(args, '-tpmdev'), ['emulator,id=tpm0,chardev=tpm0-control'])
+  t.equal(device(args, 'tpm-tis'), 'tpm-tis,tpmdev=tpm0')
+})
+
+t.test('direct boot, objects, ports and the small devices', async (t) => {
+  const args = make({
+    directBoot: { kernel: '/k', initrd: '/i', commandLine: 'a=b, c' },
+    objects: [{ 'qom-type': 'sev-snp-guest', id: 'sev0', cbitpos: 51 }],
+    ports: [{ name: 'org.attestbed.tsm', socket: '/run/p' }],
+    watchdog: true,
+    rng: false,
+    pvpanic: false,
+  })
+  t.strictSame([valuesOf(args, '-kernel'), valuesOf(args, '-initrd')], [['/k'], ['/i']])
+  t.strictSame(valuesOf(args, '-append'), ['a=b, c'], 'the command line is not an option list')
+  t.strictSame(JSON.parse(valuesOf(args, '-object')[0] ?? ''), {
+    'qom-type': 'sev-snp-guest',
+    id: 'sev0',
+    cbitpos: 51,
+  })
+  t.equal(device(args, 'virtserialport'), 'virtserialport,bus=ports.0,chardev=port0,name=org.attestbed.tsm')
+  t.ok(device(args, 'i6300esb'))
+  t.notOk(device(args, 'virtio-rng-pci') ?? device(args, 'pvpanic-pci'))
+})
+
+t.test('commas in an SMBIOS string and in a socket path are doubled', async (t) => {
+  const args = make({
+    smbiosStrings: ['io.systemd.stub.kernel-cmdline-extra=a,b,,c', '2'],
+    serialSocket: '/run/a,b',
+  })
+  t.strictSame(valuesOf(args, '-smbios'), [
+    'type=11,value=io.systemd.stub.kernel-cmdline-extra=a,,b,,,,c',
+    'type=11,value=2',
+  ])
+  t.ok(valuesOf(args, '-chardev').includes('socket,id=serial0,path=/run/a,,b,server=on,wait=off'))
+})
+
+t.test('what a reset and a panic do follows the description', async (t) => {
+  t.match(make({ onReset: 'exit' }).at(-1), /^reboot=shutdown,.*panic=pause/)
+  t.match(make({ onPanic: 'continue' }).at(-1), /^reboot=reset,.*panic=none/)
+})
+
+t.test('what no command line can carry is refused by name', async (t) => {
+  const refused = (change: Partial<MachineDescription>, message: RegExp, code = 'qemu-start') =>
+    t.throws(() => make(change), { constructor: LaunchError, code, message })
+  refused({ name: 'a,b' }, /the name of the VM is "a,b", it must be/)
+  refused({ name: '' }, /the name of the VM/)
+  refused({ vcpus: 0 }, /the number of vCPUs is "0"/)
+  refused({ memoryMiB: 1.5 }, /the memory in MiB is "1.5"/)
+  refused(
+    { firmware: { kind: 'bios', file: 'OVMF.fd' } },
+    /the firmware is "OVMF.fd", it must be an absolute path/,
+  )
+  refused({ smbiosStrings: ['a\0b'] }, /option value is "a\\u0000b"/)
+  refused({ drives: [{ id: '1', file: '/d', format: 'raw' }] }, /the id of a drive/)
+  refused(
+    { qmpSocket: `/${'x'.repeat(SOCKET_PATH_BYTES)}` },
+    /QMP: it is 108 bytes long, at most 107/,
+    'socket-path-too-long',
+  )
+})
+
+t.test('the length of a socket path counts bytes, not characters', async (t) => {
+  t.ok(socketPath('x', `/${'x'.repeat(SOCKET_PATH_BYTES - 1)}`))
+  t.throws(() => socketPath('x', `/${'é'.repeat(60)}`), { code: 'socket-path-too-long' })
+})
+
+t.test('an option splits back into what it was made of, whatever its values hold', async (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.string().filter((value) => !value.includes('\0'))), (values) => {
+      const made = option('head', Object.fromEntries(values.map((value, index) => [`p${index}`, value])))
+      const parts = made.match(/(?:,,|[^,])+/gs) ?? []
+      const back = parts.slice(1).map((part) => part.replaceAll(',,', ',').replace(/^p\d+=/s, ''))
+      t.strictSame(back, values)
+    }),
+    { examples: [[['a', 'b=c', '']]], numRuns: 200 },
+  )
+})
+
+t.test('a pasted command line gives the shell the very same words', async (t) => {
+  const words = fc.string({ unit: 'binary', maxLength: 20 }).filter((word) => !word.includes('\0'))
+  const hard = ["it's", '', '$HOME', '`id`', 'a b', '"', '\\', '\n', '~', '!!', '*', 'a=b', '{"x":1}', '#']
+  const pasted = (argv: readonly string[]) =>
+    execFileSync('sh', ['-c', shellCommand(['printf', '%s\\0', ...argv])], { encoding: 'utf8' })
+      .split('\0')
+      .slice(0, -1)
+  t.strictSame(pasted(hard), hard)
+  fc.assert(
+    fc.property(fc.array(words, { minLength: 1, maxLength: 30 }), (argv) => {
+      t.strictSame(pasted(argv), argv)
+    }),
+    { numRuns: 4 },
+  )
+  t.equal(shellCommand(['qemu', '-a', 'b c', '-d']), "qemu \\\n  -a 'b c' \\\n  -d")
+})

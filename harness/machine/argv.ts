@@ -1,0 +1,153 @@
+/**
+ * QEMU's command line as a pure function of the description. The order of the devices is fixed: it decides their
+ * PCI addresses, which are in the device paths and ACPI tables that the firmware measures.
+ */
+import type {
+  DirectBoot,
+  DriveDescription,
+  FirmwareLoad,
+  MachineDescription,
+  TpmDescription,
+  VirtioPort,
+} from './description.ts'
+import { filePath, identifier, machineName, option, plainText, socketPath, wholeNumber } from './options.ts'
+
+export const QEMU_PROGRAM = 'qemu-system-x86_64'
+
+/** Names of the block nodes, for later layers that record or change what passes through them. */
+const PFLASH_CODE_NODE = 'pflash-code'
+const PFLASH_VARIABLES_NODE = 'pflash-variables'
+
+/**
+ * Arguments of `qemu-system-x86_64`, without the program. The launcher adds `-S` and continues the guest when it is
+ * connected; without `-S` the same line can be pasted and runs at once.
+ * Throws LaunchError `qemu-start` for a value that no command line can carry, `socket-path-too-long` for a path.
+ */
+export function qemuArguments(description: MachineDescription): string[] {
+  return [
+    ...frame(description),
+    ...firmware(description.firmware),
+    ...(description.directBoot ? directBoot(description.directBoot) : []),
+    ...description.objects.flatMap((object) => ['-object', JSON.stringify(object)]),
+    ...channels(description),
+    ...description.drives.flatMap((drive) => blockDevice(drive, description.virtioOptions)),
+    ...(description.tpm ? tpm(description.tpm) : []),
+    ...virtioPorts(description.ports, description.virtioOptions),
+    ...smallDevices(description),
+    ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
+    ...['-action', actions(description)],
+  ]
+}
+
+/** Machine, processor and memory. */
+function frame(description: MachineDescription): string[] {
+  const { name, accelerator, machineOptions, firmware, cpu, vcpus, memoryMiB } = description
+  const flash =
+    firmware.kind === 'pflash' ? { pflash0: PFLASH_CODE_NODE, pflash1: PFLASH_VARIABLES_NODE } : undefined
+  const smm = firmware.kind === 'pflash' && firmware.secure
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    ...['-name', machineName(name)],
+    ...['-machine', option('q35', { smm, ...flash, ...machineOptions })],
+    ...['-accel', accelerator, '-cpu', plainText('the CPU model', cpu)],
+    ...['-smp', String(wholeNumber('the number of vCPUs', vcpus, 1))],
+    ...['-m', `${wholeNumber('the memory in MiB', memoryMiB, 1)}M`],
+  ]
+}
+
+function firmware(load: FirmwareLoad): string[] {
+  if (load.kind === 'bios') return ['-bios', filePath('the firmware', load.file)]
+  return [
+    // Without this property the guest's OS could write the variable store, and with it the Secure Boot keys.
+    ...(load.secure ? ['-global', 'driver=cfi.pflash01,property=secure,value=on'] : []),
+    ...['-blockdev', rawNode(PFLASH_CODE_NODE, filePath('the firmware', load.code), { readOnly: true })],
+    ...['-blockdev', rawNode(PFLASH_VARIABLES_NODE, filePath('the variable store', load.variables), {})],
+  ]
+}
+
+function directBoot(boot: DirectBoot): string[] {
+  return [
+    ...['-kernel', filePath('the kernel', boot.kernel)],
+    ...(boot.initrd === undefined ? [] : ['-initrd', filePath('the initrd', boot.initrd)]),
+    ...(boot.commandLine === undefined
+      ? []
+      : ['-append', plainText('the kernel command line', boot.commandLine)]),
+  ]
+}
+
+/** The channels to the harness: QMP and the first serial port. QEMU listens, so that a pasted line works too. */
+function channels({ qmpSocket, serialSocket }: MachineDescription): string[] {
+  return [
+    ...['-chardev', listener('serial0', socketPath('the serial console', serialSocket))],
+    ...['-device', 'isa-serial,chardev=serial0'],
+    ...['-chardev', listener('qmp0', socketPath('QMP', qmpSocket))],
+    ...['-qmp', 'chardev:qmp0'],
+  ]
+}
+
+function listener(id: string, path: string): string {
+  return option('socket', { id, path, server: true, wait: false })
+}
+
+function blockDevice(drive: DriveDescription, virtioOptions: Readonly<Record<string, string>>): string[] {
+  const id = identifier('the id of a drive', drive.id)
+  const node = `${id}-node`
+  const file = filePath(`the file of drive ${id}`, drive.file)
+  const block = {
+    ...{ driver: drive.format, 'node-name': node, 'read-only': drive.readOnly ?? false },
+    ...{ discard: 'unmap', cache: { 'no-flush': true }, file: { driver: 'file', filename: file } },
+  }
+  return [
+    ...['-blockdev', JSON.stringify(block)],
+    ...[
+      '-device',
+      option('virtio-blk-pci', { id, drive: node, bootindex: drive.bootIndex, ...virtioOptions }),
+    ],
+  ]
+}
+
+function rawNode(name: string, filename: string, options: { readonly readOnly?: boolean }): string {
+  const file = { driver: 'file', filename }
+  return JSON.stringify({ driver: 'raw', 'node-name': name, 'read-only': options.readOnly ?? false, file })
+}
+
+function tpm({ controlSocket, model }: TpmDescription): string[] {
+  return [
+    ...['-chardev', option('socket', { id: 'tpm0-control', path: socketPath('the vTPM', controlSocket) })],
+    ...['-tpmdev', 'emulator,id=tpm0,chardev=tpm0-control'],
+    ...['-device', `${model},tpmdev=tpm0`],
+  ]
+}
+
+function virtioPorts(
+  ports: readonly VirtioPort[],
+  virtioOptions: Readonly<Record<string, string>>,
+): string[] {
+  if (ports.length === 0) return []
+  return [
+    ...['-device', option('virtio-serial-pci', { id: 'ports', ...virtioOptions })],
+    ...ports.flatMap(({ name, socket }, index) => [
+      ...['-chardev', listener(`port${index}`, socketPath(`port ${name}`, socket))],
+      ...['-device', option('virtserialport', { bus: 'ports.0', chardev: `port${index}`, name })],
+    ]),
+  ]
+}
+
+function smallDevices({ rng, pvpanic, watchdog, virtioOptions }: MachineDescription): string[] {
+  return [
+    ...((rng ?? true) ? ['-device', option('virtio-rng-pci', virtioOptions)] : []),
+    ...((pvpanic ?? true) ? ['-device', 'pvpanic-pci'] : []),
+    ...(watchdog ? ['-device', 'i6300esb'] : []),
+  ]
+}
+
+/**
+ * What QEMU does at the guest's ends, so that QMP tells them apart: a panic pauses (the guest can still be examined),
+ * a shutdown ends QEMU, and a reset either boots again or ends it as `guest-reset`.
+ */
+function actions({ onReset, onPanic }: MachineDescription): string {
+  return option('', {
+    ...{ reboot: onReset === 'reset' ? 'reset' : 'shutdown', shutdown: 'poweroff' },
+    ...{ panic: onPanic === 'continue' ? 'none' : 'pause', watchdog: 'reset' },
+  })
+}

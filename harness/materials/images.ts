@@ -1,0 +1,87 @@
+/** The images that this project builds: from a recipe to what a launch needs. */
+
+import type { MaterialContext } from './context.ts'
+import { type BaseDisk, ensureBaseDisk, ensureEspOnlyDisk } from './disk.ts'
+import { ensurePackages, type PackageTree } from './guest-packages.ts'
+import { ensureGuestTree } from './guest-tree.ts'
+import type { ImageDescription } from './image-description.ts'
+import { ensureInitrd, type Initrd } from './initrd.ts'
+import { ensureKernel, type Kernel } from './kernel.ts'
+import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
+import { type Recipe, readRecipe, recipeFile } from './recipe.ts'
+import { ensureUki, type Uki } from './uki.ts'
+
+/** ESP of an image that has no disk of its own. */
+const ESP_ONLY_MIB = 64
+
+export interface BuiltImage {
+  readonly description: ImageDescription
+  readonly recipe: Recipe
+  readonly packages: PackageTree['packages']
+  readonly kernel: Kernel
+  readonly initrd: Initrd
+  /** With a root where the recipe has one, else an ESP only. */
+  readonly disk: BaseDisk
+}
+
+/** Builds what is not in the cache; a second call takes some milliseconds. */
+export async function ensureImage(context: MaterialContext, id: string): Promise<BuiltImage> {
+  const recipe = await readRecipe(recipeFile(context.paths.checkout, id))
+  const kernel = await ensureKernel(context, { image: id, ...recipe.kernel })
+  const { suite, exclude } = recipe
+  const packages = await ensurePackages(context, {
+    image: id,
+    what: 'packages',
+    suite,
+    packages: recipe.packages,
+    exclude,
+  })
+  const initrd = await ensureInitrd(context, { recipe, packages, kernel })
+  const disk = await ensureDisk(context, { recipe, packages, kernel })
+  return { description: recipe.description, recipe, packages: packages.packages, kernel, initrd, disk }
+}
+
+async function ensureDisk(
+  context: MaterialContext,
+  { recipe, packages, kernel }: { recipe: Recipe; packages: PackageTree; kernel: Kernel },
+): Promise<BaseDisk> {
+  const { root, disk } = recipe
+  if (!root || !disk) return ensureEspOnlyDisk(context, { espMiB: ESP_ONLY_MIB })
+  const { tree, key } = await ensureGuestTree(context, { recipe, root, packages, kernel })
+  return ensureBaseDisk(context, { id: recipe.id, tree, treeKey: key, ...disk })
+}
+
+export interface ImageUkiOptions {
+  readonly keys: SigningKeys
+  /** Added to the recipe's command line. */
+  readonly extraCommandLine?: string
+  /** Default `1`; another one gives another PCR 11. */
+  readonly version?: string
+  /** Default `db`; null: unsigned. */
+  readonly signedBy?: SigningKeyName | null
+  /** Default `pcr`; null: without a signed policy. */
+  readonly pcrSignedBy?: PcrKeyName | null
+}
+
+export function ensureImageUki(
+  context: MaterialContext,
+  image: BuiltImage,
+  options: ImageUkiOptions,
+): Promise<Uki> {
+  const { recipe, kernel, initrd } = image
+  const { keys, extraCommandLine, version = '1', signedBy = 'db', pcrSignedBy = 'pcr' } = options
+  const commandLine = extraCommandLine ? `${recipe.commandLine} ${extraCommandLine}` : recipe.commandLine
+  return ensureUki(context, {
+    ...{
+      id: recipe.id,
+      version,
+      kernel: kernel.image,
+      kernelRelease: kernel.release,
+      initrd,
+      commandLine,
+      keys,
+    },
+    ...(signedBy && { signedBy }),
+    ...(pcrSignedBy && { pcrSignedBy }),
+  })
+}

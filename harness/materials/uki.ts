@@ -1,0 +1,93 @@
+/** Unified kernel images: signed for Secure Boot, with a signed prediction of PCR 11. */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { sha256File } from '../system/files.ts'
+import { contentKey, type MaterialContext } from './context.ts'
+import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
+
+/** The signed policy holds in the initrd only: the root's key cannot be unsealed by what runs later. */
+const SIGNED_PHASE = 'enter-initrd'
+const STUB = 'usr/lib/systemd/boot/efi/linuxx64.efi.stub'
+
+export interface UkiRequest {
+  /** Names the image in `os-release`, which the boot menu shows and PCR 11 covers. */
+  readonly id: string
+  /** Part of os-release: two UKIs that differ in nothing else are an update of each other. */
+  readonly version: string
+  readonly kernel: string
+  readonly kernelRelease: string
+  readonly initrd: { readonly file: string; readonly sha256: string }
+  readonly commandLine: string
+  readonly keys: SigningKeys
+  /** Key of the Secure Boot signature; absent: unsigned. */
+  readonly signedBy?: SigningKeyName
+  /** Key of the PCR 11 signature; absent: none. */
+  readonly pcrSignedBy?: PcrKeyName
+  /** More sections: name (".ucode") to file. */
+  readonly sections?: Readonly<Record<string, string>>
+}
+
+export interface Uki {
+  readonly file: string
+  readonly sha256: string
+  readonly commandLine: string
+}
+
+export async function ensureUki(context: MaterialContext, request: UkiRequest): Promise<Uki> {
+  const { keys, signedBy, pcrSignedBy, sections = {}, commandLine, id, version } = request
+  const sectionDigests = Object.entries(sections).map(async ([name, file]) => [name, await sha256File(file)])
+  const key = contentKey({
+    ...{ id, version, commandLine, tools: context.tools.digest, initrd: request.initrd.sha256 },
+    kernel: await kernelDigest(request.kernel),
+    release: request.kernelRelease,
+    signer: signedBy ? keys.certificates[signedBy].digest : null,
+    pcrSigner: pcrSignedBy ? keys.pcr[pcrSignedBy].digest : null,
+    sections: await Promise.all(sectionDigests),
+  })
+  const directory = await context.store.ensure('uki', key, async (into) => {
+    context.progress?.({ image: id, step: 'unified kernel image' })
+    const output = join(into, `${id}.efi`)
+    await context.tools.run('ukify', [...arguments_(context, request), `--output=${output}`])
+    await writeFile(join(into, 'sha256'), await sha256File(output))
+  })
+  const sha256 = await readFile(join(directory, 'sha256'), 'utf8')
+  return { file: join(directory, `${id}.efi`), sha256, commandLine }
+}
+
+function arguments_(context: MaterialContext, request: UkiRequest): string[] {
+  const { keys, signedBy, pcrSignedBy, sections = {}, id, version } = request
+  const signer = signedBy && keys.certificates[signedBy]
+  const pcr = pcrSignedBy && keys.pcr[pcrSignedBy]
+  return [
+    'build',
+    `--linux=${request.kernel}`,
+    `--initrd=${request.initrd.file}`,
+    `--cmdline=${request.commandLine}`,
+    `--uname=${request.kernelRelease}`,
+    `--os-release=ID=attestbed\nVARIANT_ID=${id}\nVERSION_ID=${version}\nPRETTY_NAME="Attestbed ${id} ${version}"\n`,
+    `--stub=${context.tools.path(STUB)}`,
+    // The stub verifies nothing inside the UKI, so a signature on the kernel in it would be dead weight.
+    '--no-sign-kernel',
+    ...Object.entries(sections).map(([name, file]) => `--section=${name}:@${file}`),
+    ...(pcr
+      ? [
+          `--pcr-private-key=${pcr.privateKey}`,
+          `--pcr-public-key=${pcr.publicKey}`,
+          `--phases=${SIGNED_PHASE}`,
+        ]
+      : []),
+    ...(pcr ? ['--pcr-banks=sha256'] : []),
+    ...(signer
+      ? [`--secureboot-private-key=${signer.privateKey}`, `--secureboot-certificate=${signer.certificate}`]
+      : []),
+  ]
+}
+
+const kernelDigests = new Map<string, Promise<string>>()
+
+/** Kernels lie in the content-addressed store, so one path has one content. */
+function kernelDigest(file: string): Promise<string> {
+  const known = kernelDigests.get(file) ?? sha256File(file)
+  kernelDigests.set(file, known)
+  return known
+}

@@ -1,0 +1,124 @@
+/** Which firmware exists, and which of it a platform can use for what is asked. */
+
+import { join } from 'node:path'
+import { z } from 'zod'
+import { readYamlFile } from '../materials/yaml-file.ts'
+import type { Fact } from '../probe/facts.ts'
+import { FIRMWARE_FEATURES, type FirmwareBuild, firmwareFact } from '../probe/firmware.ts'
+import type { PlatformDescriptor } from './descriptor.ts'
+
+const relativePath = z.string().regex(/^[^/]/, 'must be relative to the root of the tools')
+
+const buildSchema = z
+  .strictObject({
+    id: z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, 'must be lower-case words joined by hyphens'),
+    title: z.string().min(1),
+    package: z.string().min(1),
+    path: relativePath,
+    load: z.enum(['pflash', 'bios']),
+    variables: relativePath.optional(),
+    keys: z.enum(['none', 'microsoft', 'snakeoil']),
+    features: z.array(z.enum(FIRMWARE_FEATURES)),
+  })
+  .refine(({ load, variables }) => (load === 'pflash') === (variables !== undefined), {
+    message: 'pflash needs a template of the variable store, bios has none',
+    path: ['load'],
+  })
+
+export const firmwareManifestSchema = z.strictObject({
+  firmware: z
+    .array(buildSchema)
+    .min(1)
+    .refine(
+      (builds) => new Set(builds.map(({ id }) => id)).size === builds.length,
+      'two builds have the same id',
+    ),
+})
+
+/** Reads `<checkout>/ovmf/manifest.yaml`. Throws UsageError 'bad-config' with the position of a mistake. */
+export async function readFirmwareManifest(checkout: string): Promise<readonly FirmwareBuild[]> {
+  const { firmware } = await readYamlFile(join(checkout, 'ovmf/manifest.yaml'), firmwareManifestSchema)
+  return firmware.map(({ variables, ...build }) =>
+    variables === undefined ? build : { ...build, variables },
+  )
+}
+
+export interface FirmwareRequest {
+  /** Secure Boot must be enforced with keys of our own; false: the keys are none of the scenario's business. */
+  readonly secureBoot: boolean
+  /** EFI variables must survive a reset and a relaunch. */
+  readonly persistentVariables?: boolean
+}
+
+export type FirmwareChoice =
+  | { readonly kind: 'found'; readonly build: FirmwareBuild }
+  /** `reason` is a clause for a skip: what exists, and what it lacks. */
+  | { readonly kind: 'none'; readonly reason: string }
+
+export interface FirmwareStock {
+  /** All builds of the manifest; the first that fits is taken. */
+  readonly builds: readonly FirmwareBuild[]
+  /** Of the host, with `firmware-<id>` and the SMM facts. */
+  readonly facts: readonly Fact[]
+}
+
+/** The firmware for a platform and a request, or why there is none. */
+export function firmwareFor(
+  platform: PlatformDescriptor,
+  request: FirmwareRequest,
+  stock: FirmwareStock,
+): FirmwareChoice {
+  const candidates = inOrderOfPreference(platform, request, stock.builds)
+  const lacking: string[] = []
+  for (const build of candidates) {
+    const lack = whatLacks(platform, request, build, stock.facts)
+    if (lack === undefined) return { kind: 'found', build }
+    lacking.push(`${build.id} ${lack}`)
+  }
+  const wanted = requirements(platform, request).join(' and ')
+  const detail = lacking.length > 0 ? `: ${lacking.join('; ')}` : ''
+  return { kind: 'none', reason: `no firmware for ${platform.id} with ${wanted}${detail}` }
+}
+
+/** Those made for the platform. Where Secure Boot is not asked for, a build that does not enforce it comes first. */
+function inOrderOfPreference(
+  platform: PlatformDescriptor,
+  request: FirmwareRequest,
+  builds: readonly FirmwareBuild[],
+): readonly FirmwareBuild[] {
+  const { firmwareFeature, firmwareLoads } = platform
+  const fitting = builds.filter((build) => !firmwareFeature || build.features.includes(firmwareFeature))
+  const rank = (build: FirmwareBuild) =>
+    Number(!request.secureBoot && build.features.includes('secure-boot')) * 10 +
+    firmwareLoads.indexOf(build.load)
+  return fitting.toSorted((left, right) => rank(left) - rank(right))
+}
+
+function requirements(platform: PlatformDescriptor, request: FirmwareRequest): readonly string[] {
+  return [
+    ...(platform.firmwareFeature ? [`feature ${platform.firmwareFeature}`] : []),
+    ...(request.secureBoot ? ['feature secure-boot'] : []),
+    ...(request.persistentVariables ? ['feature persistent-variables'] : []),
+    `load by ${platform.firmwareLoads.join(' or ')}`,
+  ]
+}
+
+function whatLacks(
+  platform: PlatformDescriptor,
+  request: FirmwareRequest,
+  build: FirmwareBuild,
+  facts: readonly Fact[],
+): string | undefined {
+  if (!platform.firmwareLoads.includes(build.load)) return `loads by ${build.load}`
+  if (request.secureBoot && !build.features.includes('secure-boot')) return 'does not enforce Secure Boot'
+  if (request.persistentVariables && !build.features.includes('persistent-variables')) {
+    return 'keeps no variables over a reset'
+  }
+  const smm = build.features.includes('smm') ? platform.smmFact : undefined
+  if (smm !== undefined && !holds(facts, smm)) return `needs SMM, which does not work here (${smm})`
+  return holds(facts, firmwareFact(build)) ? undefined : 'is not among the tools'
+}
+
+function holds(facts: readonly Fact[], id: string): boolean {
+  return facts.find((fact) => fact.id === id)?.status === 'yes'
+}

@@ -1,0 +1,110 @@
+import { readdir } from 'node:fs/promises'
+import { extname, join, relative } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { UsageError } from '../base/errors.ts'
+import type { Scenario } from './scenario.ts'
+
+/** Scenarios of this checkout (or of the installed package, where they are compiled). */
+export const SCENARIOS_DIRECTORY = fileURLToPath(new URL('../../scenarios/', import.meta.url))
+const SOURCE_EXTENSION = extname(fileURLToPath(import.meta.url))
+
+export interface FoundScenario {
+  /** `<subject>/<id>`: the file's path below `scenarios/` without its extension. */
+  readonly id: string
+  readonly scenario: Scenario
+}
+
+/** Ids of all scenario files, sorted. */
+export async function scenarioIds(directory = SCENARIOS_DIRECTORY): Promise<readonly string[]> {
+  const files = await readdir(directory, { recursive: true, withFileTypes: true })
+  return files
+    .filter((file) => file.isFile() && file.parentPath !== join(directory) && isScenarioFile(file.name))
+    .map((file) => relative(directory, join(file.parentPath, file.name)).slice(0, -SOURCE_EXTENSION.length))
+    .sort()
+}
+
+function isScenarioFile(name: string): boolean {
+  return name.endsWith(SOURCE_EXTENSION) && !name.includes('.test.') && !name.endsWith('.d.ts')
+}
+
+/** A pattern is an id, a leading folder of ids, or a glob with `*` (which also crosses `/`). */
+function matcher(pattern: string): (id: string) => boolean {
+  if (!pattern.includes('*')) return (id) => id === pattern || id.startsWith(`${pattern.replace(/\/$/, '')}/`)
+  const source = pattern
+    .split('*')
+    .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+    .join('.*')
+  const expression = new RegExp(`^${source}$`)
+  return (id) => expression.test(id)
+}
+
+/**
+ * The ids that the patterns select, in order of id; all when there is no pattern.
+ * Throws UsageError `unknown-scenario` for a pattern that selects nothing, with the nearest id as a hint.
+ */
+export function selectIds(ids: readonly string[], patterns: readonly string[]): readonly string[] {
+  if (patterns.length === 0) return ids
+  const selected = new Set<string>()
+  for (const pattern of patterns) {
+    const matching = ids.filter(matcher(pattern.replace(/^(\.\/)?scenarios\//, '').replace(/\.ts$/, '')))
+    if (matching.length === 0) throw unknownScenario(pattern, ids)
+    for (const id of matching) selected.add(id)
+  }
+  return ids.filter((id) => selected.has(id))
+}
+
+function unknownScenario(pattern: string, ids: readonly string[]): UsageError {
+  const nearest = nearestOf(pattern, ids)
+  return new UsageError(`no scenario matches "${pattern}"; ${ids.length} exist`, {
+    code: 'unknown-scenario',
+    hint: nearest
+      ? `did you mean ${nearest}? (attestbed list names them all)`
+      : 'attestbed list names them all',
+  })
+}
+
+/** The id that is fewest edits away, if it is near enough to be what was meant. */
+function nearestOf(pattern: string, ids: readonly string[]): string | undefined {
+  const candidates = ids.flatMap((id) => [
+    { id, distance: editDistance(pattern, id) },
+    { id, distance: editDistance(pattern, id.slice(id.indexOf('/') + 1)) },
+  ])
+  const best = candidates.sort((a, b) => a.distance - b.distance)[0]
+  return best && best.distance <= Math.max(3, pattern.length / 3) ? best.id : undefined
+}
+
+/** Levenshtein distance. */
+export function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+/** Imports the scenarios of `ids`. Throws UsageError `bad-scenario` where a file exports none. */
+export async function loadScenarios(
+  ids: readonly string[],
+  directory = SCENARIOS_DIRECTORY,
+): Promise<readonly FoundScenario[]> {
+  return Promise.all(ids.map((id) => loadScenario(id, directory)))
+}
+
+async function loadScenario(id: string, directory: string): Promise<FoundScenario> {
+  const file = join(directory, id + SOURCE_EXTENSION)
+  const module: { scenario?: Scenario } = await import(pathToFileURL(file).href)
+  if (module.scenario === undefined)
+    throw new UsageError(
+      `scenarios/${id}${SOURCE_EXTENSION} exports no \`scenario\`; exactly one is required`,
+      {
+        code: 'bad-scenario',
+        hint: 'export const scenario = defineScenario({...})',
+      },
+    )
+  return { id, scenario: module.scenario }
+}

@@ -1,0 +1,125 @@
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { MaterialError } from '../base/errors.ts'
+import { platform } from '../platforms/platforms.ts'
+import type { Bench } from './bench.ts'
+import type { RunEvent } from './events.ts'
+import { execute, notStarted } from './execute.ts'
+import type { PlannedPoint } from './plan.ts'
+import { PrintedArgv } from './printed-argv.ts'
+import { defineScenario, type ScenarioDefinition } from './scenario.ts'
+
+type Run = ScenarioDefinition<'opens' | 'stays'>['run']
+
+function point(run: Run, seconds = 5): PlannedPoint {
+  const scenario = defineScenario({
+    ...{ title: 'a test', images: ['micro'], vtpms: ['none'], run },
+    needs: { secureBoot: false, persistentVariables: false, image: [] },
+    budget: { vcpus: 1, memoryMiB: 64, seconds },
+    claims: { opens: { claim: 'it opens' }, stays: { claim: 'it stays open' } },
+  })
+  return {
+    ...{
+      key: 'a/b@tcg,none,ovmf,micro',
+      id: 'a/b',
+      found: { id: 'a/b', scenario },
+      platform: platform('tcg'),
+    },
+    variant: { platform: 'tcg', vtpm: 'none', firmware: 'ovmf', image: 'micro' },
+  }
+}
+
+// These scenarios touch no VM, so nothing of the bench is used.
+const noBench = async (): Promise<Bench> => ({}) as Bench
+
+async function runPoint(
+  run: Run,
+  options: { seconds?: number; abort?: AbortController; bench?: typeof noBench } = {},
+) {
+  const events: RunEvent[] = []
+  const runDirectory = await mkdtemp(join(tmpdir(), 'attestbed-test-'))
+  t.teardown(() => rm(runDirectory, { recursive: true }))
+  const result = await execute({
+    ...{ point: point(run, options.seconds), bench: options.bench ?? noBench, runDirectory },
+    ...{
+      signal: (options.abort ?? new AbortController()).signal,
+      emit: (event: RunEvent) => events.push(event),
+    },
+  })
+  return { result, events }
+}
+
+t.test('claims, events and a private directory', async (t) => {
+  const { result, events } = await runPoint(async (lab) => {
+    lab.claim('opens', { expected: 1, got: 1 })
+    lab.claim('stays', { expected: 1, got: 1 })
+  })
+  t.match(result, { scenario: 'a/b', outcome: 'pass', reason: '' })
+  t.same(
+    events.map(({ type }) => type),
+    ['scenario-started', 'claim', 'claim', 'scenario-ended'],
+  )
+  t.equal((await stat(result.dir)).mode & 0o777, 0o700)
+})
+
+t.test('a false claim fails, and the scenario goes on to the others', async (t) => {
+  const { result } = await runPoint(async (lab) => {
+    lab.claim('opens', { expected: 1, got: 2 })
+    lab.claim('stays', { expected: 1, got: 1 })
+  })
+  t.equal(result.outcome, 'fail')
+  t.same(
+    result.claims.map(({ outcome }) => outcome),
+    ['fail', 'pass'],
+  )
+})
+
+t.test('what a scenario forgets, or decides twice, is an error', async (t) => {
+  t.match((await runPoint(async (lab) => void lab.claim('opens', { expected: 1, got: 1 }))).result, {
+    outcome: 'error',
+    reason: /without deciding stays/,
+  })
+  const twice = await runPoint(async (lab) => {
+    for (const _ of [1, 2]) lab.claim('opens', { expected: 1, got: 1 })
+  })
+  t.match(twice.result, { outcome: 'error', reason: /twice/ })
+})
+
+t.test('an image that cannot be built is an error of the scenario, not of the run', async (t) => {
+  const bench = async () => Promise.reject(new MaterialError('cannot build', { code: 'build-failed' }))
+  t.match((await runPoint(async () => {}, { bench })).result, { outcome: 'error', reason: /build-failed/ })
+})
+
+t.test('a scenario that never ends is ended by its budget, and by an interruption', async (t) => {
+  const never: Run = () => new Promise(() => setTimeout(() => {}, 1e9).unref())
+  const alive = setInterval(() => {}, 1000)
+  t.teardown(() => clearInterval(alive))
+  t.match((await runPoint(never, { seconds: 0.05 })).result, { outcome: 'error', reason: /budget of 0.05 s/ })
+  const abort = new AbortController()
+  setImmediate(() => abort.abort())
+  t.match((await runPoint(never, { abort })).result, { outcome: 'error', reason: /interrupted/ })
+})
+
+t.test('command lines that were asked for are no verdict', async (t) => {
+  const { result, events } = await runPoint(async () => {
+    throw new PrintedArgv([['swtpm'], ['qemu-system-x86_64', '-nodefaults']])
+  })
+  t.match(result, { outcome: 'skip', reason: /^argv-printed/ })
+  t.match(
+    events.find(({ type }) => type === 'command-lines'),
+    { commands: [['swtpm'], ['qemu-system-x86_64']] },
+  )
+})
+
+t.test('a point that is not started is a result too', async (t) => {
+  const events: RunEvent[] = []
+  const result = notStarted(
+    point(async () => {}),
+    new MaterialError('x', { code: 'missing' }),
+    (event) => events.push(event),
+  )
+  t.match(result, { outcome: 'error', dir: '' })
+  t.equal(events.length, 1)
+})

@@ -1,0 +1,50 @@
+/** The firmware of one VM: the shared code, and a variable store of its own. */
+import { chmod, copyFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MaterialError } from '../base/errors.ts'
+import type { FirmwareLoad } from '../machine/description.ts'
+import { ensureVariables, type SecureBootState } from '../materials/variables.ts'
+import type { Bench } from './bench.ts'
+
+export interface FirmwareRequest {
+  /** Private directory of the VM. */
+  readonly directory: string
+  readonly secureBoot: boolean
+}
+
+/** Throws MaterialError `no-secure-boot` for firmware that does not enforce it where the scenario needs it. */
+export async function prepareFirmware(
+  bench: Bench,
+  { directory, secureBoot }: FirmwareRequest,
+): Promise<FirmwareLoad> {
+  const { firmware, tools } = bench
+  if (secureBoot && !firmware.features.includes('secure-boot'))
+    throw new MaterialError(
+      `firmware ${firmware.id} does not enforce Secure Boot; the scenario requires it`,
+      {
+        code: 'no-secure-boot',
+        hint: 'attestbed doctor names the firmware that does',
+      },
+    )
+  const template = tools.path(firmware.variables ?? firmware.path)
+  const state = stateFor(bench, secureBoot)
+  const store = await ensureVariables(bench, { template, secureBoot: state, keys: bench.keys })
+  if (firmware.load === 'bios') return { kind: 'bios', file: store.file }
+  const variables = join(directory, 'variables.fd')
+  await copyFile(store.file, variables)
+  await chmod(variables, 0o600)
+  return {
+    kind: 'pflash',
+    code: tools.path(firmware.path),
+    variables,
+    secure: firmware.features.includes('smm'),
+  }
+}
+
+/** Whose keys: those that the image was signed with. */
+function stateFor({ image, firmware }: Bench, secureBoot: boolean): SecureBootState {
+  const { secureBoot: keys } = image.description
+  if (!firmware.features.includes('secure-boot') || keys === 'off') return 'off'
+  if (keys === 'microsoft') return 'template'
+  return secureBoot || keys === 'checkout' ? 'on' : 'off'
+}

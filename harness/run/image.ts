@@ -1,0 +1,90 @@
+/** An image as a scenario's VM needs it: a description, and a disk for one VM. */
+
+import { imageMaterials, imagePackages, type MaterialInput, type PackageEntry } from '../materials/bill.ts'
+import { FALLBACK_BOOT_PATH, replaceEsp } from '../materials/boot-disk.ts'
+import { inspectBroughtDisk, prepareBroughtDisk } from '../materials/brought-disk.ts'
+import type { BroughtImage } from '../materials/brought-image.ts'
+import type { MaterialContext } from '../materials/context.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
+import { type BuiltImage, ensureImage, ensureImageUki, type ImageUkiOptions } from '../materials/images.ts'
+import type { SigningKeys } from '../materials/keys.ts'
+import type { TpmEnrolment } from '../materials/luks.ts'
+import { prepareDisk } from '../materials/vm-disk.ts'
+import { sha256File } from '../system/files.ts'
+
+export interface DiskRequest {
+  readonly context: MaterialContext
+  readonly keys: SigningKeys
+  /** Private directory of the VM. */
+  readonly directory: string
+  readonly recoveryKey?: string | undefined
+  readonly tpm2?: TpmEnrolment | undefined
+}
+
+/** The UKI on a VM's ESP, where it is one that we can build. */
+export interface PreparedUki {
+  /** The UKI that the VM was made with. */
+  readonly file: string
+  readonly build: (change: Omit<ImageUkiOptions, 'keys'>) => Promise<string>
+  readonly replace: (file: string) => Promise<void>
+}
+
+export interface PreparedDisk {
+  readonly file: string
+  readonly format: 'qcow2'
+  readonly uki?: PreparedUki
+}
+
+export interface BootableImage {
+  readonly description: ImageDescription
+  /** What a launch of it depends on, beside the VM's own files. */
+  readonly materials: readonly MaterialInput[]
+  readonly packages: readonly PackageEntry[]
+  readonly prepareDisk: (request: DiskRequest) => Promise<PreparedDisk>
+}
+
+/** Somebody's own disk, looked at before anything boots from it. */
+export async function broughtImage(context: MaterialContext, image: BroughtImage): Promise<BootableImage> {
+  await inspectBroughtDisk(context, image)
+  const { description } = image
+  return {
+    description,
+    materials: [{ role: 'disk', path: image.disk.path, sha256: 'skip' }],
+    packages: [],
+    prepareDisk: ({ directory }) => prepareBroughtDisk(context, { image, directory }),
+  }
+}
+
+/** An image of this project, built where the cache does not have it. */
+export async function builtImage(context: MaterialContext, id: string): Promise<BootableImage> {
+  const image = await ensureImage(context, id)
+  return {
+    description: image.description,
+    materials: imageMaterials(image),
+    packages: imagePackages(image),
+    prepareDisk: (request) => prepareBuilt(image, request),
+  }
+}
+
+async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<PreparedDisk> {
+  const { context, keys, directory, recoveryKey, tpm2 } = request
+  const uki = await ensureImageUki(context, image, { keys })
+  const base = image.disk
+  const enrol = { ...(tpm2 && { tpm2 }), ...(recoveryKey !== undefined && { recoveryKey }) }
+  const disk = await prepareDisk(context, {
+    ...{ base, directory, files: { [FALLBACK_BOOT_PATH]: uki } },
+    ...((tpm2 || recoveryKey !== undefined) && { enrol }),
+  })
+  return {
+    file: disk.file,
+    format: disk.format,
+    uki: {
+      file: uki.file,
+      build: async (change) => (await ensureImageUki(context, image, { ...change, keys })).file,
+      replace: async (file) => {
+        const files = { [FALLBACK_BOOT_PATH]: { file, sha256: await sha256File(file) } }
+        await replaceEsp(context.tools, { disk: disk.file, base, files, directory })
+      },
+    },
+  }
+}

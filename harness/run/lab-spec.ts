@@ -1,0 +1,32 @@
+/** What a lab is made of. */
+import type { Basis } from '../platforms/descriptor.ts'
+import type { Scope } from '../system/scope.ts'
+import type { ClaimBook } from '../verdict/claims.ts'
+import type { Bench } from './bench.ts'
+import type { RunEvent, Variant } from './events.ts'
+
+export interface Budget {
+  readonly vcpus: number
+  readonly memoryMiB: number
+  /** Upper bound for the whole scenario, in seconds, on a host without KVM. */
+  readonly seconds: number
+}
+
+type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never
+/** An event of one scenario, before it is stamped with time and key. */
+export type ScenarioEvent = WithoutStamp<
+  Exclude<RunEvent, { type: 'run-started' | 'run-note' | 'run-ended' }>
+>
+
+export interface LabSpec {
+  readonly variant: Variant
+  readonly basis: Basis
+  readonly directory: string
+  readonly bench: Bench
+  readonly budget: Budget
+  readonly secureBoot: boolean
+  readonly scope: Scope
+  readonly claims: ClaimBook
+  readonly signal: AbortSignal
+  readonly emit: (event: ScenarioEvent) => void
+}

@@ -1,0 +1,51 @@
+/** What a scenario is handed: its point of the matrix, its claims, and the VMs that it builds and attacks. */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Attack } from '../attacks/attack.ts'
+import type { Basis } from '../platforms/descriptor.ts'
+import type { Observation } from '../verdict/claims.ts'
+import type { Variant } from './events.ts'
+import type { LabSpec } from './lab-spec.ts'
+import { ScenarioVm, type VmOptions } from './vm.ts'
+
+export class Lab<Claim extends string> {
+  readonly variant: Variant
+  /** What claims rest on here. */
+  readonly basis: Basis
+  /** Run directory of this point of the matrix. */
+  readonly directory: string
+  readonly #spec: LabSpec
+
+  constructor(spec: LabSpec) {
+    this.variant = spec.variant
+    this.basis = spec.basis
+    this.directory = spec.directory
+    this.#spec = spec
+  }
+
+  /** Decides a claim; a false one does not end the scenario. Returns whether it held. */
+  claim(id: Claim, observation: Observation): boolean {
+    const result = this.#spec.claims.decide(id, observation)
+    this.#spec.emit({ type: 'claim', result })
+    return result.outcome !== 'fail'
+  }
+
+  /** A line for the record and for who is watching. */
+  note(text: string): void {
+    this.#spec.emit({ type: 'note', text })
+  }
+
+  /** Prepares the materials of a VM; `name`: letters, digits, `-`, its own within the scenario. */
+  async vm(name: string, options: VmOptions = {}): Promise<ScenarioVm> {
+    const directory = join(this.directory, name)
+    await mkdir(directory, { mode: 0o700 })
+    this.#spec.emit({ type: 'phase', vm: name, phase: 'preparing' })
+    return ScenarioVm.prepare({ ...this.#spec, name, directory }, options)
+  }
+
+  /** Plays the hostile host on a VM that is switched off. */
+  async interfere(attack: Attack, vm: ScenarioVm): Promise<void> {
+    this.note(`${attack.seam}: ${attack.interference}; to be noticed by ${attack.detectedBy}`)
+    await vm.suffer(attack)
+  }
+}

@@ -1,0 +1,54 @@
+import t from 'tap'
+import { HostError, TimeoutError } from '../base/errors.ts'
+import type { ClaimResult } from './events.ts'
+import { judge } from './outcome.ts'
+
+const claim = (outcome: ClaimResult['outcome'], id = 'opens'): ClaimResult => ({
+  id,
+  claim: 'the root opens',
+  basis: 'emulated',
+  outcome,
+  expected: '',
+  got: '',
+})
+const timeout = new TimeoutError('no login within 60 s', { code: 'boot' })
+
+t.test('all claims true is a pass, also beside one that needs hardware', async (t) => {
+  t.equal(judge({ claims: [claim('pass'), claim('skip', 'hidden')], undecided: [] }).outcome, 'pass')
+})
+
+t.test('a false claim is a fail, even when the infrastructure broke afterwards', async (t) => {
+  const judged = judge({ claims: [claim('fail')], undecided: ['later'], thrown: timeout })
+  t.equal(judged.outcome, 'fail')
+  t.match(judged.reason, /"opens" is false.*then boot: no login within 60 s/)
+})
+
+t.test('a broken infrastructure is an error, never a fail', async (t) => {
+  t.same(judge({ claims: [claim('pass')], undecided: [], thrown: timeout }), {
+    outcome: 'error',
+    reason: 'boot: no login within 60 s',
+  })
+})
+
+t.test('what the host lacks is a skip with its code', async (t) => {
+  const thrown = new HostError('/dev/kvm is missing', { code: 'platform-unusable' })
+  t.same(judge({ claims: [], undecided: ['opens'], thrown }), {
+    outcome: 'skip',
+    reason: 'platform-unusable: /dev/kvm is missing',
+  })
+})
+
+t.test('a claim that was forgotten is an error, not a pass', async (t) => {
+  t.equal(judge({ claims: [claim('pass')], undecided: ['hidden'] }).outcome, 'error')
+  t.equal(judge({ claims: [], undecided: ['opens'] }).outcome, 'error')
+})
+
+t.test('nothing but claims that need hardware is a skip, not a pass', async (t) => {
+  t.equal(judge({ claims: [claim('skip')], undecided: [] }).outcome, 'skip')
+})
+
+t.test('an unknown error is our bug and says where', async (t) => {
+  const judged = judge({ claims: [], undecided: [], thrown: new TypeError('x is undefined') })
+  t.equal(judged.outcome, 'error')
+  t.match(judged.reason, /^bug: TypeError: x is undefined\n\s+at /)
+})

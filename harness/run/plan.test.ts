@@ -1,0 +1,90 @@
+import t from 'tap'
+import type { ImageDescription } from '../materials/image-description.ts'
+import { platform } from '../platforms/platforms.ts'
+import type { FirmwareBuild } from '../probe/firmware.ts'
+import { type FoundScenario, selectIds } from './discover.ts'
+import { plan } from './plan.ts'
+import { defineScenario } from './scenario.ts'
+
+const image = (id: string, capabilities: ImageDescription['capabilities']): ImageDescription => ({
+  ...{ id, title: id, origin: 'built', file: `/images/${id}/image.yaml`, secureBoot: 'checkout' },
+  login: { kind: 'automatic', loginPrompt: 'login:', passwordPrompt: 'assword:', shellPrompt: '# $' },
+  ...{
+    shutDown: 'poweroff',
+    reboot: 'reboot',
+    timeouts: { bootSeconds: 1, shutDownSeconds: 1 },
+    capabilities,
+  },
+})
+const debian = image('debian', new Set(['login', 'luks-root']))
+const build: FirmwareBuild = {
+  ...{ id: 'ovmf-secboot', title: '', package: 'ovmf', path: 'x.fd', load: 'pflash', variables: 'y.fd' },
+  ...{ keys: 'none', features: ['secure-boot', 'smm', 'persistent-variables'] },
+}
+const host = {
+  report: {
+    facts: [{ id: 'firmware-ovmf-secboot', status: 'yes' as const, proof: '', hint: '' }],
+    platforms: { tcg: { usable: true }, kvm: { usable: false, reason: '/dev/kvm is missing' } },
+  },
+  firmware: [build],
+}
+const found: FoundScenario = {
+  id: 'encrypted-root/opens',
+  scenario: defineScenario({
+    ...{ title: 'opens', images: ['debian'], vtpms: ['stateful', 'stateless'] },
+    needs: { secureBoot: true, persistentVariables: false, image: ['luks-root'] },
+    budget: { vcpus: 1, memoryMiB: 512, seconds: 10 },
+    claims: { opens: { claim: 'it opens' } },
+    run: async () => {},
+  }),
+}
+const describe = () => debian
+
+t.test('a scenario spans its own axes, and the user narrows them', async (t) => {
+  const all = plan([found], { platforms: [platform('tcg')] }, { host, describe })
+  t.same(
+    all.map(({ variant }) => variant.vtpm),
+    ['stateful', 'stateless'],
+  )
+  const one = plan(
+    [found],
+    { platforms: [platform('tcg')], vtpms: ['stateless', 'none'] },
+    { host, describe },
+  )
+  t.same(
+    one.map(({ variant }) => variant),
+    [{ platform: 'tcg', vtpm: 'stateless', firmware: 'ovmf-secboot', image: 'debian' }],
+  )
+  t.equal(one[0]?.skip, undefined)
+})
+
+t.test('a platform that the host cannot run is a skip with the missing fact', async (t) => {
+  const [point] = plan([found], { platforms: [platform('kvm')] }, { host, describe })
+  t.match(point?.skip, { code: 'platform-unusable', message: /kvm.*\/dev\/kvm is missing/ })
+})
+
+t.test('an image without what the scenario needs is a skip that names it', async (t) => {
+  const bare = image('mine', new Set(['login']))
+  const [point] = plan([found], { platforms: [platform('tcg')], images: [bare] }, { host, describe })
+  t.match(point?.skip, { code: 'image-lacks', message: /image mine lacks luks-root/ })
+})
+
+t.test('firmware without Secure Boot is a skip where the scenario needs it', async (t) => {
+  const open: FirmwareBuild = { ...build, id: 'ovmf', features: ['persistent-variables'] }
+  const [point] = plan([found], { platforms: [platform('tcg')], firmware: [open] }, { host, describe })
+  t.match(point?.skip, { code: 'platform-unusable', message: /Secure Boot/ })
+})
+
+t.test('patterns: an id, a folder, a glob, a path; a typo names what was meant', async (t) => {
+  const ids = ['boot/first-command', 'encrypted-root/extra-db-key', 'encrypted-root/stateful-vtpm']
+  t.same(selectIds(ids, []), ids)
+  t.same(selectIds(ids, ['encrypted-root']), ids.slice(1))
+  t.same(selectIds(ids, ['*vtpm', 'boot/first-command']), [ids[0], ids[2]])
+  t.same(selectIds(ids, ['scenarios/boot/first-command.ts']), [ids[0]])
+  t.throws(() => selectIds(ids, ['encrypted']), { code: 'unknown-scenario' })
+  const meant = {
+    code: 'unknown-scenario' as const,
+    hint: 'did you mean encrypted-root/stateful-vtpm? (attestbed list names them all)',
+  }
+  t.throws(() => selectIds(ids, ['stateful-vptm']), meant)
+})

@@ -1,0 +1,56 @@
+import { UsageError } from '../base/errors.ts'
+import type { VtpmKind } from './events.ts'
+import type { Lab } from './lab.ts'
+import type { Budget } from './lab-spec.ts'
+
+/** What an image must offer for a scenario (the capabilities of an image description). */
+export type ImageNeed =
+  | 'login'
+  | 'luks-root'
+  | 'recovery-key'
+  | 'tpm2-tools'
+  | 'own-uki'
+  | 'offline-sealing'
+  | 'plain-partition'
+
+export interface ClaimDeclaration {
+  /** One sentence that is true or false. */
+  readonly claim: string
+  /** Only a real TEE can show it: on any other basis the claim is skipped and says so. */
+  readonly requires?: 'hardware'
+}
+
+export interface ScenarioNeeds {
+  readonly secureBoot: boolean
+  /** EFI variables must survive a reset (pflash). */
+  readonly persistentVariables: boolean
+  readonly image: readonly ImageNeed[]
+}
+
+/** A scenario is data and one async function; its file is `scenarios/<subject>/<id>.ts`. */
+export interface ScenarioDefinition<Claim extends string = string> {
+  readonly title: string
+  /** Image ids it runs on when the user names none. */
+  readonly images: readonly string[]
+  readonly vtpms: readonly VtpmKind[]
+  readonly needs: ScenarioNeeds
+  readonly budget: Budget
+  readonly claims: Readonly<Record<Claim, ClaimDeclaration>>
+  readonly run: (lab: Lab<Claim>) => Promise<void>
+}
+
+export interface Scenario extends Omit<ScenarioDefinition, 'run'> {
+  readonly run: (lab: Lab<string>) => Promise<void>
+}
+
+/**
+ * Declares a scenario. Claims are checked for being decided: a scenario that ends without having decided
+ * one of its claims is an `error`, so a claim cannot pass by being forgotten.
+ */
+export function defineScenario<Claim extends string>(definition: ScenarioDefinition<Claim>): Scenario {
+  if (Object.keys(definition.claims).length === 0)
+    throw new UsageError(`scenario "${definition.title}" declares no claim; at least one is required`, {
+      code: 'bad-scenario',
+    })
+  return { ...definition, run: (lab) => definition.run(lab as unknown as Lab<Claim>) }
+}

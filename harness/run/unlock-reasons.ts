@@ -1,0 +1,55 @@
+/**
+ * Why a root stayed closed, read from the words of the programs that refused: systemd-cryptsetup and the TPM
+ * stack in the initrd, or the firmware. The words are those of systemd 262 and edk2 2026.08, and each is the
+ * message of one cause only.
+ */
+
+export type UnlockWhy =
+  | 'opened'
+  /** The sealed blob is for another TPM's storage root key. */
+  | 'foreign-tpm'
+  /** The PCRs are not those that the blob was sealed to. */
+  | 'policy-mismatch'
+  /** The UKI carries signatures of PCR 11, and none of them is by the enrolled key. */
+  | 'no-pcr-signature'
+  /** The UKI carries no signature of PCR 11 at all. */
+  | 'pcr-signature-missing'
+  /** The guest found no TPM. */
+  | 'no-tpm'
+  /** The firmware refused the image's signature. */
+  | 'access-denied'
+  /** The firmware found nothing that it could boot. */
+  | 'nothing-bootable'
+  | 'unknown'
+
+interface Reason {
+  readonly why: UnlockWhy
+  readonly message: RegExp
+}
+
+/** In order: an earlier one is the more precise where two appear together. */
+const REASONS: readonly Reason[] = [
+  {
+    why: 'access-denied',
+    message: /(failed to (load|start) Boot.*: |Error: )(Access Denied|Security Violation)/i,
+  },
+  { why: 'nothing-bootable', message: /BdsDxe: No bootable option or device was found/ },
+  // TPM_RC_INTEGRITY from TPM2_Import or TPM2_Load: the blob was wrapped for another storage key.
+  { why: 'foreign-tpm', message: /Esys_(Import|Load).*\(0x0*(18b|1df|9a2|98b)\)|Esys_Import.*ErrorCode/i },
+  { why: 'no-pcr-signature', message: /No signature for current PCR policy in TPM2 signature JSON/ },
+  { why: 'pcr-signature-missing', message: /Failed to load PCR signature/ },
+  { why: 'policy-mismatch', message: /TPM policy does not match current system state/ },
+  {
+    why: 'no-tpm',
+    message: /No TPM2 hardware discovered|TPM2 support is not (installed|available)|No TPM2 device found/i,
+  },
+]
+
+/** The reason that the console gave; `unknown` where none of the known messages is among the lines. */
+export function reasonIn(lines: readonly string[]): { readonly why: UnlockWhy; readonly message: string } {
+  for (const { why, message } of REASONS) {
+    const line = lines.find((candidate) => message.test(candidate))
+    if (line !== undefined) return { why, message: line.trim() }
+  }
+  return { why: 'unknown', message: '' }
+}

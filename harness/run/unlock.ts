@@ -1,0 +1,74 @@
+/** What became of the encrypted root, as the console tells it. */
+import { reasonIn, type UnlockWhy } from './unlock-reasons.ts'
+
+export type UnlockResult =
+  /** The root opened and nothing had been typed. */
+  | 'unlocked-by-tpm'
+  /** The root opened after a key was typed. */
+  | 'unlocked-by-key'
+  /** The initrd ran, and the root stayed closed. */
+  | 'not-unlocked'
+  /** The firmware started nothing. */
+  | 'firmware-refused'
+
+export const UNLOCKED_BY_TPM: UnlockResult = 'unlocked-by-tpm'
+export const REFUSED_BY_TPM: UnlockResult = 'not-unlocked'
+
+/** How the wait for the root ended. */
+export type UnlockSignal = 'unlocked' | 'asks-for-key' | 'gave-up' | 'nothing-bootable'
+
+/** PCR values and command line as an initrd of ours reports them before it tries to unlock. */
+const PCR_LINE = /attestbed-initrd: \S+ pcr-sha256 (.*)$/
+const COMMAND_LINE = /attestbed-initrd: \S+ command-line (.*)$/
+
+export class Unlock {
+  readonly result: UnlockResult
+  readonly why: UnlockWhy
+  /** The line of the console that says why; empty where the root opened. */
+  readonly message: string
+  /** The initrd asks for a passphrase or recovery key. */
+  readonly asksForKey: boolean
+  /** Kernel command line as the initrd saw it; empty where it did not say. */
+  readonly commandLine: string
+  readonly #pcrs: ReadonlyMap<number, string>
+
+  /** `lines`: the console's lines since power-on, oldest first. */
+  constructor(signal: UnlockSignal, lines: readonly string[], typedBytes: number) {
+    this.result = resultOf(signal, typedBytes)
+    this.asksForKey = signal === 'asks-for-key'
+    const reason = signal === 'unlocked' ? { why: 'opened' as const, message: '' } : reasonIn(lines)
+    this.why = reason.why
+    this.message = reason.message
+    this.commandLine = lastCapture(lines, COMMAND_LINE) ?? ''
+    this.#pcrs = parsePcrs(lastCapture(lines, PCR_LINE) ?? '')
+  }
+
+  /** SHA-256 value of a PCR in lower-case hex, before unlocking; `unknown` where the initrd did not report it. */
+  pcr(index: number): string {
+    return this.#pcrs.get(index) ?? 'unknown'
+  }
+
+  pcrs(indices: readonly number[]): Readonly<Record<string, string>> {
+    return Object.fromEntries(indices.map((index) => [String(index), this.pcr(index)]))
+  }
+
+  /** For claims about the whole. */
+  get summary(): { readonly result: UnlockResult; readonly why: UnlockWhy; readonly asksForKey: boolean } {
+    return { result: this.result, why: this.why, asksForKey: this.asksForKey }
+  }
+}
+
+function resultOf(signal: UnlockSignal, typedBytes: number): UnlockResult {
+  if (signal === 'unlocked') return typedBytes === 0 ? 'unlocked-by-tpm' : 'unlocked-by-key'
+  return signal === 'nothing-bootable' ? 'firmware-refused' : 'not-unlocked'
+}
+
+function lastCapture(lines: readonly string[], pattern: RegExp): string | undefined {
+  return lines.map((line) => pattern.exec(line)?.[1]).findLast((capture) => capture !== undefined)
+}
+
+/** `4=AB… 7=CD…` as the initrd prints what sysfs says. */
+function parsePcrs(text: string): ReadonlyMap<number, string> {
+  const values = [...text.matchAll(/\b(\d{1,2})=([0-9A-Fa-f]{64})\b/g)]
+  return new Map(values.map(([, index = '', value = '']) => [Number(index), value.toLowerCase()]))
+}

@@ -1,0 +1,239 @@
+/** One VM of a scenario: its materials, which outlast its boots, and the host's hands on them. */
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Attack, Victim } from '../attacks/attack.ts'
+import { MaterialError, UsageError } from '../base/errors.ts'
+import type { FirmwareLoad, MachineDescription } from '../machine/description.ts'
+import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
+import { provisionSrk } from '../machine/vtpm/srk.ts'
+import { copyVtpmState, createVtpmState } from '../machine/vtpm/state.ts'
+import { billOf } from '../materials/bill.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
+import { writePrivateFile } from '../system/files.ts'
+import { countInFile } from '../system/search.ts'
+import { openSocketDirectory } from '../system/socket-directory.ts'
+import { Boot } from './boot.ts'
+import { prepareFirmware } from './firmware.ts'
+import type { PreparedDisk } from './image.ts'
+import type { LabSpec } from './lab-spec.ts'
+import { firstLine } from './login-of.ts'
+import { type Canary, freshRecoveryKey } from './secrets.ts'
+import { unsealsPerStartup } from './unseals.ts'
+
+export interface VmOptions {
+  /** `offline`: the root is sealed to the SRK of the VM's vTPM and the signed PCR 11 policy before its first boot. */
+  readonly seal?: 'offline'
+  /** PCRs that the seal binds to a literal value as well; `zero`: nothing was extended. */
+  readonly literalPcrs?: Readonly<Record<number, 'zero'>>
+  /** The root has a recovery key as well: a new one, or the one that a brought disk has. */
+  readonly recoveryKey?: 'enrolled'
+}
+
+export interface VmSpec extends LabSpec {
+  readonly name: string
+  /** Private directory of the VM, empty. */
+  readonly directory: string
+}
+
+const ZERO_SHA256 = '00'.repeat(32)
+
+export class ScenarioVm {
+  readonly name: string
+  readonly spec: VmSpec
+  readonly disk: PreparedDisk
+  readonly firmware: FirmwareLoad
+  readonly #recoveryKey: string | undefined
+  #vtpmState: string | undefined
+  readonly #smbiosStrings: string[] = []
+  readonly #vtpmLogs: string[] = []
+  #boots = 0
+
+  private constructor(
+    spec: VmSpec,
+    made: {
+      readonly disk: PreparedDisk
+      readonly firmware: FirmwareLoad
+      readonly vtpmState: string | undefined
+      readonly recoveryKey: string | undefined
+    },
+  ) {
+    this.name = spec.name
+    this.spec = spec
+    this.disk = made.disk
+    this.firmware = made.firmware
+    this.#vtpmState = made.vtpmState
+    this.#recoveryKey = made.recoveryKey
+  }
+
+  /** Makes vTPM state, variable store and disk. The VM's materials do not depend on its boots. */
+  static async prepare(spec: VmSpec, options: VmOptions): Promise<ScenarioVm> {
+    const { bench, directory, variant } = spec
+    const firmware = prepareFirmware(bench, { directory, secureBoot: spec.secureBoot })
+    const vtpmState = variant.vtpm === 'none' ? undefined : join(directory, 'vtpm')
+    if (vtpmState !== undefined) await createVtpmState(bench.tools, vtpmState)
+    const srkPublic = options.seal && vtpmState ? await srkOf(spec, vtpmState) : undefined
+    const recoveryKey = options.recoveryKey && (await recoveryKeyFor(bench.image.description))
+    const disk = await bench.image.prepareDisk({
+      context: bench,
+      keys: bench.keys,
+      directory,
+      recoveryKey,
+      tpm2:
+        srkPublic === undefined
+          ? undefined
+          : { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) },
+    })
+    const vm = new ScenarioVm(spec, { disk, firmware: await firmware, vtpmState, recoveryKey })
+    if (!bench.keep) spec.scope.defer(`disks of ${spec.name}`, () => vm.#discard())
+    return vm
+  }
+
+  /** The key that `recoveryKey: 'enrolled'` asked for. */
+  get recoveryKey(): string {
+    if (this.#recoveryKey !== undefined) return this.#recoveryKey
+    throw new UsageError(`VM ${this.name} was made without a recovery key`, { code: 'bad-scenario' })
+  }
+
+  /** Switches the VM on in a new QEMU process. A stateless vTPM is a new one. */
+  async boot(): Promise<Boot> {
+    this.#boots += 1
+    const directory = join(this.spec.directory, `boot-${this.#boots}`)
+    await mkdir(directory, { mode: 0o700 })
+    const sockets = await openSocketDirectory(this.spec.scope)
+    const vtpm = await this.#vtpmForBoot(directory)
+    const vtpmLog = vtpm === undefined ? undefined : join(directory, 'vtpm.log')
+    if (vtpmLog !== undefined) this.#vtpmLogs.push(vtpmLog)
+    const description = this.#describe(sockets, vtpm !== undefined)
+    await this.#writeBill(directory)
+    return Boot.start(this, {
+      directory,
+      description,
+      ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
+    })
+  }
+
+  /** What this boot depends on. Written in passing: the digests of what does not change are known already. */
+  async #writeBill(directory: string): Promise<void> {
+    const { bench } = this.spec
+    const { image, tools } = bench
+    const firmware =
+      this.firmware.kind === 'bios'
+        ? [{ role: 'firmware' as const, path: this.firmware.file }]
+        : [
+            { role: 'firmware' as const, path: this.firmware.code },
+            { role: 'variables' as const, path: this.firmware.variables },
+          ]
+    const uki = this.disk.uki ? [{ role: 'uki' as const, path: this.disk.uki.file }] : []
+    const materials = [...firmware, ...uki, ...image.materials]
+    const bill = await billOf(tools, { materials, packages: image.packages })
+    await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
+  }
+
+  async #vtpmForBoot(directory: string): Promise<string | undefined> {
+    if (this.#vtpmState === undefined || this.spec.variant.vtpm === 'stateful') return this.#vtpmState
+    const state = join(directory, 'vtpm')
+    await createVtpmState(this.spec.bench.tools, state)
+    return state
+  }
+
+  #describe(sockets: string, hasVtpm: boolean): MachineDescription {
+    const { bench, budget, name } = this.spec
+    const plain: MachineDescription = {
+      name,
+      accelerator: 'tcg',
+      machineOptions: {},
+      cpu: 'max',
+      vcpus: budget.vcpus,
+      memoryMiB: budget.memoryMiB,
+      firmware: this.firmware,
+      drives: [{ id: 'disk', file: this.disk.file, format: this.disk.format, bootIndex: 0 }],
+      ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
+      objects: [],
+      smbiosStrings: [...this.#smbiosStrings],
+      ports: [],
+      watchdog: false,
+      virtioOptions: {},
+      onReset: bench.platform.reboot(bench.host) === 'reset' ? 'reset' : 'exit',
+      qmpSocket: join(sockets, 'qmp'),
+      serialSocket: join(sockets, 'serial'),
+    }
+    return bench.platform.apply(plain, bench.host)
+  }
+
+  /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
+  async installUki(change: { readonly extraCommandLine?: string; readonly version?: string }): Promise<void> {
+    const victim = this.#victim()
+    await victim.replaceUki(await victim.buildUki(change))
+  }
+
+  /** Lets an attack change the materials. The VM must be off. */
+  async suffer(attack: Attack): Promise<void> {
+    const victim = this.#victim()
+    await attack.apply(victim)
+    this.#vtpmState = victim.vtpmState
+  }
+
+  #victim(): Victim {
+    const { bench, directory } = this.spec
+    const { uki } = this.disk
+    if (uki === undefined)
+      throw new UsageError(
+        `image ${bench.image.description.id} has no UKI of ours to change; the scenario must need own-uki`,
+        {
+          code: 'bad-scenario',
+        },
+      )
+    return {
+      tools: bench.tools,
+      keys: bench.keys,
+      directory,
+      variables: this.firmware.kind === 'pflash' ? this.firmware.variables : undefined,
+      vtpmState: this.#vtpmState,
+      smbiosStrings: this.#smbiosStrings,
+      uki: uki.file,
+      buildUki: uki.build,
+      replaceUki: uki.replace,
+    }
+  }
+
+  /** Keeps the vTPM state of this moment; the VM must be off. Returns its directory. */
+  async snapshotVtpm(): Promise<string> {
+    if (this.#vtpmState === undefined)
+      throw new UsageError('a VM without a vTPM has no state to keep', { code: 'bad-scenario' })
+    const copy = join(this.spec.directory, `vtpm-after-boot-${this.#boots}`)
+    await copyVtpmState(this.#vtpmState, copy)
+    return copy
+  }
+
+  /** How often a canary is in the VM's disk file in clear. The VM must be off. */
+  async findOnDisk(canary: Canary): Promise<number> {
+    return countInFile(this.disk.file, Buffer.from(canary.text))
+  }
+
+  /** How often TPM2_Unseal succeeded between each start of the TPM and the next, oldest first. */
+  async unsealsPerBoot(): Promise<readonly number[]> {
+    const logs = await Promise.all(this.#vtpmLogs.map((log) => readTpmCommandLog(log)))
+    return logs.flatMap(unsealsPerStartup)
+  }
+
+  async #discard(): Promise<void> {
+    await rm(this.disk.file, { force: true })
+  }
+}
+
+function literals(options: VmOptions): Record<number, string> {
+  return Object.fromEntries(Object.keys(options.literalPcrs ?? {}).map((index) => [index, ZERO_SHA256]))
+}
+
+async function srkOf({ bench, scope }: VmSpec, vtpmState: string): Promise<Uint8Array> {
+  return provisionSrk(bench.tools, vtpmState, await openSocketDirectory(scope))
+}
+
+async function recoveryKeyFor({ id, origin, unlockKeyFile }: ImageDescription): Promise<string> {
+  if (origin === 'built') return freshRecoveryKey()
+  const key = unlockKeyFile === undefined ? '' : await firstLine(unlockKeyFile)
+  if (key !== '') return key
+  throw new MaterialError(`image ${id} names no file with the key of its root, or an empty one`, {
+    code: 'missing',
+  })
+}

@@ -1,0 +1,40 @@
+import t from 'tap'
+import { ClaimBook } from './claims.ts'
+
+const declared = {
+  opens: { claim: 'the root opens' },
+  hidden: { claim: 'the host cannot read it', requires: 'hardware' },
+} as const
+
+t.test('a claim passes only when what was got equals what was expected', async (t) => {
+  const book = new ClaimBook(declared, 'emulated')
+  t.equal(book.decide('opens', { expected: { rc: 0 }, got: { rc: 1 } }).outcome, 'fail')
+  t.equal(new ClaimBook(declared, 'emulated').decide('opens', { expected: [1], got: [1] }).outcome, 'pass')
+})
+
+t.test('strict: a number is not its string', async (t) => {
+  t.equal(new ClaimBook(declared, 'emulated').decide('opens', { expected: 1, got: '1' }).outcome, 'fail')
+})
+
+t.test('a claim that needs hardware is skipped on every other basis, true or false', async (t) => {
+  for (const basis of ['emulated', 'rehearsed', 'predicted'] as const) {
+    const decided = new ClaimBook(declared, basis).decide('hidden', { expected: 1, got: 1 })
+    t.equal(decided.outcome, 'skip')
+    t.match(decided.got, /needs hardware/)
+  }
+  t.equal(new ClaimBook(declared, 'hardware').decide('hidden', { expected: 1, got: 2 }).outcome, 'fail')
+})
+
+t.test('a claim is decided once, and only if it is declared', async (t) => {
+  const book = new ClaimBook(declared, 'emulated')
+  book.decide('opens', { expected: 1, got: 2 })
+  t.throws(() => book.decide('opens', { expected: 1, got: 1 }), { code: 'bad-scenario' })
+  t.throws(() => book.decide('other', { expected: 1, got: 1 }), { code: 'bad-scenario' })
+  t.equal(book.decided[0]?.outcome, 'fail')
+})
+
+t.test('what was never decided is named', async (t) => {
+  const book = new ClaimBook(declared, 'emulated')
+  book.decide('opens', { expected: 1, got: 1 })
+  t.same(book.undecided, ['hidden'])
+})

@@ -1,0 +1,86 @@
+/**
+ * Where expected meets observed. A claim is decided exactly once; what was never decided is not a pass, and a
+ * claim that needs hardware never passes on any other basis.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import { UsageError } from '../base/errors.ts'
+
+export type ClaimBasis = 'hardware' | 'rehearsed' | 'emulated' | 'predicted'
+
+export interface DeclaredClaim {
+  readonly claim: string
+  readonly requires?: 'hardware'
+}
+
+export interface Observation {
+  /** What must be seen for the claim to hold; compared strictly with `got` unless `holds` is given. */
+  readonly expected: unknown
+  readonly got: unknown
+  /** For comparisons that are not equality; `expected` then says in words what was required. */
+  readonly holds?: boolean
+}
+
+export interface DecidedClaim {
+  readonly id: string
+  readonly claim: string
+  readonly basis: ClaimBasis
+  readonly outcome: 'pass' | 'fail' | 'skip'
+  readonly expected: string
+  readonly got: string
+}
+
+/** Longest rendering of an observed value that is kept, in characters. */
+const MAX_RENDERED = 2000
+
+function render(value: unknown): string {
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))
+  return text.length > MAX_RENDERED ? `${text.slice(0, MAX_RENDERED)}…` : text
+}
+
+/** The claims of one scenario on one point of the matrix. */
+export class ClaimBook {
+  readonly #declared: ReadonlyMap<string, DeclaredClaim>
+  readonly #basis: ClaimBasis
+  readonly #decided = new Map<string, DecidedClaim>()
+
+  constructor(declared: Readonly<Record<string, DeclaredClaim>>, basis: ClaimBasis) {
+    this.#declared = new Map(Object.entries(declared))
+    this.#basis = basis
+  }
+
+  /** Decides claim `id`. Throws UsageError `bad-scenario` for an undeclared or already decided claim. */
+  decide(id: string, observation: Observation): DecidedClaim {
+    const declared = this.#declared.get(id)
+    if (!declared) throw badScenario(`decides claim "${id}", which it does not declare`)
+    if (this.#decided.has(id)) throw badScenario(`decides claim "${id}" twice; a claim is decided once`)
+    const decided = this.#judge(id, declared, observation)
+    this.#decided.set(id, decided)
+    return decided
+  }
+
+  #judge(id: string, declared: DeclaredClaim, { expected, got, holds }: Observation): DecidedClaim {
+    const lacksHardware = declared.requires === 'hardware' && this.#basis !== 'hardware'
+    const equal = holds ?? isDeepStrictEqual(expected, got)
+    return {
+      id,
+      claim: declared.claim,
+      basis: this.#basis,
+      outcome: lacksHardware ? 'skip' : equal ? 'pass' : 'fail',
+      expected: render(expected),
+      got: lacksHardware ? `${render(got)} (needs hardware; this platform is ${this.#basis})` : render(got),
+    }
+  }
+
+  get decided(): readonly DecidedClaim[] {
+    return [...this.#decided.values()]
+  }
+
+  /** Claims that were declared and never decided. */
+  get undecided(): readonly string[] {
+    return [...this.#declared.keys()].filter((id) => !this.#decided.has(id))
+  }
+}
+
+function badScenario(what: string): UsageError {
+  return new UsageError(`the scenario ${what}`, { code: 'bad-scenario' })
+}

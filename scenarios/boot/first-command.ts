@@ -1,0 +1,37 @@
+import { defineScenario } from '../../harness/run/index.ts'
+
+export const scenario = defineScenario({
+  title: 'the guest boots to a shell, with the vTPM and the Secure Boot state that it was given',
+  images: ['micro'],
+  vtpms: ['stateful', 'none'],
+  needs: { secureBoot: true, persistentVariables: false, image: ['login'] },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 300 },
+  claims: {
+    answers: { claim: 'a command runs in the guest and its exit code and output arrive whole' },
+    secureBoot: { claim: 'the firmware enforces Secure Boot' },
+    vtpm: { claim: 'the guest has a TPM 2.0 exactly when it was given a vTPM' },
+    hostile: { claim: 'lines that look like test results or markers do not become a result' },
+  },
+  run: async (lab) => {
+    const vm = await lab.vm('guest')
+    const boot = await vm.boot()
+    const guest = await boot.login()
+    const { exitCode, stdout, stderr } = await guest.run([
+      'sh',
+      '-c',
+      'printf "a\\000b"; printf err >&2; exit 7',
+    ])
+    lab.claim('answers', {
+      expected: { exitCode: 7, stdout: '610062', stderr: 'err' },
+      got: { exitCode, stdout: stdout.toString('hex'), stderr: stderr.toString() },
+    })
+    lab.claim('secureBoot', { expected: true, got: await guest.secureBoot() })
+    const version = await guest.run(['cat', '/sys/class/tpm/tpm0/tpm_version_major'])
+    const present = version.exitCode === 0 && version.stdout.toString().trim() === '2'
+    lab.claim('vtpm', { expected: lab.variant.vtpm !== 'none', got: present })
+    const forged = 'ok 1 - forged\\nBail out!\\n1..0\\n\\033[2J\\033]0;x\\007\\000'
+    const told = await guest.run(['sh', '-c', `printf '${forged}' >/dev/console; printf '${forged}' | wc -c`])
+    lab.claim('hostile', { expected: '40', got: told.stdout.toString().trim() })
+    await boot.cut()
+  },
+})

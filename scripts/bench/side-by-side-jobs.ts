@@ -1,0 +1,137 @@
+/** The two boots that are compared: by the harness, and by hand with the command lines that the harness prints. */
+import { mkdir, rm } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { dirname } from 'node:path'
+import { connectUnix } from '../../harness/machine/unix-socket.ts'
+import { spawnSupervised } from '../../harness/system/process.ts'
+import { Scope } from '../../harness/system/scope.ts'
+import type { Tools } from '../../harness/system/tools.ts'
+import type { Job } from './child.ts'
+import { cpuSecondsOf } from './cpu-time.ts'
+import { driveGuest, type GuestRequest, openWorkbench, type Workbench } from './workbench.ts'
+
+export interface BootTime {
+  /** From QEMU's spawn to the line of the open root. */
+  readonly seconds: number
+  /** Of the harness's own process in that time; 0 where there is none. */
+  readonly harnessCpuSeconds: number
+  readonly qemuCpuSeconds: number
+}
+
+const GUEST = { image: 'debian', vtpm: 'stateful' } as const
+const UNLOCKED = /attestbed-initrd: \S+ unlocked /
+const TIMEOUT_MS = 600_000
+
+export const bootWithHarness: Job = async (signal, ready): Promise<BootTime> => {
+  await using scope = new Scope('boot-with-harness')
+  const bench = await openWorkbench(scope, signal)
+  const times: BootTime[] = []
+  await driveGuest(bench, {
+    ...GUEST,
+    name: 'with-harness',
+    drive: async (lab) => {
+      const vm = await lab.vm('guest', { seal: 'offline' })
+      await ready()
+      const cpu = process.cpuUsage()
+      const boot = await vm.boot()
+      const { result } = await boot.unlock()
+      const unlockedAt = Date.now()
+      const { user, system } = process.cpuUsage(cpu)
+      if (result !== 'unlocked-by-tpm') throw new Error(`the root did not open: ${result}`)
+      const seconds = (unlockedAt - boot.machine.times.spawnedAt) / 1000
+      const qemuCpuSeconds = cpuSecondsOf(boot.machine.process)
+      times.push({ seconds, harnessCpuSeconds: (user + system) / 1e6, qemuCpuSeconds })
+      await boot.cut()
+    },
+  })
+  return only(times)
+}
+
+export const bootByHand: Job = async (signal, ready): Promise<BootTime> => {
+  await using scope = new Scope('boot-by-hand')
+  const bench = await openWorkbench(scope, signal)
+  const [swtpm, qemu] = await commandLines(bench, {
+    ...GUEST,
+    name: 'by-hand',
+    printArgv: true,
+    drive: async (lab) => {
+      const vm = await lab.vm('guest', { seal: 'offline' })
+      await vm.boot()
+    },
+  })
+  if (swtpm === undefined || qemu === undefined) throw new Error('no command lines were printed')
+  await ready()
+  return bootAndListen(scope, bench.context.tools, { swtpm, qemu })
+}
+
+/** What `attestbed run --print-argv` prints: each process in the order to start them. */
+async function commandLines(
+  bench: Workbench,
+  request: GuestRequest,
+): Promise<readonly (readonly string[])[]> {
+  const printed: (readonly string[])[] = []
+  await driveGuest(bench, {
+    ...request,
+    emit: (event) => {
+      if (event.type === 'command-lines') printed.push(...event.commands)
+    },
+  })
+  return printed
+}
+
+interface Commands {
+  readonly swtpm: readonly string[]
+  readonly qemu: readonly string[]
+}
+
+/** Nothing but a reader that looks for one line: what a person with two terminals would have. */
+async function bootAndListen(scope: Scope, tools: Tools, { swtpm, qemu }: Commands): Promise<BootTime> {
+  const control = optionOf(swtpm, /path=([^,]*)/)
+  const serial = optionOf(qemu, /id=serial0,path=([^,]*)/)
+  // The printed sockets' directory went with the scope that printed them.
+  const directory = dirname(control)
+  scope.defer(directory, () => rm(directory, { recursive: true, force: true }))
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  start(scope, tools, swtpm)
+  const wait = { name: 'by hand', timeoutMs: TIMEOUT_MS, timeoutCode: 'boot' } as const
+  // swtpm takes one client after another on this socket: its being there is what is waited for.
+  ;(await connectUnix(control, wait)).destroy()
+  const startedAt = Date.now()
+  const process = start(scope, tools, qemu)
+  const listening = connectUnix(serial, wait).then((socket) => unlocked(scope, socket))
+  const ended = process.exited.then(() => Promise.reject(new Error(`QEMU ended: ${process.errorTail()}`)))
+  await Promise.race([listening, ended])
+  const seconds = (Date.now() - startedAt) / 1000
+  return { seconds, harnessCpuSeconds: 0, qemuCpuSeconds: cpuSecondsOf(process) }
+}
+
+function start(scope: Scope, tools: Tools, [program = '', ...args]: readonly string[]) {
+  return spawnSupervised(scope, tools, { name: program, program, args })
+}
+
+function optionOf(command: readonly string[], pattern: RegExp): string {
+  const found = command.map((word) => pattern.exec(word)?.[1]).find((value) => value !== undefined)
+  if (found === undefined) throw new Error(`no ${pattern} in ${command.join(' ')}`)
+  return found
+}
+
+/** Longer than the line that is looked for. */
+const TAIL = 4096
+
+function unlocked(scope: Scope, socket: Socket): Promise<void> {
+  scope.defer('serial socket', () => void socket.destroy())
+  return new Promise((resolve, reject) => {
+    let tail = ''
+    socket.on('data', (bytes: Buffer) => {
+      tail = (tail + bytes.toString('latin1')).slice(-TAIL)
+      if (UNLOCKED.test(tail)) resolve()
+    })
+    socket.once('close', () => reject(new Error(`the console ended: ${tail}`)))
+  })
+}
+
+function only<Value>(values: readonly Value[]): Value {
+  const [value] = values
+  if (value === undefined) throw new Error('nothing was measured')
+  return value
+}
