@@ -75,8 +75,7 @@ export function ensureImageUki(
     ...{
       id: recipe.id,
       version,
-      kernel: kernel.image,
-      kernelRelease: kernel.release,
+      kernel,
       initrd,
       commandLine,
       keys,

@@ -94,7 +94,12 @@ t.test('a UKI has the sections, is signed by the right key, and is built once', 
   const initrd = join(context.directory, 'initrd')
   await writeFile(initrd, 'initrd')
   const request: UkiRequest = {
-    ...{ id: 'test', version: '1', kernel: context.tools.path(STUB), kernelRelease: '6.0', keys },
+    ...{
+      id: 'test',
+      version: '1',
+      kernel: { image: context.tools.path(STUB), release: '6.0', digest: 'stub' },
+      keys,
+    },
     initrd: { file: initrd, sha256: await sha256File(initrd) },
     ...{ commandLine: 'console=ttyS0 quiet', signedBy: 'db', pcrSignedBy: 'pcr' },
   }

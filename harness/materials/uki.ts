@@ -14,8 +14,8 @@ export interface UkiRequest {
   readonly id: string
   /** Part of os-release: two UKIs that differ in nothing else are an update of each other. */
   readonly version: string
-  readonly kernel: string
-  readonly kernelRelease: string
+  /** `digest` identifies the content of `image`. */
+  readonly kernel: { readonly image: string; readonly release: string; readonly digest: string }
   readonly initrd: { readonly file: string; readonly sha256: string }
   readonly commandLine: string
   readonly keys: SigningKeys
@@ -38,8 +38,8 @@ export async function ensureUki(context: MaterialContext, request: UkiRequest): 
   const sectionDigests = Object.entries(sections).map(async ([name, file]) => [name, await sha256File(file)])
   const key = contentKey({
     ...{ id, version, commandLine, tools: context.tools.digest, initrd: request.initrd.sha256 },
-    kernel: await kernelDigest(request.kernel),
-    release: request.kernelRelease,
+    kernel: request.kernel.digest,
+    release: request.kernel.release,
     signer: signedBy ? keys.certificates[signedBy].digest : null,
     pcrSigner: pcrSignedBy ? keys.pcr[pcrSignedBy].digest : null,
     sections: await Promise.all(sectionDigests),
@@ -60,10 +60,10 @@ function arguments_(context: MaterialContext, request: UkiRequest): string[] {
   const pcr = pcrSignedBy && keys.pcr[pcrSignedBy]
   return [
     'build',
-    `--linux=${request.kernel}`,
+    `--linux=${request.kernel.image}`,
     `--initrd=${request.initrd.file}`,
     `--cmdline=${request.commandLine}`,
-    `--uname=${request.kernelRelease}`,
+    `--uname=${request.kernel.release}`,
     `--os-release=ID=attestbed\nVARIANT_ID=${id}\nVERSION_ID=${version}\nPRETTY_NAME="Attestbed ${id} ${version}"\n`,
     `--stub=${context.tools.path(STUB)}`,
     // The stub verifies nothing inside the UKI, so a signature on the kernel in it would be dead weight.
@@ -81,13 +81,4 @@ function arguments_(context: MaterialContext, request: UkiRequest): string[] {
       ? [`--secureboot-private-key=${signer.privateKey}`, `--secureboot-certificate=${signer.certificate}`]
       : []),
   ]
-}
-
-const kernelDigests = new Map<string, Promise<string>>()
-
-/** Kernels lie in the content-addressed store, so one path has one content. */
-function kernelDigest(file: string): Promise<string> {
-  const known = kernelDigests.get(file) ?? sha256File(file)
-  kernelDigests.set(file, known)
-  return known
 }

@@ -12,8 +12,6 @@ export interface Bench extends MaterialContext {
   readonly firmware: FirmwareBuild
   readonly image: BootableImage
   readonly keys: SigningKeys
-  /** Keep disks and vTPM state after the scenario. */
-  readonly keep: boolean
   /** Prepare everything and start nothing: the first launch ends the scenario with its command lines. */
   readonly printArgv: boolean
 }

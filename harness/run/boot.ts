@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
+import type { Mark } from '../machine/console/engine.ts'
 import { FAILURE_PATTERNS } from '../machine/console/failure-patterns.ts'
 import { openTranscript } from '../machine/console/transcript.ts'
 import type { MachineDescription } from '../machine/description.ts'
@@ -72,6 +73,9 @@ export class Boot {
   readonly #process: Process
   readonly #lines: string[] = []
   readonly #sentBefore: number
+  /** What came before belongs to an earlier boot in the same QEMU process. */
+  readonly #begin: Mark
+  readonly #stopListening: () => void
   #guest: LabGuest | undefined
   #typedAtUnlock = 0
   #reachedKernel = false
@@ -80,7 +84,11 @@ export class Boot {
     this.#vm = vm
     this.#process = process
     this.#sentBefore = process.machine.console.sentBytes
-    process.machine.console.tap({ needles: NEEDLES, onLine: (line) => this.#keep(line) })
+    this.#begin = process.machine.console.mark()
+    this.#stopListening = process.machine.console.tap({
+      needles: NEEDLES,
+      onLine: (line) => this.#keep(line),
+    })
   }
 
   /** Starts the vTPM and a new QEMU process. */
@@ -126,7 +134,7 @@ export class Boot {
 
   /** Waits until the root is open, or until it is certain that it stays closed. */
   async unlock(): Promise<Unlock> {
-    return this.#awaitUnlock({})
+    return this.#awaitUnlock({ since: this.#begin })
   }
 
   /** Types the recovery key where the initrd asks for it. */
@@ -136,7 +144,7 @@ export class Boot {
     return this.#awaitUnlock({ since })
   }
 
-  async #awaitUnlock(options: { readonly since?: number }): Promise<Unlock> {
+  async #awaitUnlock(options: { readonly since: Mark }): Promise<Unlock> {
     const { description } = this.#vm.spec.bench.image
     const signals = description.origin === 'brought' ? broughtSignals(description) : UNLOCK_SIGNALS
     const found = await this.machine.console.expect(
@@ -181,6 +189,7 @@ export class Boot {
     await guest.leaveBy(description.reboot)
     if (reset) {
       await reset
+      this.#stopListening()
       this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'firmware' })
       return new Boot(this.#vm, this.#process)
     }

@@ -42,7 +42,7 @@ async function runPoint(
   const runDirectory = await mkdtemp(join(tmpdir(), 'attestbed-test-'))
   t.teardown(() => rm(runDirectory, { recursive: true }))
   const result = await execute({
-    ...{ point: point(run, options.seconds), bench: options.bench ?? noBench, runDirectory },
+    ...{ point: point(run, options.seconds), bench: options.bench ?? noBench, runDirectory, keep: false },
     ...{
       signal: (options.abort ?? new AbortController()).signal,
       emit: (event: RunEvent) => events.push(event),

@@ -1,5 +1,5 @@
 /** Runs one scenario on one point of the matrix, and turns whatever happens into a result. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InterruptedError, TimeoutError } from '../base/errors.ts'
 import { Scope } from '../system/scope.ts'
@@ -18,23 +18,21 @@ export interface Execution {
   readonly bench: () => Promise<Bench>
   /** The run's directory; the point gets one of its own in it. */
   readonly runDirectory: string
+  /** Keep the disks of a scenario that passed, too. */
+  readonly keep: boolean
   readonly signal: AbortSignal
   readonly emit: RunEventSink
 }
 
 /** Never rejects: what breaks is an outcome. */
-export async function execute({
-  point,
-  bench,
-  runDirectory,
-  signal,
-  emit,
-}: Execution): Promise<ScenarioResult> {
+export async function execute(execution: Execution): Promise<ScenarioResult> {
+  const { point, bench, runDirectory, keep, signal, emit } = execution
   const { found, variant, key, id } = point
   const { scenario } = found
   const startedAt = Date.now()
   const directory = join(runDirectory, folderOf(key))
   const send = (event: ScenarioEvent): void => emit({ ...event, at: Date.now(), key })
+  const scratch: string[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
   send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory })
   const thrown = await caught(async () => {
@@ -42,7 +40,7 @@ export async function execute({
     await using scope = new Scope(key)
     const limit = AbortSignal.timeout(scenario.budget.seconds * 1000)
     const lab = new Lab<string>({
-      ...{ variant, directory, scope, claims, emit: send, bench: await bench() },
+      ...{ variant, directory, scope, claims, scratch, emit: send, bench: await bench() },
       basis: point.platform.basis,
       budget: scenario.budget,
       secureBoot: scenario.needs.secureBoot,
@@ -55,6 +53,7 @@ export async function execute({
     thrown instanceof PrintedArgv
       ? { outcome: 'skip' as const, reason: 'argv-printed: nothing was started' }
       : judge({ claims: claims.decided, undecided: claims.undecided, thrown })
+  if (!keep && judged.outcome === 'pass') await Promise.all(scratch.map((file) => rm(file, { force: true })))
   const seconds = (Date.now() - startedAt) / 1000
   const result: ScenarioResult = {
     ...{ scenario: id, variant, seconds, claims: claims.decided, dir: directory },

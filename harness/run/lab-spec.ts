@@ -28,5 +28,7 @@ export interface LabSpec {
   readonly scope: Scope
   readonly claims: ClaimBook
   readonly signal: AbortSignal
+  /** Large files that are removed when the scenario passed; the lab adds to it. */
+  readonly scratch: string[]
   readonly emit: (event: ScenarioEvent) => void
 }

@@ -102,10 +102,10 @@ async function runPoint({ point, request, workshop, directory }: PointRun): Prom
   const { context, host, keys, shelf } = workshop
   const bench = async (): Promise<Bench> => ({
     ...context,
-    ...{ platform, firmware, keys, keep, image: await shelf.open(variant.image) },
+    ...{ platform, firmware, keys, image: await shelf.open(variant.image) },
     ...{ host: host.parameters, printArgv: request.printArgv ?? false },
   })
-  return execute({ point, bench, runDirectory: directory, signal, emit })
+  return execute({ point, bench, runDirectory: directory, keep, signal, emit })
 }
 
 function unknownImage(id: string): never {

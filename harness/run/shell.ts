@@ -1,4 +1,5 @@
 /** A guest for a person: booted as a scenario would, its console handed over. */
+import { rm } from 'node:fs/promises'
 import { UsageError } from '../base/errors.ts'
 import { attach, type TerminalInput, type TerminalOutput } from '../machine/console/attach.ts'
 import type { PlatformId } from '../platforms/descriptor.ts'
@@ -45,10 +46,25 @@ export async function openShell(target: string, options: ShellOptions): Promise<
   const description = await workshop.shelf.describe(image)
   const bench = await benchFor(workshop, options, { image: description.id, secureBoot })
   const directory = await createRunDirectory(scope, workshop.paths.runs)
+  const scratch: string[] = []
+  scope.defer('disks', async () => {
+    for (const file of scratch) await rm(file, { force: true })
+  })
   const claims = new ClaimBook({}, bench.platform.basis)
   const variant = { platform: bench.platform.id, vtpm, firmware: bench.firmware.id, image: description.id }
   const lab = new Lab<never>({
-    ...{ variant, basis: bench.platform.basis, directory, bench, budget, secureBoot, scope, claims, signal },
+    ...{
+      variant,
+      basis: bench.platform.basis,
+      directory,
+      bench,
+      budget,
+      secureBoot,
+      scope,
+      claims,
+      signal,
+      scratch,
+    },
     emit: () => {},
   })
   const { capabilities } = description
@@ -97,7 +113,7 @@ async function benchFor(
   const firmware = choice.build
   return {
     ...context,
-    ...{ platform, firmware, keys, keep: false, printArgv: false, host: host.parameters },
+    ...{ platform, firmware, keys, printArgv: false, host: host.parameters },
     image: await shelf.open(image),
   }
 }

@@ -1,5 +1,5 @@
 /** One VM of a scenario: its materials, which outlast its boots, and the host's hands on them. */
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { MaterialError, UsageError } from '../base/errors.ts'
@@ -84,7 +84,7 @@ export class ScenarioVm {
           : { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) },
     })
     const vm = new ScenarioVm(spec, { disk, firmware: await firmware, vtpmState, recoveryKey })
-    if (!bench.keep) spec.scope.defer(`disks of ${spec.name}`, () => vm.#discard())
+    spec.scratch.push(disk.file)
     return vm
   }
 
@@ -214,10 +214,6 @@ export class ScenarioVm {
   async unsealsPerBoot(): Promise<readonly number[]> {
     const logs = await Promise.all(this.#vtpmLogs.map((log) => readTpmCommandLog(log)))
     return logs.flatMap(unsealsPerStartup)
-  }
-
-  async #discard(): Promise<void> {
-    await rm(this.disk.file, { force: true })
   }
 }
 

@@ -94,12 +94,13 @@ async function executeGuest(bench: Workbench, request: GuestRequest): Promise<Sc
   return execute({
     point,
     runDirectory: directory,
+    keep: printArgv,
     signal: context.signal ?? new AbortController().signal,
     emit,
     bench: async () => ({
       ...context,
       ...{ platform: point.platform, firmware, keys, image: await shelf.open(image) },
-      ...{ host: host.parameters, keep: printArgv, printArgv },
+      ...{ host: host.parameters, printArgv },
     }),
   })
 }
