@@ -25,6 +25,8 @@ export interface Victim {
   readonly keys: SigningKeys
   /** Private directory of the VM. */
   readonly directory: string
+  /** Short private directory for unix sockets. */
+  readonly sockets: string
   /** The VM's own variable store; undefined for firmware that keeps none. */
   readonly variables: string | undefined
   /** Directory of the vTPM state that the next boot starts from. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { provisionSrk } from '../machine/vtpm/srk.ts'
 import { createVtpmState } from '../machine/vtpm/state.ts'
 import type { Attack } from './attack.ts'
 
@@ -10,6 +11,8 @@ export const foreignVtpm: Attack = {
   apply: async (victim) => {
     const other = join(victim.directory, 'foreign-vtpm')
     await createVtpmState(victim.tools, other)
+    // A VM that has run has a storage root key; this is not the TPM of one that never did.
+    await provisionSrk(victim.tools, other, victim.sockets)
     victim.vtpmState = other
   },
 }

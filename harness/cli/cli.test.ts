@@ -186,6 +186,8 @@ t.test('the exit code of a run', async (t) => {
   t.equal(codeOf([pass]), 0)
   t.equal(codeOf([pass, skip]), 0)
   t.equal(codeOf([pass, partly]), 0)
+  t.equal(codeOf([skip, skip]), 3, 'nothing ran, so nothing passed')
+  t.equal(codeOf([result({ outcome: 'skip', reason: 'argv-printed: nothing was started' })]), 0)
   t.equal(codeOf([pass, error]), 4)
   t.equal(codeOf([error, fail]), 1, 'a false claim outweighs broken infrastructure')
   t.equal(codeOf([pass, skip], true), 3)

@@ -16,8 +16,16 @@ export function runExitCode({ results }: RunResult, demands: RunDemands): number
   if (demands.interrupted !== undefined) return demands.interrupted
   if (results.some((result) => result.outcome === 'fail')) return CLAIM_FALSE
   if (results.some((result) => result.outcome === 'error')) return INFRASTRUCTURE
+  // Nothing that was asked for ran: to call that a success would be to pass wrongly.
+  const ran = results.some((result) => result.outcome === 'pass')
+  if (!ran && !printed(results)) return HOST_LACKS
   const skipped = results.some(
     (result) => result.outcome === 'skip' || result.claims.some((claim) => claim.outcome === 'skip'),
   )
   return demands.requireHardware && skipped ? HOST_LACKS : 0
+}
+
+/** Only command lines were asked for, and they were given. */
+function printed(results: RunResult['results']): boolean {
+  return results.some((result) => result.reason.startsWith('argv-printed'))
 }

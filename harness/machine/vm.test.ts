@@ -187,6 +187,7 @@ guestTest('a crash of QEMU is told from an end of the guest', async (t, { run })
   const machine = await run('halt')
   const qemu = programIn(machine.process.pid) ?? 0
   t.ok(qemu > 1)
+  await machine.console.expect('hello', { deadlineMs: SOON.deadlineMs })
   if (qemu > 1) process.kill(qemu, 'SIGSEGV')
   const reset = machine.nextReset(SOON)
   const end = await machine.waitForEnd(SOON)

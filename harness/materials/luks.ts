@@ -83,7 +83,7 @@ export async function editHeader(tools: Tools, edit: HeaderEdit): Promise<string
   if (enrol.recoveryKey !== undefined)
     await enrolRecoveryKey(tools, { header, directory, buildKeyFile, recoveryKey: enrol.recoveryKey })
   if (enrol.tpm2) await enrolTpm(tools, { header, directory, buildKeyFile, tpm2: enrol.tpm2 })
-  await tools.run('cryptsetup', ['luksKillSlot', '--batch-mode', header, String(BUILD_SLOT)])
+  else await tools.run('cryptsetup', ['luksKillSlot', '--batch-mode', header, String(BUILD_SLOT)])
   await truncate(header, size)
   return header
 }
@@ -105,6 +105,7 @@ async function enrolRecoveryKey(
   await tools.run('cryptsetup', ['token', 'import', '--json-file', '-', edit.header], { input: token })
 }
 
+/** Ends the build's own key with the same stroke. */
 async function enrolTpm(
   tools: Tools,
   edit: { header: string; directory: string; buildKeyFile: string; tpm2: TpmEnrolment },
@@ -115,6 +116,7 @@ async function enrolTpm(
   const literal = Object.entries(literalPcrs).map(([index, value]) => `${index}:sha256=${value}`)
   await tools.run('systemd-cryptenroll', [
     `--unlock-key-file=${edit.buildKeyFile}`,
+    `--wipe-slot=${BUILD_SLOT}`,
     `--tpm2-device-key=${srk}`,
     // Empty means none; leaving it out would mean PCR 7 as it is on this host.
     `--tpm2-pcrs=${literal.join('+')}`,

@@ -1,12 +1,13 @@
 /** One boot of a VM: from power-on or reset until it ends. */
-import { rm, writeFile } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
-import type { Mark } from '../machine/console/engine.ts'
+import { writeAsciicast } from '../machine/console/asciicast.ts'
+import type { ConsoleMatch, Mark } from '../machine/console/engine.ts'
 import { FAILURE_PATTERNS } from '../machine/console/failure-patterns.ts'
-import { openTranscript } from '../machine/console/transcript.ts'
+import { openTranscript, type Transcript } from '../machine/console/transcript.ts'
 import type { MachineDescription } from '../machine/description.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
@@ -55,6 +56,7 @@ const GUEST_FAILURES = FAILURE_PATTERNS.filter(({ code }) => code !== 'firmware-
 export interface BootOwner {
   readonly name: string
   readonly spec: LabSpec
+  readonly hasRecoveryKey: boolean
   /** Throws UsageError where the VM was made without one. */
   readonly recoveryKey: string
   /** Boots in a new QEMU process. */
@@ -77,6 +79,8 @@ export class Boot {
   readonly #begin: Mark
   readonly #stopListening: () => void
   #guest: LabGuest | undefined
+  #awaitedUnlock = false
+  #loginFrom: Mark
   #typedAtUnlock = 0
   #reachedKernel = false
 
@@ -85,6 +89,7 @@ export class Boot {
     this.#process = process
     this.#sentBefore = process.machine.console.sentBytes
     this.#begin = process.machine.console.mark()
+    this.#loginFrom = this.#begin
     this.#stopListening = process.machine.console.tap({
       needles: NEEDLES,
       onLine: (line) => this.#keep(line),
@@ -102,9 +107,13 @@ export class Boot {
     if (bench.printArgv) throw new PrintedArgv(commandsOf(spec, argv))
     emit({ type: 'phase', vm: name, phase: 'launching' })
     const vtpm = await startVtpm(vm, spec)
+    const startedAt = new Date()
+    const transcript = await openTranscript(spec.directory)
+    // Registered before the machine, so run after it: the transcript is whole then.
+    scope.defer('recording', () => record(transcript, { directory: spec.directory, name, startedAt }))
     const machine = await launchMachine(scope, bench.tools, spec.description, {
       directory: spec.directory,
-      transcript: await openTranscript(spec.directory),
+      transcript,
       ...(vtpm && { vtpm }),
     })
     const boot = new Boot(vm, { machine, vtpm, spec })
@@ -145,6 +154,7 @@ export class Boot {
   }
 
   async #awaitUnlock(options: { readonly since: Mark }): Promise<Unlock> {
+    this.#awaitedUnlock = true
     const { description } = this.#vm.spec.bench.image
     const signals = description.origin === 'brought' ? broughtSignals(description) : UNLOCK_SIGNALS
     const found = await this.machine.console.expect(
@@ -159,15 +169,20 @@ export class Boot {
       },
     )
     const signal = signals[found.index]?.signal ?? 'gave-up'
+    // A prompt that was taken for the sign of an open root is still to be answered.
+    this.#loginFrom = description.origin === 'brought' ? startOf(found) : found.end
     this.#typedAtUnlock = this.machine.console.sentBytes - this.#sentBefore
     return new Unlock(signal, this.#lines, this.#typedAtUnlock)
   }
 
-  /** Logs in as the image says, and gives the guest's verbs. */
+  /** Logs in as the image says, and gives the guest's verbs. A root that asks for a key on the way gets it. */
   async login(): Promise<LabGuest> {
+    if (!this.#awaitedUnlock && this.#vm.hasRecoveryKey && (await this.unlock()).asksForKey)
+      await this.typeRecoveryKey()
     const { image } = this.#vm.spec.bench
     const guest = await login(this.machine.console, await loginOf(image.description), {
       deadlineMs: image.description.timeouts.bootSeconds * 1000,
+      since: this.#loginFrom,
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
     this.#guest = new LabGuest(guest, image.description)
@@ -259,6 +274,27 @@ function broughtSignals({ login, unlockPrompt }: ImageDescription): readonly Sig
       : [{ signal: 'asks-for-key' as const, match: new RegExp(unlockPrompt) }]),
     ...UNLOCK_SIGNALS.filter(({ signal }) => signal === 'nothing-bootable'),
   ]
+}
+
+/** A guest that made noise is not worth a recording several times as large as the noise. */
+const LONGEST_RECORDED = 32 * 1024 * 1024
+
+/** The console as a recording that a terminal player plays. */
+async function record(
+  { files }: Transcript,
+  {
+    directory,
+    name,
+    startedAt,
+  }: { readonly directory: string; readonly name: string; readonly startedAt: Date },
+): Promise<void> {
+  const { size } = await stat(files.raw)
+  if (size <= LONGEST_RECORDED)
+    await writeAsciicast(files, join(directory, 'console.cast'), { title: name, startedAt })
+}
+
+function startOf({ match, end }: ConsoleMatch): Mark {
+  return end - Buffer.byteLength(typeof match === 'string' ? match : match[0])
 }
 
 async function startVtpm(

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { extname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { UsageError } from '../base/errors.ts'
+import { nearest } from '../materials/nearest.ts'
 import type { Scenario } from './scenario.ts'
 
 /** Scenarios of this checkout (or of the installed package, where they are compiled). */
@@ -63,28 +64,13 @@ function unknownScenario(pattern: string, ids: readonly string[]): UsageError {
   })
 }
 
-/** The id that is fewest edits away, if it is near enough to be what was meant. */
+/** The id that was probably meant, with its subject or without. */
 function nearestOf(pattern: string, ids: readonly string[]): string | undefined {
-  const candidates = ids.flatMap((id) => [
-    { id, distance: editDistance(pattern, id) },
-    { id, distance: editDistance(pattern, id.slice(id.indexOf('/') + 1)) },
-  ])
-  const best = candidates.sort((a, b) => a.distance - b.distance)[0]
-  return best && best.distance <= Math.max(3, pattern.length / 3) ? best.id : undefined
-}
-
-/** Levenshtein distance. */
-export function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
+  const names = new Map(
+    ids.flatMap((id) => [[id, id] as const, [id.slice(id.indexOf('/') + 1), id] as const]),
+  )
+  const meant = nearest(pattern, [...names.keys()])
+  return meant === undefined ? undefined : names.get(meant)
 }
 
 /** Imports the scenarios of `ids`. Throws UsageError `bad-scenario` where a file exports none. */

@@ -38,6 +38,11 @@ t.test('what the host lacks is a skip with its code', async (t) => {
   })
 })
 
+t.test('a disk that fills up in mid-run is an error, not a skip', async (t) => {
+  const thrown = new HostError('no space is left', { code: 'disk-full' })
+  t.equal(judge({ claims: [claim('pass')], undecided: [], thrown }).outcome, 'error')
+})
+
 t.test('a claim that was forgotten is an error, not a pass', async (t) => {
   t.equal(judge({ claims: [claim('pass')], undecided: ['hidden'] }).outcome, 'error')
   t.equal(judge({ claims: [], undecided: ['opens'] }).outcome, 'error')

@@ -1,5 +1,5 @@
 /** How the end of a scenario becomes its outcome. */
-import { AttestbedError, HostError } from '../base/errors.ts'
+import { AttestbedError, type HostCode, HostError } from '../base/errors.ts'
 import type { ClaimResult, Outcome } from './events.ts'
 
 export interface Ending {
@@ -14,6 +14,18 @@ export interface Judgement {
   readonly reason: string
 }
 
+/** What a host lacks before anything starts; a disk that fills up in mid-run is no such thing. */
+const LACKING: ReadonlySet<HostCode> = new Set<HostCode>([
+  ...([
+    'platform-unusable',
+    'image-lacks',
+    'program-missing',
+    'program-too-old',
+    'not-enough-memory',
+  ] as const),
+  ...(['no-user-namespaces', 'unsupported-host', 'hardware-required', 'setup-missing'] as const),
+])
+
 /**
  * A false claim is a `fail`, whatever broke afterwards. What the host lacks is a `skip`; anything else that
  * was thrown is an `error`, and so is a scenario that ended without deciding all its claims.
@@ -25,7 +37,8 @@ export function judge({ claims, undecided, thrown }: Ending): Judgement {
       outcome: 'fail',
       reason: `claim "${falseClaim.id}" is false: ${falseClaim.claim}${thrown === undefined ? '' : `; then ${describe(thrown)}`}`,
     }
-  if (thrown instanceof HostError) return { outcome: 'skip', reason: describe(thrown) }
+  if (thrown instanceof HostError && LACKING.has(thrown.code))
+    return { outcome: 'skip', reason: describe(thrown) }
   if (thrown !== undefined) return { outcome: 'error', reason: describe(thrown) }
   if (undecided.length > 0)
     return {

@@ -14,6 +14,8 @@ export type UnlockWhy =
   | 'no-pcr-signature'
   /** The UKI carries no signature of PCR 11 at all. */
   | 'pcr-signature-missing'
+  /** The LUKS header has no TPM2 token. */
+  | 'nothing-sealed'
   /** The guest found no TPM. */
   | 'no-tpm'
   /** The firmware refused the image's signature. */
@@ -34,8 +36,12 @@ const REASONS: readonly Reason[] = [
     message: /(failed to (load|start) Boot.*: |Error: )(Access Denied|Security Violation)/i,
   },
   { why: 'nothing-bootable', message: /BdsDxe: No bootable option or device was found/ },
-  // TPM_RC_INTEGRITY from TPM2_Import or TPM2_Load: the blob was wrapped for another storage key.
-  { why: 'foreign-tpm', message: /Esys_(Import|Load).*\(0x0*(18b|1df|9a2|98b)\)|Esys_Import.*ErrorCode/i },
+  // TPM_RC_INTEGRITY (0x1f, for parameter 1 or 3) of TPM2_Import or TPM2_Load: wrapped for another storage key. A TPM
+  // without any key there answers TPM_RC_HANDLE (0x0b).
+  {
+    why: 'foreign-tpm',
+    message: /Esys_(Import|Load)[^(]*\(\).*\(0x0*(18b|1df|3df)\)|TPM key integrity check failed/i,
+  },
   { why: 'no-pcr-signature', message: /No signature for current PCR policy in TPM2 signature JSON/ },
   { why: 'pcr-signature-missing', message: /Failed to load PCR signature/ },
   { why: 'policy-mismatch', message: /TPM policy does not match current system state/ },
@@ -43,6 +49,7 @@ const REASONS: readonly Reason[] = [
     why: 'no-tpm',
     message: /No TPM2 hardware discovered|TPM2 support is not (installed|available)|No TPM2 device found/i,
   },
+  { why: 'nothing-sealed', message: /attestbed-initrd: \S+ enrolled tpm2=0( |$)/ },
 ]
 
 /** The reason that the console gave; `unknown` where none of the known messages is among the lines. */

@@ -8,7 +8,7 @@ import { unsealsPerStartup } from './unseals.ts'
 const SAID = {
   'foreign-tpm': [
     'WARNING:esys:src/tss2-esys/api/Esys_Import.c:339:Esys_Import_Finish() Received TPM Error',
-    'ERROR:esys:src/tss2-esys/api/Esys_Import.c:110:Esys_Import() Esys Finish ErrorCode (0x000001df)',
+    'ERROR:esys:src/tss2-esys/api/Esys_Import.c:109:Esys_Import() Esys Finish ErrorCode (0x0000018b) ',
     'Failed to unseal secret using TPM2: State not recoverable',
   ],
   'policy-mismatch': [
@@ -20,11 +20,24 @@ const SAID = {
     'BdsDxe: failed to load Boot0002 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x1,0x0): Access Denied',
     'BdsDxe: No bootable option or device was found.',
   ],
+  'nothing-sealed': ['attestbed-initrd: 24.01 enrolled tpm2=0 recovery=1'],
   'nothing-bootable': ['BdsDxe: No bootable option or device was found.'],
 } as const
 
 t.test('each refusal has its own reason, and no other one', async (t) => {
   for (const [why, lines] of Object.entries(SAID)) t.equal(reasonIn(lines).why, why)
+})
+
+t.test('a TPM error of another kind is not taken for a foreign TPM', async (t) => {
+  const busy = 'ERROR:esys:src/tss2-esys/api/Esys_Load.c:100:Esys_Load() Esys Finish ErrorCode (0x00000922)'
+  t.equal(reasonIn([busy]).why, 'unknown')
+  t.equal(reasonIn(['attestbed-initrd: 24.01 enrolled tpm2=1 recovery=1']).why, 'unknown')
+  t.equal(
+    reasonIn([
+      'TPM key integrity check failed. Key enrolled in superblock most likely does not belong to this TPM.',
+    ]).why,
+    'foreign-tpm',
+  )
 })
 
 t.test('a console that says nothing of the kind gives no reason', async (t) => {

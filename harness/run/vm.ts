@@ -1,5 +1,6 @@
 /** One VM of a scenario: its materials, which outlast its boots, and the host's hands on them. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { MaterialError, UsageError } from '../base/errors.ts'
@@ -25,8 +26,11 @@ export interface VmOptions {
   readonly seal?: 'offline'
   /** PCRs that the seal binds to a literal value as well; `zero`: nothing was extended. */
   readonly literalPcrs?: Readonly<Record<number, 'zero'>>
-  /** The root has a recovery key as well: a new one, or the one that a brought disk has. */
-  readonly recoveryKey?: 'enrolled'
+  /**
+   * The root has a recovery key as well: a new one, or the one that a brought disk has. `if-encrypted`: for scenarios
+   * that also run on images whose root is not.
+   */
+  readonly recoveryKey?: 'enrolled' | 'if-encrypted'
 }
 
 export interface VmSpec extends LabSpec {
@@ -72,7 +76,9 @@ export class ScenarioVm {
     const vtpmState = variant.vtpm === 'none' ? undefined : join(directory, 'vtpm')
     if (vtpmState !== undefined) await createVtpmState(bench.tools, vtpmState)
     const srkPublic = options.seal && vtpmState ? await srkOf(spec, vtpmState) : undefined
-    const recoveryKey = options.recoveryKey && (await recoveryKeyFor(bench.image.description))
+    const { description } = bench.image
+    const wanted = options.recoveryKey === 'enrolled' || description.capabilities.has('luks-root')
+    const recoveryKey = options.recoveryKey && wanted ? await recoveryKeyFor(description) : undefined
     const disk = await bench.image.prepareDisk({
       context: bench,
       keys: bench.keys,
@@ -88,7 +94,11 @@ export class ScenarioVm {
     return vm
   }
 
-  /** The key that `recoveryKey: 'enrolled'` asked for. */
+  get hasRecoveryKey(): boolean {
+    return this.#recoveryKey !== undefined
+  }
+
+  /** The key that `recoveryKey` asked for. */
   get recoveryKey(): string {
     if (this.#recoveryKey !== undefined) return this.#recoveryKey
     throw new UsageError(`VM ${this.name} was made without a recovery key`, { code: 'bad-scenario' })
@@ -96,10 +106,14 @@ export class ScenarioVm {
 
   /** Switches the VM on in a new QEMU process. A stateless vTPM is a new one. */
   async boot(): Promise<Boot> {
+    const { bench, scope } = this.spec
     this.#boots += 1
     const directory = join(this.spec.directory, `boot-${this.#boots}`)
     await mkdir(directory, { mode: 0o700 })
-    const sockets = await openSocketDirectory(this.spec.scope)
+    // What is printed is pasted later, so its sockets need a place that outlasts this run.
+    const sockets = bench.printArgv
+      ? await mkdtemp(join(tmpdir(), 'attestbed-argv-'))
+      : await openSocketDirectory(scope)
     const vtpm = await this.#vtpmForBoot(directory)
     const vtpmLog = vtpm === undefined ? undefined : join(directory, 'vtpm.log')
     if (vtpmLog !== undefined) this.#vtpmLogs.push(vtpmLog)
@@ -162,19 +176,19 @@ export class ScenarioVm {
 
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
   async installUki(change: { readonly extraCommandLine?: string; readonly version?: string }): Promise<void> {
-    const victim = this.#victim()
+    const victim = await this.#victim()
     await victim.replaceUki(await victim.buildUki(change))
   }
 
   /** Lets an attack change the materials. The VM must be off. */
   async suffer(attack: Attack): Promise<void> {
-    const victim = this.#victim()
+    const victim = await this.#victim()
     await attack.apply(victim)
     this.#vtpmState = victim.vtpmState
   }
 
-  #victim(): Victim {
-    const { bench, directory } = this.spec
+  async #victim(): Promise<Victim> {
+    const { bench, directory, scope } = this.spec
     const { uki } = this.disk
     if (uki === undefined)
       throw new UsageError(
@@ -187,6 +201,7 @@ export class ScenarioVm {
       tools: bench.tools,
       keys: bench.keys,
       directory,
+      sockets: await openSocketDirectory(scope),
       variables: this.firmware.kind === 'pflash' ? this.firmware.variables : undefined,
       vtpmState: this.#vtpmState,
       smbiosStrings: this.#smbiosStrings,

@@ -13,7 +13,7 @@ export const scenario = defineScenario({
     hostile: { claim: 'lines that look like test results or markers do not become a result' },
   },
   run: async (lab) => {
-    const vm = await lab.vm('guest')
+    const vm = await lab.vm('guest', { recoveryKey: 'if-encrypted' })
     const boot = await vm.boot()
     const guest = await boot.login()
     const { exitCode, stdout, stderr } = await guest.run([

@@ -1,9 +1,12 @@
 /** The two boots that are compared: by the harness, and by hand with the command lines that the harness prints. */
+import { existsSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connectUnix } from '../../harness/machine/unix-socket.ts'
-import { spawnSupervised } from '../../harness/system/process.ts'
+import { describeEnd } from '../../harness/machine/vtpm/swtpm.ts'
+import { type SupervisedProcess, spawnSupervised } from '../../harness/system/process.ts'
 import { Scope } from '../../harness/system/scope.ts'
 import type { Tools } from '../../harness/system/tools.ts'
 import type { Job } from './child.ts'
@@ -61,7 +64,8 @@ export const bootByHand: Job = async (signal, ready): Promise<BootTime> => {
   })
   if (swtpm === undefined || qemu === undefined) throw new Error('no command lines were printed')
   await ready()
-  return bootAndListen(scope, bench.context.tools, { swtpm, qemu })
+  // Awaited here: the scope closes when the function returns.
+  return await bootAndListen(scope, bench.context.tools, { swtpm, qemu, signal })
 }
 
 /** What `attestbed run --print-argv` prints: each process in the order to start them. */
@@ -82,30 +86,50 @@ async function commandLines(
 interface Commands {
   readonly swtpm: readonly string[]
   readonly qemu: readonly string[]
+  readonly signal: AbortSignal
 }
 
 /** Nothing but a reader that looks for one line: what a person with two terminals would have. */
-async function bootAndListen(scope: Scope, tools: Tools, { swtpm, qemu }: Commands): Promise<BootTime> {
+async function bootAndListen(
+  scope: Scope,
+  tools: Tools,
+  { swtpm, qemu, signal }: Commands,
+): Promise<BootTime> {
   const control = optionOf(swtpm, /path=([^,]*)/)
   const serial = optionOf(qemu, /id=serial0,path=([^,]*)/)
   // The printed sockets' directory went with the scope that printed them.
   const directory = dirname(control)
   scope.defer(directory, () => rm(directory, { recursive: true, force: true }))
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  start(scope, tools, swtpm)
-  const wait = { name: 'by hand', timeoutMs: TIMEOUT_MS, timeoutCode: 'boot' } as const
-  // swtpm takes one client after another on this socket: its being there is what is waited for.
-  ;(await connectUnix(control, wait)).destroy()
+  const wait = { name: 'by hand', timeoutMs: TIMEOUT_MS, timeoutCode: 'boot', signal } as const
+  const vtpm = start(scope, tools, swtpm)
+  await orItsEnd(vtpm, untilThere(control, signal))
   const startedAt = Date.now()
   const process = start(scope, tools, qemu)
-  const listening = connectUnix(serial, wait).then((socket) => unlocked(scope, socket))
-  const ended = process.exited.then(() => Promise.reject(new Error(`QEMU ended: ${process.errorTail()}`)))
-  await Promise.race([listening, ended])
+  await orItsEnd(
+    process,
+    connectUnix(serial, wait).then((socket) => unlocked(scope, socket)),
+  )
   const seconds = (Date.now() - startedAt) / 1000
   return { seconds, harnessCpuSeconds: 0, qemuCpuSeconds: cpuSecondsOf(process) }
 }
 
-function start(scope: Scope, tools: Tools, [program = '', ...args]: readonly string[]) {
+const LOOK_MS = 2
+
+async function untilThere(path: string, signal: AbortSignal): Promise<void> {
+  while (!existsSync(path)) await sleep(LOOK_MS, undefined, { signal })
+}
+
+/** Rejects when the process ends before what is hoped for. */
+function orItsEnd<Value>(process: SupervisedProcess, hope: Promise<Value>): Promise<Value> {
+  hope.catch(() => {})
+  const ended = process.exited.then((end) => {
+    throw new Error(`${process.name} ${describeEnd(end)}: ${process.errorTail()}`)
+  })
+  return Promise.race([hope, ended])
+}
+
+function start(scope: Scope, tools: Tools, [program = '', ...args]: readonly string[]): SupervisedProcess {
   return spawnSupervised(scope, tools, { name: program, program, args })
 }
 

@@ -2,26 +2,16 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { MaterialContext } from '../../harness/materials/context.ts'
-import { ensureKeys, type SigningKeys } from '../../harness/materials/keys.ts'
-import { type Diagnosis, diagnoseHost } from '../../harness/platforms/diagnose.ts'
 import { platform } from '../../harness/platforms/platforms.ts'
 import type { RunEventSink, ScenarioResult, VtpmKind } from '../../harness/run/events.ts'
 import { execute } from '../../harness/run/execute.ts'
-import { ImageShelf } from '../../harness/run/image-shelf.ts'
 import type { Lab } from '../../harness/run/index.ts'
 import { plan } from '../../harness/run/plan.ts'
 import { defineScenario } from '../../harness/run/scenario.ts'
-import { resolvePaths } from '../../harness/system/paths.ts'
+import { openWorkshop, type Workshop } from '../../harness/run/workshop.ts'
 import type { Scope } from '../../harness/system/scope.ts'
-import { Store } from '../../harness/system/store.ts'
-import { openTools } from '../../harness/system/tools.ts'
 
-export interface Workbench {
-  readonly context: MaterialContext
-  readonly host: Diagnosis
-  readonly keys: SigningKeys
-  readonly shelf: ImageShelf
+export interface Workbench extends Workshop {
   /** Of run directories; gone when the scope closes. */
   readonly directory: string
 }
@@ -30,12 +20,8 @@ export interface Workbench {
 export const BENCH_PLATFORM = 'tcg'
 
 export async function openWorkbench(scope: Scope, signal: AbortSignal): Promise<Workbench> {
-  const paths = resolvePaths()
-  const tools = await openTools()
-  const context: MaterialContext = { tools, store: new Store(paths.cache), paths, signal }
-  const [host, keys] = await Promise.all([diagnoseHost({ paths, tools }), ensureKeys(context)])
-  const directory = await temporaryDirectory(scope)
-  return { context, host, keys, shelf: new ImageShelf(context), directory }
+  const workshop = await openWorkshop({ signal, tell: (text) => process.stderr.write(`bench: ${text}\n`) })
+  return { ...workshop, directory: await temporaryDirectory(scope) }
 }
 
 /** Removed when the scope closes. */
