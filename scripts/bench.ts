@@ -63,8 +63,8 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const reports: MeasureReport[] = []
   for (const measure of measures) {
-    if (interruption.aborted) return INTERRUPTED
     const report = await take(measure, options)
+    if (interruption.aborted) return INTERRUPTED
     reports.push(report)
     process.stdout.write(measureText(report))
   }

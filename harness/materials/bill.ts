@@ -44,6 +44,11 @@ export interface MaterialInput {
   readonly sha256?: string | 'skip'
 }
 
+/** A material that what starts next will change, as it is now. Throws what reading it throws. */
+export async function asItIs(input: MaterialInput): Promise<MaterialInput> {
+  return { ...input, sha256: await sha256File(input.path) }
+}
+
 /** Throws what reading a material throws. */
 export async function billOf(
   tools: Tools,
@@ -76,8 +81,8 @@ export function imagePackages({ packages, kernel }: BuiltImage): readonly Packag
 }
 
 async function describe({ role, path, sha256 }: MaterialInput): Promise<Material> {
-  const { size, mtime } = await stat(path)
-  const digest = sha256 === 'skip' ? undefined : (sha256 ?? (await sha256File(path)))
+  const { size, mtime, mtimeMs } = await stat(path)
+  const digest = sha256 === 'skip' ? undefined : (sha256 ?? (await digestOf(path, `${size} ${mtimeMs}`)))
   return {
     role,
     path,
@@ -85,4 +90,14 @@ async function describe({ role, path, sha256 }: MaterialInput): Promise<Material
     ...(digest !== undefined && { sha256: digest }),
     modified: mtime.toISOString(),
   }
+}
+
+const digests = new Map<string, Promise<string>>()
+
+/** Firmware and kernel are the same for every boot of a run: they are read once. */
+function digestOf(path: string, version: string): Promise<string> {
+  const key = `${version} ${path}`
+  const digest = digests.get(key) ?? sha256File(path)
+  digests.set(key, digest)
+  return digest
 }

@@ -2,7 +2,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
-import { extractPackages } from '../system/packages.ts'
 import type { InstalledPackage } from '../system/tools-manifest.ts'
 import { contentKey, type MaterialContext } from './context.ts'
 
@@ -44,6 +43,8 @@ export async function ensurePackages(
   const key = contentKey({ format: FORMAT, suite, packages, exclude })
   const directory = await context.store.ensure('guest-packages', key, async (into) => {
     await mkdir(join(into, 'tree'))
+    // Only who has to download needs what it takes to: a warm start is quicker without.
+    const { extractPackages } = await import('../system/packages.ts')
     const installed = await extractPackages({
       ...{ suite, packages, exclude },
       into: join(into, 'tree'),

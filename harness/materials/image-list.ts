@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UsageError } from '../base/errors.ts'
-import { type BroughtImage, readBroughtImage } from './brought-image.ts'
+import type { BroughtImage } from './brought-image.ts'
 import { nearest } from './nearest.ts'
 import { type Recipe, readRecipe, recipeFile } from './recipe.ts'
 
@@ -35,8 +35,10 @@ export async function listImages(checkout: string): Promise<readonly Recipe[]> {
  * disk. Throws UsageError `unknown-image`, or `bad-config` with its position.
  */
 export async function findImage(checkout: string, name: string): Promise<KnownImage> {
-  if (name.includes('/') || /\.ya?ml$/.test(name))
+  if (name.includes('/') || /\.ya?ml$/.test(name)) {
+    const { readBroughtImage } = await import('./brought-image.ts')
     return { origin: 'brought', image: await readBroughtImage(name) }
+  }
   const recipes = await listImages(checkout)
   const recipe = recipes.find(({ id }) => id === name)
   if (recipe) return { origin: 'built', recipe }

@@ -56,8 +56,8 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   if (!keep && judged.outcome === 'pass') await Promise.all(scratch.map((file) => rm(file, { force: true })))
   const seconds = (Date.now() - startedAt) / 1000
   const result: ScenarioResult = {
-    ...{ scenario: id, variant, seconds, claims: claims.decided, dir: directory },
-    ...judged,
+    ...{ scenario: id, variant, ...judged },
+    ...{ seconds, claims: claims.decided, dir: directory },
   }
   send({ type: 'scenario-ended', result })
   return result
@@ -66,8 +66,9 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
 /** The result of a point that nothing is started for: a skip for what the host lacks, else an error. */
 export function notStarted(point: PlannedPoint, thrown: unknown, emit: RunEventSink): ScenarioResult {
   const result: ScenarioResult = {
-    ...{ scenario: point.id, variant: point.variant, seconds: 0, claims: [], dir: '' },
+    ...{ scenario: point.id, variant: point.variant },
     ...judge({ claims: [], undecided: [], thrown }),
+    ...{ seconds: 0, claims: [], dir: '' },
   }
   emit({ type: 'scenario-ended', at: Date.now(), key: point.key, result })
   return result

@@ -23,8 +23,8 @@ export interface DiskRequest {
 
 /** The UKI on a VM's ESP, where it is one that we can build. */
 export interface PreparedUki {
-  /** The UKI that the VM was made with. */
-  readonly file: string
+  /** The UKI that lies on the ESP now. */
+  readonly current: () => { readonly file: string; readonly sha256: string }
   readonly build: (change: Omit<ImageUkiOptions, 'keys'>) => Promise<string>
   readonly replace: (file: string) => Promise<void>
 }
@@ -70,6 +70,7 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
   const { context, keys, directory, recoveryKey, tpm2 } = request
   const uki = await ensureImageUki(context, image, { keys })
   const base = image.disk
+  let current: { readonly file: string; readonly sha256: string } = uki
   const enrol = { ...(tpm2 && { tpm2 }), ...(recoveryKey !== undefined && { recoveryKey }) }
   const disk = await prepareDisk(context, {
     ...{ base, directory, files: { [FALLBACK_BOOT_PATH]: uki } },
@@ -79,11 +80,13 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
     file: disk.file,
     format: disk.format,
     uki: {
-      file: uki.file,
+      current: () => current,
       build: async (change) => (await ensureImageUki(context, image, { ...change, keys })).file,
       replace: async (file) => {
-        const files = { [FALLBACK_BOOT_PATH]: { file, sha256: await sha256File(file) } }
+        const replacement = { file, sha256: await sha256File(file) }
+        const files = { [FALLBACK_BOOT_PATH]: replacement }
         await replaceEsp(context.tools, { disk: disk.file, base, files, directory })
+        current = replacement
       },
     },
   }

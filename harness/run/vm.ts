@@ -8,12 +8,13 @@ import type { FirmwareLoad, MachineDescription } from '../machine/description.ts
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { provisionSrk } from '../machine/vtpm/srk.ts'
 import { copyVtpmState, createVtpmState } from '../machine/vtpm/state.ts'
-import { billOf } from '../materials/bill.ts'
+import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
+import type { TpmEnrolment } from '../materials/luks.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
-import { Boot } from './boot.ts'
+import type { Boot } from './boot.ts'
 import { prepareFirmware } from './firmware.ts'
 import type { PreparedDisk } from './image.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -72,24 +73,25 @@ export class ScenarioVm {
   /** Makes vTPM state, variable store and disk. The VM's materials do not depend on its boots. */
   static async prepare(spec: VmSpec, options: VmOptions): Promise<ScenarioVm> {
     const { bench, directory, variant } = spec
-    const firmware = prepareFirmware(bench, { directory, secureBoot: spec.secureBoot })
     const vtpmState = variant.vtpm === 'none' ? undefined : join(directory, 'vtpm')
-    if (vtpmState !== undefined) await createVtpmState(bench.tools, vtpmState)
-    const srkPublic = options.seal && vtpmState ? await srkOf(spec, vtpmState) : undefined
     const { description } = bench.image
     const wanted = options.recoveryKey === 'enrolled' || description.capabilities.has('luks-root')
     const recoveryKey = options.recoveryKey && wanted ? await recoveryKeyFor(description) : undefined
-    const disk = await bench.image.prepareDisk({
-      context: bench,
-      keys: bench.keys,
-      directory,
-      recoveryKey,
-      tpm2:
-        srkPublic === undefined
-          ? undefined
-          : { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) },
-    })
-    const vm = new ScenarioVm(spec, { disk, firmware: await firmware, vtpmState, recoveryKey })
+    const vtpm = vtpmState === undefined ? undefined : createVtpmState(bench.tools, vtpmState)
+    const makeDisk = async (): Promise<PreparedDisk> => {
+      // Only a seal has to wait for the TPM that it is made to.
+      if (options.seal) await vtpm
+      const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
+      return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2 })
+    }
+    const [firmware, disk] = await Promise.all([
+      prepareFirmware(bench, { directory, secureBoot: spec.secureBoot }),
+      makeDisk(),
+      vtpm,
+      // Some fifty modules that nothing needed so far: they load while the vTPM's state is made.
+      import('./boot.ts'),
+    ])
+    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey })
     spec.scratch.push(disk.file)
     return vm
   }
@@ -118,27 +120,36 @@ export class ScenarioVm {
     const vtpmLog = vtpm === undefined ? undefined : join(directory, 'vtpm.log')
     if (vtpmLog !== undefined) this.#vtpmLogs.push(vtpmLog)
     const description = this.#describe(sockets, vtpm !== undefined)
-    await this.#writeBill(directory)
-    return Boot.start(this, {
+    // The guest will change its variables; all else can be read while it is in its firmware.
+    const variables = await this.#variablesAsTheyAre()
+    const { Boot } = await import('./boot.ts')
+    const booting = Boot.start(this, {
       directory,
       description,
       ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
     })
+    await Promise.allSettled([booting])
+    await this.#writeBill(directory, variables)
+    return booting
   }
 
-  /** What this boot depends on. Written in passing: the digests of what does not change are known already. */
-  async #writeBill(directory: string): Promise<void> {
-    const { bench } = this.spec
-    const { image, tools } = bench
-    const firmware =
-      this.firmware.kind === 'bios'
-        ? [{ role: 'firmware' as const, path: this.firmware.file }]
-        : [
-            { role: 'firmware' as const, path: this.firmware.code },
-            { role: 'variables' as const, path: this.firmware.variables },
-          ]
-    const uki = this.disk.uki ? [{ role: 'uki' as const, path: this.disk.uki.file }] : []
-    const materials = [...firmware, ...uki, ...image.materials]
+  async #variablesAsTheyAre(): Promise<readonly MaterialInput[]> {
+    if (this.firmware.kind === 'bios') return []
+    return [await asItIs({ role: 'variables', path: this.firmware.variables })]
+  }
+
+  /** What this boot depends on. */
+  async #writeBill(directory: string, variables: readonly MaterialInput[]): Promise<void> {
+    const { image, tools } = this.spec.bench
+    const { firmware } = this
+    const code: MaterialInput = {
+      role: 'firmware',
+      path: firmware.kind === 'bios' ? firmware.file : firmware.code,
+    }
+    const { uki } = this.disk
+    const now = uki?.current()
+    const ukis = now ? [{ role: 'uki' as const, path: now.file, sha256: now.sha256 }] : []
+    const materials = [code, ...variables, ...ukis, ...image.materials]
     const bill = await billOf(tools, { materials, packages: image.packages })
     await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
   }
@@ -205,7 +216,7 @@ export class ScenarioVm {
       variables: this.firmware.kind === 'pflash' ? this.firmware.variables : undefined,
       vtpmState: this.#vtpmState,
       smbiosStrings: this.#smbiosStrings,
-      uki: uki.file,
+      uki: uki.current().file,
       buildUki: uki.build,
       replaceUki: uki.replace,
     }
@@ -236,8 +247,13 @@ function literals(options: VmOptions): Record<number, string> {
   return Object.fromEntries(Object.keys(options.literalPcrs ?? {}).map((index) => [index, ZERO_SHA256]))
 }
 
-async function srkOf({ bench, scope }: VmSpec, vtpmState: string): Promise<Uint8Array> {
-  return provisionSrk(bench.tools, vtpmState, await openSocketDirectory(scope))
+async function enrolmentOf(
+  { bench, scope }: VmSpec,
+  options: VmOptions,
+  vtpmState: string,
+): Promise<TpmEnrolment> {
+  const srkPublic = await provisionSrk(bench.tools, vtpmState, await openSocketDirectory(scope))
+  return { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) }
 }
 
 async function recoveryKeyFor({ id, origin, unlockKeyFile }: ImageDescription): Promise<string> {

@@ -86,14 +86,14 @@ t.test('two processes that want one entry: one builds, the other waits for it', 
     })
     console.log('built'); process.stdin.destroy()`)
   t.equal(await firstLine(other), 'building')
-  const waiting = new Promise<string>((resolve) => {
-    const store = new Store(directory, { onWait: resolve })
-    store.ensure('uki', 'k', async () => void t.fail('built twice')).catch(t.error)
-  })
+  const { promise: waiting, resolve: onWait } = Promise.withResolvers<string>()
+  const store = new Store(directory, { onWait })
+  const ensured = store.ensure('uki', 'k', async () => void t.fail('built twice'))
   t.equal(await waiting, 'uki-k', 'the waiting one says what it waits for')
   t.notOk(existsSync(join(directory, 'uki/k')), 'not seen before it is complete')
   other.stdin.write('go\n')
   t.equal(await firstLine(other), 'built')
+  t.equal(await ensured, join(directory, 'uki/k'))
   t.ok(existsSync(join(directory, 'uki/k')))
 })
 

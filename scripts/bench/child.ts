@@ -19,8 +19,9 @@ const JOBS: Readonly<Record<string, Job>> = {
 }
 
 const interruption = new AbortController()
+// A Ctrl-C arrives twice: from the terminal, and from the bench.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.once(name, () => interruption.abort(new Error(`interrupted by ${name}`)))
+  process.on(name, () => interruption.abort(new Error(`interrupted by ${name}`)))
 
 async function ready(): Promise<void> {
   process.stdout.write('ready\n')

@@ -23,7 +23,11 @@ export interface ChildOptions {
 export function startJob(job: string, { core, signal }: ChildOptions): ChildJob {
   const command = [process.execPath, PROGRAM, job]
   const [file = '', ...args] = core === undefined ? command : ['taskset', '-c', String(core), ...command]
-  const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], signal, killSignal: 'SIGINT' })
+  const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+  // It stops its VMs itself, and is waited for.
+  const interrupt = (): void => void child.kill('SIGINT')
+  signal.addEventListener('abort', interrupt, { once: true })
+  child.once('close', () => signal.removeEventListener('abort', interrupt))
   // A job that has ended does not read `go` any more.
   child.stdin.on('error', () => {})
   const ready = Promise.withResolvers<void>()
@@ -45,7 +49,7 @@ async function resultOf(child: ChildProcess, onReady: () => void): Promise<unkno
   stderr.on('data', (bytes: Buffer) => {
     words = (words + bytes.toString('utf8')).slice(-4000)
   })
-  // Rejects when it could not be started or was interrupted.
+  // Rejects when it could not be started.
   const [exitCode] = await once(child, 'close')
   if (exitCode !== 0) throw new Error(`a job of the bench ended with exit code ${exitCode}: ${words}`)
   return JSON.parse(last)

@@ -108,7 +108,7 @@ async function bootAndListen(
   const process = start(scope, tools, qemu)
   await orItsEnd(
     process,
-    connectUnix(serial, wait).then((socket) => unlocked(scope, socket)),
+    connectUnix(serial, wait).then((socket) => unlocked(scope, socket, signal)),
   )
   const seconds = (Date.now() - startedAt) / 1000
   return { seconds, harnessCpuSeconds: 0, qemuCpuSeconds: cpuSecondsOf(process) }
@@ -120,7 +120,7 @@ async function untilThere(path: string, signal: AbortSignal): Promise<void> {
   while (!existsSync(path)) await sleep(LOOK_MS, undefined, { signal })
 }
 
-/** Rejects when the process ends before what is hoped for. */
+/** Rejects when the process ends before what is hoped for; the hope ends by itself when its signal is aborted. */
 function orItsEnd<Value>(process: SupervisedProcess, hope: Promise<Value>): Promise<Value> {
   hope.catch(() => {})
   const ended = process.exited.then((end) => {
@@ -142,7 +142,7 @@ function optionOf(command: readonly string[], pattern: RegExp): string {
 /** Longer than the line that is looked for. */
 const TAIL = 4096
 
-function unlocked(scope: Scope, socket: Socket): Promise<void> {
+function unlocked(scope: Scope, socket: Socket, signal: AbortSignal): Promise<void> {
   scope.defer('serial socket', () => void socket.destroy())
   return new Promise((resolve, reject) => {
     let tail = ''
@@ -150,6 +150,7 @@ function unlocked(scope: Scope, socket: Socket): Promise<void> {
       tail = (tail + bytes.toString('latin1')).slice(-TAIL)
       if (UNLOCKED.test(tail)) resolve()
     })
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
     socket.once('close', () => reject(new Error(`the console ended: ${tail}`)))
   })
 }
