@@ -1,13 +1,8 @@
 /** Somebody's own disk, described by a YAML file: what scenarios may expect of it. */
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
-import {
-  commonShape,
-  type ImageCapability,
-  type ImageDescription,
-  pattern,
-  UNLOCK_PROMPT,
-} from './image-description.ts'
+import { type ImageCapability, type ImageDescription, UNLOCK_PROMPT } from './image-description.ts'
+import { commonShape, pattern } from './image-schema.ts'
 import { readYamlFile } from './yaml-file.ts'
 
 export const DISK_FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx'] as const

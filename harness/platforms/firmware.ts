@@ -1,43 +1,22 @@
 /** Which firmware exists, and which of it a platform can use for what is asked. */
 
-import { join } from 'node:path'
-import { z } from 'zod'
-import { readYamlFile } from '../materials/yaml-file.ts'
+import { extname, join } from 'node:path'
+import { readKnownYaml } from '../materials/known-yaml.ts'
 import type { Fact } from '../probe/facts.ts'
-import { FIRMWARE_FEATURES, type FirmwareBuild, firmwareFact } from '../probe/firmware.ts'
+import { type FirmwareBuild, firmwareFact } from '../probe/firmware.ts'
 import type { PlatformDescriptor } from './descriptor.ts'
 
-const relativePath = z.string().regex(/^[^/]/, 'must be relative to the root of the tools')
-
-const buildSchema = z
-  .strictObject({
-    id: z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, 'must be lower-case words joined by hyphens'),
-    title: z.string().min(1),
-    package: z.string().min(1),
-    path: relativePath,
-    load: z.enum(['pflash', 'bios']),
-    variables: relativePath.optional(),
-    keys: z.enum(['none', 'microsoft', 'snakeoil']),
-    features: z.array(z.enum(FIRMWARE_FEATURES)),
-  })
-  .refine(({ load, variables }) => (load === 'pflash') === (variables !== undefined), {
-    message: 'pflash needs a template of the variable store, bios has none',
-    path: ['load'],
-  })
-
-export const firmwareManifestSchema = z.strictObject({
-  firmware: z
-    .array(buildSchema)
-    .min(1)
-    .refine(
-      (builds) => new Set(builds.map(({ id }) => id)).size === builds.length,
-      'two builds have the same id',
-    ),
-})
+/** What decides whether the manifest is right. */
+const DECIDED_BY = ['firmware-schema', '../probe/firmware', '../materials/yaml-file'].map((name) =>
+  join(import.meta.dirname, `${name}${extname(import.meta.filename)}`),
+)
 
 /** Reads `<checkout>/ovmf/manifest.yaml`. Throws UsageError 'bad-config' with the position of a mistake. */
 export async function readFirmwareManifest(checkout: string): Promise<readonly FirmwareBuild[]> {
-  const { firmware } = await readYamlFile(join(checkout, 'ovmf/manifest.yaml'), firmwareManifestSchema)
+  const { firmware } = await readKnownYaml(join(checkout, 'ovmf/manifest.yaml'), {
+    load: async () => (await import('./firmware-schema.ts')).firmwareManifestSchema,
+    decidedBy: DECIDED_BY,
+  })
   return firmware.map(({ variables, ...build }) =>
     variables === undefined ? build : { ...build, variables },
   )

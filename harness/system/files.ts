@@ -1,10 +1,9 @@
 /** Small file operations that must be private, atomic or streaming. */
 
 import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, createReadStream, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { HostError } from '../base/errors.ts'
 
 /** Replaces `path` by rename, mode 0600: a reader sees the old or the new content, never a part. */
@@ -24,11 +23,22 @@ export async function writePrivateFile(path: string, content: string | Uint8Arra
   }
 }
 
-/** Lower-case hex SHA-256, 64 characters; reads in pieces, so disks of any size fit. */
+const HASH_BYTES = 1 << 18
+
+/** Lower-case hex SHA-256, 64 characters; reads in pieces into one buffer, so disks of any size fit. */
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash('sha256')
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash)
-  return hash.digest('hex')
+  const buffer = Buffer.allocUnsafe(HASH_BYTES)
+  const file = await open(path)
+  try {
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, HASH_BYTES)
+      if (bytesRead === 0) return hash.digest('hex')
+      hash.update(buffer.subarray(0, bytesRead))
+    }
+  } finally {
+    await file.close()
+  }
 }
 
 /** The last `bytes` bytes of a file (fewer if it is shorter); nothing at all if it cannot be read. */

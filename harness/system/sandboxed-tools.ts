@@ -1,11 +1,11 @@
 /** Tools behind a sandbox command line, whichever it is. */
 
 import { join } from 'node:path'
-import { execa } from 'execa'
 import { HostError, MaterialError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
-import { gated, openGate } from './gate.ts'
+import { gated } from './gate.ts'
 import { allowNamespacesCommand } from './namespaces.ts'
+import { type FinishedRun, runToEnd } from './run-to-end.ts'
 import type { SandboxedCommand, SandboxRequest } from './sandbox.ts'
 import type { RunOptions, ToolCommand, ToolResult, Tools } from './tools.ts'
 import { type ToolsManifest, toolsDigest } from './tools-manifest.ts'
@@ -68,27 +68,11 @@ export class SandboxedTools implements Tools {
     const inner = gated(program, args)
     const command = this.command(inner.program, inner.args, options)
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS
-    const child = execa(command.file, command.args, {
-      env: command.environment,
-      extendEnv: false,
-      encoding: 'buffer',
-      stripFinalNewline: false,
-      reject: false,
-      // SIGTERM would end the sandbox no more gently: what is inside is killed with it.
-      killSignal: 'SIGKILL',
-      timeout: timeoutMs,
-      // Ctrl-C is the harness's to handle: it aborts `signal` and cleans up.
-      detached: true,
-      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe'],
-      buffer: { fd3: false },
-      ...(options.input === undefined ? {} : { input: options.input }),
-      ...(options.signal ? { cancelSignal: options.signal } : {}),
-    })
-    openGate(child.nodeChildProcess)
-    const result = await child
-    const stderr = Buffer.from(result.stderr).toString('utf8')
-    if (!result.failed) return { stdout: Buffer.from(result.stdout), stderr }
-    if (options.signal?.aborted) throw options.signal.reason
+    const { input, signal } = options
+    const result = await runToEnd(command, { input, timeoutMs, signal })
+    const stderr = result.stderr.toString('utf8')
+    if (result.exitCode === 0) return { stdout: result.stdout, stderr }
+    if (signal?.aborted) throw signal.reason
     throw runFailed(program, args, result, stderr, timeoutMs)
   }
 }
@@ -105,17 +89,10 @@ function baseEnvironment(spec: SandboxedToolsSpec): Record<string, string> {
   }
 }
 
-interface FailedResult {
-  readonly exitCode?: number | undefined
-  readonly signal?: string | undefined
-  readonly timedOut: boolean
-  readonly cause?: unknown
-}
-
 function runFailed(
   program: string,
   args: readonly string[],
-  result: FailedResult,
+  result: FinishedRun,
   stderr: string,
   timeoutMs: number,
 ): Error {

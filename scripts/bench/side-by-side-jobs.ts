@@ -1,6 +1,6 @@
 /** The two boots that are compared: by the harness, and by hand with the command lines that the harness prints. */
 import { existsSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -63,6 +63,9 @@ export const bootByHand: Job = async (signal, ready): Promise<BootTime> => {
     },
   })
   if (swtpm === undefined || qemu === undefined) throw new Error('no command lines were printed')
+  // Made for whoever pastes the lines, and theirs to remove.
+  const sockets = dirname(controlSocket(swtpm))
+  scope.defer(sockets, () => rm(sockets, { recursive: true, force: true }))
   await ready()
   // Awaited here: the scope closes when the function returns.
   return await bootAndListen(scope, bench.context.tools, { swtpm, qemu, signal })
@@ -95,12 +98,8 @@ async function bootAndListen(
   tools: Tools,
   { swtpm, qemu, signal }: Commands,
 ): Promise<BootTime> {
-  const control = optionOf(swtpm, /path=([^,]*)/)
+  const control = controlSocket(swtpm)
   const serial = optionOf(qemu, /id=serial0,path=([^,]*)/)
-  // The printed sockets' directory went with the scope that printed them.
-  const directory = dirname(control)
-  scope.defer(directory, () => rm(directory, { recursive: true, force: true }))
-  await mkdir(directory, { recursive: true, mode: 0o700 })
   const wait = { name: 'by hand', timeoutMs: TIMEOUT_MS, timeoutCode: 'boot', signal } as const
   const vtpm = start(scope, tools, swtpm)
   await orItsEnd(vtpm, untilThere(control, signal))
@@ -131,6 +130,10 @@ function orItsEnd<Value>(process: SupervisedProcess, hope: Promise<Value>): Prom
 
 function start(scope: Scope, tools: Tools, [program = '', ...args]: readonly string[]): SupervisedProcess {
   return spawnSupervised(scope, tools, { name: program, program, args })
+}
+
+function controlSocket(swtpm: readonly string[]): string {
+  return optionOf(swtpm, /type=unixio,path=([^,]*)/)
 }
 
 function optionOf(command: readonly string[], pattern: RegExp): string {
