@@ -144,7 +144,7 @@ for (const [kind, maybeTools, why] of kinds) {
     t.same(await process.stop({ graceMs: 100 }), { exitCode: undefined, signal: 'SIGKILL' })
     t.notOk(process.running)
     await scope.close()
-    t.equal(processesWith(marker), 0)
+    t.ok(await eventually(() => processesWith(marker) === 0), 'nothing of it is left')
   })
 
   t.test(`${kind}: a program may end itself in order on SIGTERM`, options, async (t) => {
