@@ -39,6 +39,8 @@ export interface ScenarioResult {
   readonly outcome: Outcome
   /** Why it is not a pass; for a skip `code: missing fact`. Empty for a pass. */
   readonly reason: string
+  /** What a person can do about it, where that is known. */
+  readonly hint?: string
   readonly seconds: number
   readonly claims: readonly ClaimResult[]
   /** Run directory of this point of the matrix; empty where nothing was started. */

@@ -64,6 +64,7 @@ export async function openShell(target: string, options: ShellOptions): Promise<
       claims,
       signal,
       scratch,
+      vtpmLogs: [],
     },
     emit: () => {},
   })

@@ -118,7 +118,10 @@ export class ScenarioVm {
       : await openSocketDirectory(scope)
     const vtpm = await this.#vtpmForBoot(directory)
     const vtpmLog = vtpm === undefined ? undefined : join(directory, 'vtpm.log')
-    if (vtpmLog !== undefined) this.#vtpmLogs.push(vtpmLog)
+    if (vtpmLog !== undefined) {
+      this.#vtpmLogs.push(vtpmLog)
+      this.spec.vtpmLogs.push(vtpmLog)
+    }
     const description = this.#describe(sockets, vtpm !== undefined)
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
