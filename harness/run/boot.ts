@@ -185,7 +185,10 @@ export class Boot {
       since: this.#loginFrom,
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
-    this.#guest = new LabGuest(guest, image.description)
+    const { emit } = this.#vm.spec
+    this.#guest = new LabGuest(guest, image.description, (argv) =>
+      emit({ type: 'guest-command', vm: this.#vm.name, argv }),
+    )
     return this.#guest
   }
 

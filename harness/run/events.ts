@@ -99,6 +99,8 @@ export type RunEvent =
   | (OfScenario & { readonly type: 'vm-started'; readonly vm: string; readonly argv: readonly string[] })
   /** Instead of a start, where only the command lines were asked for: each process in the order to start them. */
   | (OfScenario & { readonly type: 'command-lines'; readonly commands: readonly (readonly string[])[] })
+  /** The harness has the guest run a command: what the console says meanwhile are frames, for no human. */
+  | (OfScenario & { readonly type: 'guest-command'; readonly vm: string; readonly argv: readonly string[] })
   | (OfScenario & { readonly type: 'console-line'; readonly vm: string; readonly line: string })
   | (OfScenario & {
       readonly type: 'vm-ended'
