@@ -98,6 +98,15 @@ t.test('events: changed, added and left out, with what a version of QEMU did', a
   t.same(told(log([first, last]), log([kernel, first, last])), [
     'rtmr1 event 0: EV_EFI_BOOT_SERVICES_APPLICATION kernel only in B ()',
   ])
+  const unknown: MeasuredEvent = { ...kernel, description: 'not known', digests: {} }
+  t.same(
+    told(log([first, unknown, last]), log([first, other, last])),
+    [],
+    'what was not predicted is no difference',
+  )
+  t.same(told(log([first, unknown]), log([first])), [
+    'rtmr1 event 1: EV_EFI_BOOT_SERVICES_APPLICATION not known only in A ()',
+  ])
   t.same(told(log([event('a', 'x', 'pcr10'), event('a', 'x', 'pcr2')]), log([])), [
     'pcr2 event 0: EV_EFI_BOOT_SERVICES_APPLICATION x only in A ()',
     'pcr10 event 0: EV_EFI_BOOT_SERVICES_APPLICATION x only in A ()',

@@ -120,9 +120,14 @@ function commonEvents(a: readonly MeasuredEvent[], b: readonly MeasuredEvent[]):
   return common
 }
 
-/** The digests decide, in the algorithms that both have; what an event says of itself is not measured. */
+/**
+ * The digests decide, in the algorithms that both have; what an event says of itself is not measured. An event without
+ * any is one that a prediction could not know: it is taken for whatever of its type stands there.
+ */
 function isSame(a: MeasuredEvent, b: MeasuredEvent): boolean {
-  const algorithms = Object.keys(a.digests).filter((name) => name in b.digests)
+  const [namesA, namesB] = [Object.keys(a.digests), Object.keys(b.digests)]
+  if (namesA.length === 0 || namesB.length === 0) return a.type === b.type
+  const algorithms = namesA.filter((name) => name in b.digests)
   return algorithms.length > 0 && algorithms.every((name) => a.digests[name] === b.digests[name])
 }
 
