@@ -15,6 +15,7 @@ import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
+import { evidenceSnp } from './bench/evidence-snp.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
@@ -39,6 +40,7 @@ const MEASURES: readonly Measure[] = [
   launchDigest,
   memory,
   evidenceTdx,
+  evidenceSnp,
 ]
 
 const USAGE = 2
