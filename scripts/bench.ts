@@ -14,6 +14,7 @@ import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
+import { eventLog } from './bench/event-log.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -34,6 +35,7 @@ const MEASURES: readonly Measure[] = [
   rebuild,
   together,
   consoleEngine,
+  eventLog,
   memory,
 ]
 
