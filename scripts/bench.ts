@@ -15,6 +15,7 @@ import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
 import { eventLog } from './bench/event-log.ts'
+import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -37,6 +38,7 @@ const MEASURES: readonly Measure[] = [
   consoleEngine,
   eventLog,
   memory,
+  evidenceTdx,
 ]
 
 const USAGE = 2
