@@ -14,6 +14,7 @@ import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
+import { eventLog } from './bench/event-log.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
@@ -38,6 +39,7 @@ const MEASURES: readonly Measure[] = [
   together,
   consoleEngine,
   launchDigest,
+  eventLog,
   memory,
   evidenceTdx,
   evidenceSnp,

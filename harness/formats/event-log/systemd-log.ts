@@ -4,7 +4,7 @@
  */
 import { ByteReader } from '../../base/bytes.ts'
 import { DIGEST_LENGTHS, type DigestAlgorithm } from '../../base/digest.ts'
-import { hashAlgorithmId } from '../tpm-algorithms.ts'
+import { hashAlgorithmId } from '../tpm2/hash-algorithms.ts'
 import type { EventDigest } from './event.ts'
 
 export const MAX_SYSTEMD_LOG_BYTES = 4 * 1024 * 1024
