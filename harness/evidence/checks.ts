@@ -1,0 +1,126 @@
+/** The comparisons that appraisals are made of. Each gives its findings, none where the evidence is as required. */
+import { digest } from '../base/digest.ts'
+import type { Finding } from '../base/errors.ts'
+import { type FindingCode, finding } from './finding.ts'
+import type { ResolvedBinding } from './policy/resolve.ts'
+
+/** Hex of a field, as findings and policies spell it. */
+export function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+}
+
+interface About {
+  readonly code: FindingCode
+  /** The field by the name that its specification gives it. */
+  readonly field: string
+}
+
+/** `got` is one of `allowed`; without `allowed` anything is. */
+export function oneOf<Value extends string | number>(
+  { code, field }: About,
+  got: Value,
+  allowed: readonly Value[] | undefined,
+): readonly Finding[] {
+  if (allowed === undefined || allowed.includes(got)) return []
+  const expected = allowed.length === 1 ? `${allowed[0]}` : `one of ${allowed.join(', ')}`
+  return [finding(code, `${field} is not what the policy accepts`, { expected, got: `${got}` })]
+}
+
+/** `got` is at least `minimum`; without `minimum` anything is. */
+export function atLeast<Value extends number | bigint>(
+  { code, field }: About,
+  got: Value,
+  minimum: Value | undefined,
+): readonly Finding[] {
+  if (minimum === undefined || got >= minimum) return []
+  return [finding(code, `${field} is below the minimum`, { expected: `at least ${minimum}`, got: `${got}` })]
+}
+
+/** A single bit by its name; `rule` undefined accepts both states. */
+export function bitAsRequired(
+  { code, field }: About,
+  isSet: boolean,
+  rule: 'required' | 'forbidden' | 'allowed' | undefined,
+): readonly Finding[] {
+  if (rule === 'required' && !isSet)
+    return [finding(code, `${field} is not set, the policy requires it`, { expected: 'set', got: 'clear' })]
+  if (rule === 'forbidden' && isSet)
+    return [finding(code, `${field} is set, the policy forbids it`, { expected: 'clear', got: 'set' })]
+  return []
+}
+
+/** Every bit of the hex `mask` (big-endian) is set in `got`. */
+export function hasBits({ code, field }: About, got: bigint, mask: string | undefined): readonly Finding[] {
+  if (mask === undefined) return []
+  const required = BigInt(`0x${mask}`)
+  if ((got & required) === required) return []
+  return [
+    finding(code, `${field} lacks bits that the policy requires`, {
+      expected: `all bits of 0x${required.toString(16)}`,
+      got: `0x${got.toString(16)}`,
+    }),
+  ]
+}
+
+interface Bound {
+  readonly field: string
+  /** Content of the field; what is required may be shorter and is filled up with zeros. */
+  readonly got: Uint8Array
+  readonly binding: ResolvedBinding | undefined
+  readonly nonce: Uint8Array | undefined
+}
+
+/**
+ * The field holds what the policy says, or else the nonce; without either anything is accepted. A nonce that the
+ * policy's binding leaves out would prove nothing, so that is a finding of its own.
+ */
+export function bound({ field, got, binding, nonce }: Bound): readonly Finding[] {
+  const required = binding === undefined ? nonce : boundValue(binding, nonce)
+  if (required === undefined) return binding === undefined ? [] : [nonceMissing(field)]
+  const expected = hexOf(required).padEnd(got.length * 2, '0')
+  const actual = hexOf(got)
+  return [
+    ...(expected === actual
+      ? []
+      : [finding('report-data', `${field} is not bound to what was expected`, { expected, got: actual })]),
+    ...(nonce === undefined || binding === undefined || coversNonce(binding, nonce)
+      ? []
+      : [nonceUnused(field, nonce)]),
+  ]
+}
+
+function nonceMissing(field: string): Finding {
+  return finding('nonce-missing', `${field} is to be a digest over the nonce, and no nonce was given`, {
+    expected: 'a nonce',
+    got: 'none',
+  })
+}
+
+function nonceUnused(field: string, nonce: Uint8Array): Finding {
+  return finding('nonce-missing', `what the policy requires of ${field} does not cover the nonce`, {
+    expected: `the nonce ${hexOf(nonce)}, or a digest over it`,
+    got: 'a binding without it',
+  })
+}
+
+function coversNonce(binding: ResolvedBinding, nonce: Uint8Array): boolean {
+  return binding.value === hexOf(nonce) || partsOf(binding).some((part) => part === 'nonce')
+}
+
+const ALGORITHMS = ['sha256', 'sha384', 'sha512'] as const
+type Part = NonNullable<ResolvedBinding['sha256']>[number]
+
+function partsOf(binding: ResolvedBinding): readonly Part[] {
+  return ALGORITHMS.flatMap((algorithm) => binding[algorithm] ?? [])
+}
+
+/** Undefined where the nonce is needed and missing. */
+function boundValue(binding: ResolvedBinding, nonce: Uint8Array | undefined): Uint8Array | undefined {
+  if (binding.value !== undefined) return Buffer.from(binding.value, 'hex')
+  const algorithm = ALGORITHMS.find((name) => binding[name] !== undefined)
+  if (algorithm === undefined || (nonce === undefined && partsOf(binding).includes('nonce'))) return undefined
+  const bytes = partsOf(binding).map((part) =>
+    part === 'nonce' ? (nonce ?? new Uint8Array()) : Buffer.from(part.hex, 'hex'),
+  )
+  return digest(algorithm, ...bytes)
+}

@@ -1,0 +1,91 @@
+/** What a policy can ask of a TDX quote. Names are those of TDREPORT and of Intel's collateral. */
+import { z } from 'zod'
+import {
+  anyOf,
+  bindingSchema,
+  bit,
+  byte,
+  count,
+  forbiddenByDefault,
+  hex,
+  SAYS_NOTHING,
+  saysSomething,
+} from './values.ts'
+
+/** TCB statuses of the DCAP appraisal, as Intel spells them. */
+export const TCB_STATUSES = [
+  'UpToDate',
+  'SWHardeningNeeded',
+  'ConfigurationNeeded',
+  'ConfigurationAndSWHardeningNeeded',
+  'OutOfDate',
+  'OutOfDateConfigurationNeeded',
+  'Revoked',
+] as const
+
+/** TD attributes (TDX module specification, "ATTRIBUTES"); what is not named is free, but for TUD. */
+const tdAttributes = z.strictObject({
+  debug: forbiddenByDefault,
+  septVeDisable: bit,
+  migratable: bit,
+  pks: bit,
+  kl: bit,
+  perfmon: bit,
+})
+
+/** The PCK certificate's configuration extension; absent from certificates for a single-package platform. */
+const platformConfiguration = z.strictObject({
+  dynamicPlatform: bit,
+  cachedKeys: bit,
+  smtEnabled: bit,
+})
+
+export const tdxMaterialsSchema = z.strictObject({
+  firmware: z.string().min(1).describe('TDVF; relative to the policy file'),
+  kernel: z.string().min(1).optional(),
+  initrd: z.string().min(1).optional(),
+  cmdline: z.string().optional(),
+  memoryMiB: z.number().int().min(1).optional(),
+})
+export type TdxMaterials = z.output<typeof tdxMaterialsSchema>
+
+const rtmr = anyOf(hex(48)).optional()
+
+export const tdxSchema = z
+  .strictObject({
+    mrtd: anyOf(hex(48)).optional(),
+    rtmr0: rtmr,
+    rtmr1: rtmr,
+    rtmr2: rtmr,
+    rtmr3: rtmr,
+    predicted: anyOf(tdxMaterialsSchema)
+      .optional()
+      .describe('or MRTD is as predicted for one of these guests; together with mrtd, any of both'),
+    tcbStatuses: anyOf(z.enum(TCB_STATUSES)).optional().describe('converged status; default: UpToDate only'),
+    advisories: z
+      .array(z.string().regex(/^INTEL-SA-[0-9]{5}$/, 'INTEL-SA- and five digits'))
+      .optional()
+      .describe('advisories that may apply to the platform; default: with an accepted status, any'),
+    tdAttributes: tdAttributes.refine(saysSomething, SAYS_NOTHING).optional(),
+    xfam: z
+      .strictObject({
+        allowed: hex(8).optional().describe('no other bit may be set; big-endian'),
+        required: hex(8).optional().describe('these bits must be set; big-endian'),
+      })
+      .refine(saysSomething, SAYS_NOTHING)
+      .optional(),
+    mrSeam: anyOf(hex(48)).optional(),
+    mrConfigId: anyOf(hex(48)).optional(),
+    mrOwner: anyOf(hex(48)).optional(),
+    mrOwnerConfig: anyOf(hex(48)).optional(),
+    mrServiceTd: anyOf(hex(48)).optional().describe('default: 48 zero bytes, that is, no service TD'),
+    reportData: bindingSchema,
+    minimumTeeTcbSvn: z.array(byte).length(16).optional(),
+    minimumTcbEvaluationDataNumber: count.optional(),
+    fmspcs: anyOf(hex(6)).optional(),
+    platformConfiguration: platformConfiguration.refine(saysSomething, SAYS_NOTHING).optional(),
+    quoteVersions: anyOf(z.union([z.literal(4), z.literal(5)])).optional(),
+  })
+  .refine(saysSomething, SAYS_NOTHING)
+
+export type TdxPolicy = z.output<typeof tdxSchema>
