@@ -1,6 +1,7 @@
 /** The comparisons that appraisals are made of. Each gives its findings, none where the evidence is as required. */
 import { digest } from '../base/digest.ts'
 import type { Finding } from '../base/errors.ts'
+import type { AppraisalContext } from './appraisal.ts'
 import { type FindingCode, finding } from './finding.ts'
 import type { ResolvedBinding } from './policy/resolve.ts'
 
@@ -123,4 +124,59 @@ function boundValue(binding: ResolvedBinding, nonce: Uint8Array | undefined): Ui
     part === 'nonce' ? (nonce ?? new Uint8Array()) : Buffer.from(part.hex, 'hex'),
   )
   return digest(algorithm, ...bytes)
+}
+
+/** A policy without a section for this kind of evidence accepts none of it. */
+export function policySilent(what: string, section: string): Finding {
+  return finding('policy-silent', `the policy says nothing about ${what}`, {
+    expected: `a section ${section} in the policy`,
+    got: 'none',
+  })
+}
+
+/** For evidence that was to be fresh and was checked without a nonce. */
+export function nonceGiven({
+  policy,
+  nonce,
+}: Pick<AppraisalContext, 'policy' | 'nonce'>): readonly Finding[] {
+  if (policy.freshness?.nonce !== 'required' || nonce !== undefined) return []
+  return [
+    finding('nonce-missing', 'the policy requires a nonce, and none was given', {
+      expected: 'a nonce that the evidence is bound to',
+      got: 'none',
+    }),
+  ]
+}
+
+const DAY = 86_400_000
+
+/** `issued` undefined: nothing was issued that could be too old. */
+export function recentEnough(
+  issued: Date | undefined,
+  { policy, at }: Pick<AppraisalContext, 'policy' | 'at'>,
+): readonly Finding[] {
+  const days = policy.freshness?.collateralDays
+  if (days === undefined || issued === undefined) return []
+  const oldest = new Date(at.getTime() - days * DAY)
+  if (issued >= oldest) return []
+  return [
+    finding('collateral-too-old', `the collateral was issued more than ${days} days before the check`, {
+      expected: `issued at ${oldest.toISOString()} or later`,
+      got: issued.toISOString(),
+    }),
+  ]
+}
+
+/** A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its SPKI. */
+export function rootAccepted(
+  { simulated, keyId, label }: { readonly simulated: boolean; readonly keyId: string; readonly label: string },
+  { policy }: Pick<AppraisalContext, 'policy'>,
+): readonly Finding[] {
+  if (!simulated || policy.simulatedRoots?.includes(keyId)) return []
+  return [
+    finding('simulated-root', `what vouches for the evidence is "${label}", which is no vendor's root`, {
+      expected: "a vendor's root, or one that the policy names under simulatedRoots",
+      got: keyId,
+    }),
+  ]
 }

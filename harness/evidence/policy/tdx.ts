@@ -12,32 +12,29 @@ import {
   saysSomething,
 } from './values.ts'
 
-/** TCB statuses of the DCAP appraisal, as Intel spells them. */
+/** Converged TCB statuses, as Intel spells them; the last two are of quotes that no TCB level or no collateral covers. */
 export const TCB_STATUSES = [
   'UpToDate',
   'SWHardeningNeeded',
   'ConfigurationNeeded',
   'ConfigurationAndSWHardeningNeeded',
+  'TDRelaunchAdvised',
+  'TDRelaunchAdvisedConfigurationNeeded',
   'OutOfDate',
   'OutOfDateConfigurationNeeded',
   'Revoked',
+  'NotSupported',
+  'Unknown',
 ] as const
 
-/** TD attributes (TDX module specification, "ATTRIBUTES"); what is not named is free, but for TUD. */
+/** TDATTRIBUTES (Intel TDX Module ABI specification). `debug` is every bit of the group "TD under debug". */
 const tdAttributes = z.strictObject({
   debug: forbiddenByDefault,
   septVeDisable: bit,
   migratable: bit,
   pks: bit,
-  kl: bit,
+  keyLocker: bit,
   perfmon: bit,
-})
-
-/** The PCK certificate's configuration extension; absent from certificates for a single-package platform. */
-const platformConfiguration = z.strictObject({
-  dynamicPlatform: bit,
-  cachedKeys: bit,
-  smtEnabled: bit,
 })
 
 export const tdxMaterialsSchema = z.strictObject({
@@ -83,7 +80,6 @@ export const tdxSchema = z
     minimumTeeTcbSvn: z.array(byte).length(16).optional(),
     minimumTcbEvaluationDataNumber: count.optional(),
     fmspcs: anyOf(hex(6)).optional(),
-    platformConfiguration: platformConfiguration.refine(saysSomething, SAYS_NOTHING).optional(),
     quoteVersions: anyOf(z.union([z.literal(4), z.literal(5)])).optional(),
   })
   .refine(saysSomething, SAYS_NOTHING)
