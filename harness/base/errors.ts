@@ -191,6 +191,7 @@ export type VerifyCode =
   | 'crl-missing'
   | 'crl-signature'
   | 'crl-expired'
+  | 'crl-not-yet-valid'
   // what hardware signed
   | 'report-signature'
   | 'bad-signing-key'
