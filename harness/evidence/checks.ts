@@ -169,7 +169,11 @@ export function recentEnough(
 
 /** A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its SPKI. */
 export function rootAccepted(
-  { simulated, keyId, label }: { readonly simulated: boolean; readonly keyId: string; readonly label: string },
+  {
+    simulated,
+    keyId,
+    label,
+  }: { readonly simulated: boolean; readonly keyId: string; readonly label: string },
   { policy }: Pick<AppraisalContext, 'policy'>,
 ): readonly Finding[] {
   if (!simulated || policy.simulatedRoots?.includes(keyId)) return []
