@@ -71,7 +71,8 @@ export const snpMaterialsSchema = z.strictObject({
   initrd: z.string().min(1).optional(),
   cmdline: z.string().optional(),
   vcpus: z.number().int().min(1).max(4096),
-  cpu: z.string().min(1).optional().describe('QEMU CPU model, such as EPYC-v4'),
+  cpu: z.string().min(1).describe('QEMU CPU model, such as EPYC-v4, or family/model/stepping in decimals'),
+  vmm: z.enum(['qemu', 'ec2', 'gce']).optional().describe('whose VMSA; default: qemu'),
   guestFeatures: count.optional().describe('SEV_FEATURES of the VMSA; default 1 (SNP active)'),
 })
 export type SnpMaterials = z.output<typeof snpMaterialsSchema>

@@ -37,12 +37,13 @@ const tdAttributes = z.strictObject({
   perfmon: bit,
 })
 
+/** A TD whose MRTD is predicted: it measures the firmware alone. */
 export const tdxMaterialsSchema = z.strictObject({
   firmware: z.string().min(1).describe('TDVF; relative to the policy file'),
-  kernel: z.string().min(1).optional(),
-  initrd: z.string().min(1).optional(),
-  cmdline: z.string().optional(),
-  memoryMiB: z.number().int().min(1).optional(),
+  passes: z
+    .enum(['single', 'two'])
+    .optional()
+    .describe('how the VMM measures a section; single (default): as QEMU does; two: as older stacks did'),
 })
 export type TdxMaterials = z.output<typeof tdxMaterialsSchema>
 
