@@ -85,7 +85,10 @@ t.test('the locality of TPM2_Startup is where PCR 0 starts', async (t) => {
   const first = { register: 0, type: EV.S_CRTM_VERSION, data: 'v' }
   for (const value of [0, 3, 4]) {
     const log = parseEventLog(syntheticLog([locality(value), first]))
-    t.equal(log.events.map(startupLocality).find((each) => each !== undefined), value)
+    t.equal(
+      log.events.map(startupLocality).find((each) => each !== undefined),
+      value,
+    )
     const start = initialValue('sha256', value)
     t.strictSame(
       replayEventLog(log, 'sha256').get(0),

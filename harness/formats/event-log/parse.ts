@@ -1,6 +1,6 @@
 /** TCG event logs, TPM 2.0 and older, and the CC event log of a TD: PFP 1.06, chapters 10.2 and 10.4. */
 import { ByteReader } from '../../base/bytes.ts'
-import { hashAlgorithm } from '../tpm-algorithms.ts'
+import { hashAlgorithm } from '../tpm2/hash-algorithms.ts'
 import type { BankDescription, EventDigest, EventLog, LogEvent, SpecId } from './event.ts'
 import { EV } from './event-types.ts'
 

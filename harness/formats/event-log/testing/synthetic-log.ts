@@ -2,7 +2,7 @@
 
 import { ByteWriter } from '../../../base/bytes.ts'
 import { DIGEST_LENGTHS, type DigestAlgorithm, digest } from '../../../base/digest.ts'
-import { hashAlgorithmId } from '../../tpm-algorithms.ts'
+import { hashAlgorithmId } from '../../tpm2/hash-algorithms.ts'
 import { EV } from '../event-types.ts'
 
 export interface SyntheticEvent {

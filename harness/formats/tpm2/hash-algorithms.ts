@@ -1,4 +1,4 @@
-import type { DigestAlgorithm } from '../base/digest.ts'
+import type { DigestAlgorithm } from '../../base/digest.ts'
 
 /** TPM_ALG_ID of hash algorithms, and the length of their digests in bytes: TCG Algorithm Registry 1.34, table 3. */
 export interface HashAlgorithm {
