@@ -37,6 +37,12 @@ export function atLeast<Value extends number | bigint>(
   return [finding(code, `${field} is below the minimum`, { expected: `at least ${minimum}`, got: `${got}` })]
 }
 
+/** `got` is at most `maximum`; without `maximum` anything is. */
+export function atMost({ code, field }: About, got: number, maximum: number | undefined): readonly Finding[] {
+  if (maximum === undefined || got <= maximum) return []
+  return [finding(code, `${field} is above the maximum`, { expected: `at most ${maximum}`, got: `${got}` })]
+}
+
 /** A single bit by its name; `rule` undefined accepts both states. */
 export function bitAsRequired(
   { code, field }: About,
@@ -65,8 +71,9 @@ export function hasBits({ code, field }: About, got: bigint, mask: string | unde
 
 interface Bound {
   readonly field: string
-  /** Content of the field; what is required may be shorter and is filled up with zeros. */
   readonly got: Uint8Array
+  /** Whether what is shorter than the field is filled up with zeros (default), as in fields of a fixed length. */
+  readonly fill?: 'zeros' | 'none'
   readonly binding: ResolvedBinding | undefined
   readonly nonce: Uint8Array | undefined
 }
@@ -75,10 +82,10 @@ interface Bound {
  * The field holds what the policy says, or else the nonce; without either anything is accepted. A nonce that the
  * policy's binding leaves out would prove nothing, so that is a finding of its own.
  */
-export function bound({ field, got, binding, nonce }: Bound): readonly Finding[] {
+export function bound({ field, got, binding, nonce, fill = 'zeros' }: Bound): readonly Finding[] {
   const required = binding === undefined ? nonce : boundValue(binding, nonce)
   if (required === undefined) return binding === undefined ? [] : [nonceMissing(field)]
-  const expected = hexOf(required).padEnd(got.length * 2, '0')
+  const expected = hexOf(required).padEnd(fill === 'zeros' ? got.length * 2 : 0, '0')
   const actual = hexOf(got)
   return [
     ...(expected === actual

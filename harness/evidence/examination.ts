@@ -69,9 +69,7 @@ function rejected(finding: Finding): Pick<Examination, 'authentic' | 'acceptable
   return { authentic: false, acceptable: false, findings: [finding] }
 }
 
-type Attempt<Value> =
-  | { readonly value: Value; readonly finding?: undefined }
-  | { readonly finding: Finding }
+type Attempt<Value> = { readonly value: Value; readonly finding?: undefined } | { readonly finding: Finding }
 
 function attempt<Value>(step: () => Value): Attempt<Value> {
   try {
