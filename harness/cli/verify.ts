@@ -1,0 +1,103 @@
+/** `attestbed verify` and `attestbed inspect`: is a piece of evidence authentic, and is it acceptable? */
+
+import type { Examination } from '../evidence/examination.ts'
+import type { EvidenceKind } from '../evidence/kind.ts'
+import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
+import { STRICT } from '../evidence/policy/strict.ts'
+import { inspectEvidence, type VerifyRequest, verifyEvidence } from '../evidence/verify-evidence.ts'
+import { renderEvidence } from '../report/evidence-page.ts'
+import { paletteFor } from '../report/palette.ts'
+import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './evidence-files.ts'
+import { widthOf, writeDocument } from './output.ts'
+
+export interface VerifyFlags {
+  readonly kind?: EvidenceKind
+  readonly certs?: readonly string[]
+  readonly collateral?: readonly string[]
+  readonly crl?: readonly string[]
+  readonly quote?: string
+  readonly ak?: string
+  readonly signature?: string
+  readonly pcrs?: string
+  readonly nonce?: Uint8Array
+  readonly policy?: string
+  readonly at?: Date
+  readonly json?: boolean
+}
+
+const NOT_AUTHENTIC = 5
+const NOT_ACCEPTABLE = 6
+
+/** Returns 0 for acceptable evidence, 5 for evidence that is malformed or not authentic, 6 for what is not acceptable. */
+export async function verify(file: string, flags: VerifyFlags): Promise<number> {
+  const at = flags.at ?? new Date()
+  const examination = await verifyEvidence(await requestOf(file, { ...flags, at }))
+  if (flags.json) writeDocument(documentOf(examination))
+  else process.stdout.write(pageOf(examination, { at, policy: flags.policy ?? 'the strict default policy' }))
+  return exitCodeOf(examination)
+}
+
+async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date }): Promise<VerifyRequest> {
+  const { kind, certs = [], collateral = [], crl = [], nonce, at } = flags
+  const optional = (path: string | undefined) => (path === undefined ? undefined : readEvidenceFile(path))
+  const [evidence, quote, ak, signature, pcrs] = await Promise.all([
+    readEvidenceFile(file),
+    ...[flags.quote, flags.ak, flags.signature, flags.pcrs].map(optional),
+  ])
+  return {
+    ...{ evidence, kind, quote, ak, signature, pcrs, nonce, at },
+    certificates: await readEvidenceFiles(certs),
+    collateral: await readEvidenceFiles(collateral),
+    crls: await readEvidenceFiles(crl),
+    policy: flags.policy === undefined ? STRICT : await readPolicy(flags.policy),
+  }
+}
+
+/** Reading YAML and predicting digests is loaded only where there is a policy. */
+async function readPolicy(file: string): Promise<ResolvedPolicy> {
+  const [{ parsePolicy }, { resolveFiles }, { predictReferences }] = await Promise.all([
+    import('../evidence/policy/parse.ts'),
+    import('../evidence/policy/resolve.ts'),
+    import('../verdict/reference-values.ts'),
+  ])
+  const read = besides(file)
+  const policy = parsePolicy(await readPolicyText(file), { file })
+  return resolveFiles(await predictReferences(policy, read), read)
+}
+
+function exitCodeOf({ authentic, acceptable }: Examination): number {
+  if (!authentic) return NOT_AUTHENTIC
+  return acceptable ? 0 : NOT_ACCEPTABLE
+}
+
+function documentOf({ kind, fields, authentic, acceptable, findings }: Examination): object {
+  return { kind: kind ?? null, fields, authentic, acceptable, findings }
+}
+
+function pageOf(
+  { page, ...verdict }: Examination,
+  { at, policy }: { readonly at: Date; readonly policy: string },
+): string {
+  return renderEvidence({ ...page, verdict: { ...verdict, at, policy } }, layout())
+}
+
+function layout() {
+  return { width: widthOf(process.stdout), palette: paletteFor(process.stdout) }
+}
+
+export interface InspectFlags {
+  readonly kind?: EvidenceKind
+  readonly json?: boolean
+}
+
+/** Decodes and believes nothing. Returns 0; throws FormatError for what is malformed. */
+export async function inspect(file: string, { kind, json = false }: InspectFlags): Promise<number> {
+  const {
+    page,
+    fields,
+    kind: found,
+  } = await inspectEvidence({ evidence: await readEvidenceFile(file), kind })
+  if (json) writeDocument({ kind: found, fields })
+  else process.stdout.write(renderEvidence({ ...page, verdict: undefined }, layout()))
+  return 0
+}
