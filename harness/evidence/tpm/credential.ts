@@ -13,7 +13,7 @@ import {
   randomBytes,
 } from 'node:crypto'
 import { ByteWriter } from '../../base/bytes.ts'
-import { type DigestAlgorithm, DIGEST_LENGTHS, digest, equalBytes } from '../../base/digest.ts'
+import { DIGEST_LENGTHS, type DigestAlgorithm, digest, equalBytes } from '../../base/digest.ts'
 import { VerifyError } from '../../base/errors.ts'
 import type { Credential } from '../../formats/tpm2/credential.ts'
 import { ECC_CURVES, type KeyMaterial, publicKeyObject, type TpmPublic } from '../../formats/tpm2/public.ts'
@@ -48,18 +48,22 @@ export function makeCredential({ ek, akName, secret }: CredentialRequest): Crede
 /** Throws VerifyError `bad-credential` where the guest did not return the secret: its AK is not in the EK's TPM. */
 export function verifyActivation(secret: Uint8Array, returned: Uint8Array): void {
   if (equalBytes(secret, returned)) return
-  throw new VerifyError('cannot bind the AK to the EK: the secret that came back is not the one in the credential', {
-    code: 'bad-credential',
-    // The secret itself may still be in use: only digests are shown.
-    expected: `SHA-256 ${digest('sha256', secret).toString('hex')}`,
-    got: `SHA-256 ${digest('sha256', returned).toString('hex')}`,
-  })
+  throw new VerifyError(
+    'cannot bind the AK to the EK: the secret that came back is not the one in the credential',
+    {
+      code: 'bad-credential',
+      // The secret itself may still be in use: only digests are shown.
+      expected: `SHA-256 ${digest('sha256', secret).toString('hex')}`,
+      got: `SHA-256 ${digest('sha256', returned).toString('hex')}`,
+    },
+  )
 }
 
 /** A restricted decryption key that never leaves its TPM, with AES-CFB inside: TCG EK Credential Profile 2.5, B.3. */
 function mustBeEk({ attributes, symmetric, nameAlgorithm }: TpmPublic): DigestAlgorithm {
   const { fixedTpm, restricted, decrypt, sign } = attributes
-  const usable = symmetric?.algorithm === AES && symmetric.mode === CFB && [128, 192, 256].includes(symmetric.keyBits)
+  const usable =
+    symmetric?.algorithm === AES && symmetric.mode === CFB && [128, 192, 256].includes(symmetric.keyBits)
   if (fixedTpm && restricted && decrypt && !sign && usable && nameAlgorithm.bank) return nameAlgorithm.bank
   const set = Object.entries(attributes).flatMap(([name, value]) => (value ? [name] : []))
   throw new VerifyError('cannot make a credential for this key: it is no endorsement key', {
@@ -117,5 +121,7 @@ function protect(input: {
   const encrypted = Buffer.concat([cipher.update(plain), cipher.final()])
   const hmacKey = kdfa(hash, { key: seed, label: 'INTEGRITY' }, DIGEST_LENGTHS[hash] * 8)
   const integrity = createHmac(hash, hmacKey).update(encrypted).update(akName).digest()
-  return writeSized(new ByteWriter({ what: 'credential' }), integrity, 'integrityHMAC').bytes(encrypted, 'encIdentity').finish()
+  return writeSized(new ByteWriter({ what: 'credential' }), integrity, 'integrityHMAC')
+    .bytes(encrypted, 'encIdentity')
+    .finish()
 }

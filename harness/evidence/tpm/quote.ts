@@ -59,7 +59,11 @@ const CURVES: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48
  * `nonce-mismatch` or `pcr-mismatch` at the first break. Says nothing about whose key it is: see the AK's certificate,
  * `verifyActivation`, or the vTPM's endorsement.
  */
-export function verifyTpmQuote(evidence: TpmQuote, ak: AttestationKey, { nonce }: QuoteOptions = {}): VerifiedQuote {
+export function verifyTpmQuote(
+  evidence: TpmQuote,
+  ak: AttestationKey,
+  { nonce }: QuoteOptions = {},
+): VerifiedQuote {
   const attest = parseAttest(evidence.attest)
   const quote = mustBeQuote(attest)
   const akRestricted = mustBeAttestationKey(ak)
@@ -97,7 +101,10 @@ function isPublicArea(ak: AttestationKey): ak is TpmPublic {
 }
 
 function badKey(problem: string, values: { readonly expected: string; readonly got: string }): VerifyError {
-  return new VerifyError(`cannot verify the TPM quote: its key ${problem}`, { code: 'bad-signing-key', ...values })
+  return new VerifyError(`cannot verify the TPM quote: its key ${problem}`, {
+    code: 'bad-signing-key',
+    ...values,
+  })
 }
 
 function verifySignature({ attest, signature }: TpmQuote, ak: AttestationKey): void {
@@ -144,8 +151,10 @@ function verifyRsa({ key, bank, attest, signature }: SignatureCheck<RsaSignature
   if (key.asymmetricKeyType !== 'rsa')
     throw badKey('is not of the type of the signature', { expected: 'rsa', got: `${key.asymmetricKeyType}` })
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0
-  if (bits < MIN_RSA_BITS) throw badKey('is too short', { expected: `${MIN_RSA_BITS} bits or more`, got: `${bits}` })
-  const padding = signature.scheme === 'rsapss' ? constants.RSA_PKCS1_PSS_PADDING : constants.RSA_PKCS1_PADDING
+  if (bits < MIN_RSA_BITS)
+    throw badKey('is too short', { expected: `${MIN_RSA_BITS} bits or more`, got: `${bits}` })
+  const padding =
+    signature.scheme === 'rsapss' ? constants.RSA_PKCS1_PSS_PADDING : constants.RSA_PKCS1_PADDING
   // TPMs differ in the salt's length: Part 1, B.7.
   const saltLength = constants.RSA_PSS_SALTLEN_AUTO
   return verify(bank, attest, { key, padding, saltLength }, signature.bytes)
@@ -167,17 +176,26 @@ function verifyEcdsa({ key, bank, attest, signature }: SignatureCheck<EcdsaSigna
 
 function mustCarry({ extraData }: Attest, nonce: Uint8Array): void {
   if (equalBytes(extraData, nonce)) return
-  throw new VerifyError('cannot verify the TPM quote: it answers another challenge (qualifying data differ)', {
-    code: 'nonce-mismatch',
-    expected: hex(nonce),
-    got: hex(extraData),
-  })
+  throw new VerifyError(
+    'cannot verify the TPM quote: it answers another challenge (qualifying data differ)',
+    {
+      code: 'nonce-mismatch',
+      expected: hex(nonce),
+      got: hex(extraData),
+    },
+  )
 }
 
 /** The values that the digest covers, in the order in which it was made; others are dropped. */
-function quotedValues({ selections, pcrDigest }: QuoteInfo, { pcrs, signature }: TpmQuote): readonly PcrBank[] {
+function quotedValues(
+  { selections, pcrDigest }: QuoteInfo,
+  { pcrs, signature }: TpmQuote,
+): readonly PcrBank[] {
   const banks = selections.flatMap((selection) => quotedBank(selection, pcrs))
-  const covered = digest(signature.hash.bank ?? 'sha256', ...banks.flatMap(({ values }) => [...values.values()]))
+  const covered = digest(
+    signature.hash.bank ?? 'sha256',
+    ...banks.flatMap(({ values }) => [...values.values()]),
+  )
   if (!equalBytes(covered, pcrDigest))
     throw pcrMismatch('the PCR values that came with it are not those that were signed', {
       expected: hex(pcrDigest),
@@ -187,7 +205,10 @@ function quotedValues({ selections, pcrDigest }: QuoteInfo, { pcrs, signature }:
 }
 
 /** None where the selection of a bank is empty. */
-function quotedBank({ algorithm, pcrs: indices }: PcrSelection, given: readonly PcrBank[]): readonly PcrBank[] {
+function quotedBank(
+  { algorithm, pcrs: indices }: PcrSelection,
+  given: readonly PcrBank[],
+): readonly PcrBank[] {
   if (indices.length === 0) return []
   const found = hashAlgorithm(algorithm)
   const values = given.find(({ bank }) => bank === found?.bank)?.values
@@ -202,7 +223,10 @@ function quotedBank({ algorithm, pcrs: indices }: PcrSelection, given: readonly 
   return found?.bank ? [{ bank: found.bank, values: new Map(quoted) }] : []
 }
 
-function pcrMismatch(problem: string, values: { readonly expected: string; readonly got: string }): VerifyError {
+function pcrMismatch(
+  problem: string,
+  values: { readonly expected: string; readonly got: string },
+): VerifyError {
   return new VerifyError(`cannot verify the TPM quote: ${problem}`, { code: 'pcr-mismatch', ...values })
 }
 

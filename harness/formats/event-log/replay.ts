@@ -3,6 +3,7 @@ import { DIGEST_LENGTHS, type DigestAlgorithm, digest } from '../../base/digest.
 import { digestIn, type EventLog, type LogEvent } from './event.ts'
 import { EV } from './event-types.ts'
 import { startupLocality } from './parse.ts'
+import type { SystemdRecord } from './systemd-log.ts'
 
 /** EV_NO_ACTION is never extended: PFP 10.4.5. */
 export function extendsRegister(event: LogEvent): boolean {
@@ -31,6 +32,31 @@ export function replayEventLog(log: EventLog, bank: DigestAlgorithm): ReadonlyMa
     registers.set(event.register, extend(bank, old, measured))
   }
   return registers
+}
+
+export interface SystemdReplay {
+  readonly records: readonly SystemdRecord[]
+  /** Which of its records count: a TPM's, or a TD's. */
+  readonly registers: 'pcr' | 'rtmr'
+  readonly bank: DigestAlgorithm
+}
+
+/**
+ * Goes on from `start` (PCR, or RTMR 0 to 3, to value) with what systemd measured. A record without a digest in `bank`
+ * did not extend that bank. The result is a new map.
+ */
+export function replaySystemdLog(
+  start: ReadonlyMap<number, Uint8Array>,
+  { records, registers, bank }: SystemdReplay,
+): Map<number, Uint8Array> {
+  const values = new Map(start)
+  for (const { register, digests } of records) {
+    const measured = register.kind === registers ? digests.find((each) => each.bank === bank) : undefined
+    if (!measured) continue
+    const old = values.get(register.index) ?? initialValue(bank)
+    values.set(register.index, extend(bank, old, measured.bytes))
+  }
+  return values
 }
 
 /** All zero but for the last byte, which holds the locality in PCR 0. */

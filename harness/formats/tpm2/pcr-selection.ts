@@ -25,7 +25,12 @@ export function readPcrSelections(reader: ByteReader): readonly PcrSelection[] {
     const offset = reader.offset
     const algorithm = reader.u16be('pcrSelect.hash')
     if (!hashAlgorithm(algorithm))
-      throw reader.error('bad-value', 'pcrSelect.hash', `is 0x${algorithm.toString(16)}, no hash algorithm`, offset)
+      throw reader.error(
+        'bad-value',
+        'pcrSelect.hash',
+        `is 0x${algorithm.toString(16)}, no hash algorithm`,
+        offset,
+      )
     if (selections.some((each) => each.algorithm === algorithm))
       throw reader.error('bad-value', 'pcrSelect.hash', `0x${algorithm.toString(16)} occurs twice`, offset)
     selections.push({ algorithm, pcrs: readBitmap(reader) })
@@ -37,7 +42,12 @@ function readBitmap(reader: ByteReader): readonly number[] {
   const at = reader.offset
   const length = reader.u8('pcrSelect.sizeofSelect')
   if (length < 1 || length > MAX_SELECT_BYTES)
-    throw reader.error('bad-value', 'pcrSelect.sizeofSelect', `is ${length}, must be 1 to ${MAX_SELECT_BYTES}`, at)
+    throw reader.error(
+      'bad-value',
+      'pcrSelect.sizeofSelect',
+      `is ${length}, must be 1 to ${MAX_SELECT_BYTES}`,
+      at,
+    )
   return selectedPcrs(reader.bytes(length, 'pcrSelect.pcrSelect'))
 }
 

@@ -11,7 +11,9 @@ const NULL = 0x0010
 const RSAES = 0x0015
 const ECDAA = 0x001a
 /** Schemes and KDFs that are followed by a hash algorithm alone. */
-const HASHED = [0x0014, 0x0016, 0x0017, 0x0018, 0x0019, 0x001b, 0x001c, 0x001d, 0x0007, 0x0020, 0x0021, 0x0022]
+const HASHED = [
+  0x0014, 0x0016, 0x0017, 0x0018, 0x0019, 0x001b, 0x001c, 0x001d, 0x0007, 0x0020, 0x0021, 0x0022,
+]
 const BLOCK_CIPHERS = [0x0006, 0x0013, 0x0026]
 
 /** TPMA_OBJECT, by bit. */
@@ -53,7 +55,9 @@ export interface TpmPublic {
   readonly attributes: ObjectAttributes
   readonly authPolicy: Uint8Array
   /** Of a storage key: AES 128 or 256 in CFB mode in practice. */
-  readonly symmetric: { readonly algorithm: number; readonly keyBits: number; readonly mode: number } | undefined
+  readonly symmetric:
+    | { readonly algorithm: number; readonly keyBits: number; readonly mode: number }
+    | undefined
   /** TPM_ALG_ID; TPM_ALG_NULL (0x10) where each use may choose. */
   readonly scheme: number
   readonly schemeHash: HashAlgorithm | undefined
@@ -118,7 +122,12 @@ function readAttributes(reader: ByteReader): ObjectAttributes {
   const offset = reader.offset
   const bits = reader.u32be('objectAttributes')
   if ((bits & ~KNOWN_BITS) !== 0)
-    throw reader.error('reserved-bit', 'objectAttributes', `is 0x${bits.toString(16)}, reserved bits are set`, offset)
+    throw reader.error(
+      'reserved-bit',
+      'objectAttributes',
+      `is 0x${bits.toString(16)}, reserved bits are set`,
+      offset,
+    )
   const entries = Object.entries(ATTRIBUTES).map(([name, bit]) => [name, ((bits >>> bit) & 1) === 1])
   return Object.fromEntries(entries) as ObjectAttributes
 }
@@ -150,7 +159,12 @@ function readRsa(reader: ByteReader): KeyMaterial {
   if (![1024, 2048, 3072, 4096].includes(bits))
     throw reader.error('bad-value', 'keyBits', `is ${bits}, must be 1024, 2048, 3072 or 4096`, bitsAt)
   const exponent = reader.u32be('exponent') || 65_537
-  return { kind: 'rsa', bits, exponent, modulus: readSized(reader, 'unique', { min: bits / 8, max: bits / 8 }) }
+  return {
+    kind: 'rsa',
+    bits,
+    exponent,
+    modulus: readSized(reader, 'unique', { min: bits / 8, max: bits / 8 }),
+  }
 }
 
 function readEcc(reader: ByteReader): KeyMaterial {

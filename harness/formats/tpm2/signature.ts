@@ -38,7 +38,12 @@ function readScheme(reader: ByteReader): SignatureScheme {
   const schemes = Object.keys(SIGNATURE_SCHEMES) as SignatureScheme[]
   const found = schemes.find((scheme) => SIGNATURE_SCHEMES[scheme] === value)
   if (!found)
-    throw reader.error('bad-value', 'sigAlg', `is 0x${value.toString(16)}, must be RSASSA, RSAPSS or ECDSA`, 0)
+    throw reader.error(
+      'bad-value',
+      'sigAlg',
+      `is 0x${value.toString(16)}, must be RSASSA, RSAPSS or ECDSA`,
+      0,
+    )
   return found
 }
 

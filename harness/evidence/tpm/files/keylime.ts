@@ -13,7 +13,9 @@ export function parseKeylimeQuote(text: string): TpmQuote {
   if (!trimmed.startsWith('r')) throw malformed('bad-magic', 'prefix', 'must be "r"')
   const parts = trimmed.slice(1).split(':')
   if (parts.length !== 3) throw malformed('bad-value', 'parts', `are ${parts.length}, must be 3`)
-  const [attest, signature, pcrs] = parts.map((part, index) => decode(part, ['quote', 'signature', 'pcrs'][index] ?? ''))
+  const [attest, signature, pcrs] = parts.map((part, index) =>
+    decode(part, ['quote', 'signature', 'pcrs'][index] ?? ''),
+  )
   if (!attest || !signature || !pcrs) throw malformed('bad-value', 'parts', 'must not be empty')
   return parseTpm2ToolsQuote({ attest, signature, pcrs })
 }

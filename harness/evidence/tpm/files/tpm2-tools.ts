@@ -31,7 +31,9 @@ export function parseTpm2ToolsQuote({ attest, signature, pcrs }: Tpm2ToolsFiles)
 /** The file of `tpm2_quote -o`, and the third part of Keylime's quote. Throws FormatError. */
 export function parseSerializedPcrs(bytes: Uint8Array): readonly PcrBank[] {
   const reader = new ByteReader(bytes, { what: 'PCR values of tpm2-tools' })
-  const wanted = readSelections(reader).flatMap(({ algorithm, pcrs }) => pcrs.map((pcr) => ({ algorithm, pcr })))
+  const wanted = readSelections(reader).flatMap(({ algorithm, pcrs }) =>
+    pcrs.map((pcr) => ({ algorithm, pcr })),
+  )
   const values = readDigests(reader)
   reader.end()
   if (values.length !== wanted.length)
@@ -55,7 +57,8 @@ function toBanks(reader: ByteReader, wanted: readonly Wanted[], values: readonly
         `of ${algorithm.name} PCR ${pcr} has ${value?.length} bytes, must have ${algorithm.digestBytes}`,
       )
     const bank = banks.get(algorithm) ?? new Map<number, Uint8Array>()
-    if (bank.has(pcr)) throw reader.error('bad-value', 'pcrSelect', `selects ${algorithm.name} PCR ${pcr} twice`)
+    if (bank.has(pcr))
+      throw reader.error('bad-value', 'pcrSelect', `selects ${algorithm.name} PCR ${pcr} twice`)
     banks.set(algorithm, bank.set(pcr, value))
   }
   return [...banks].flatMap(([{ bank }, of]) => (bank ? [{ bank, values: of }] : []))
@@ -76,7 +79,12 @@ function readSelections(reader: ByteReader): { algorithm: HashAlgorithm; pcrs: r
     if (index >= count) continue
     const algorithm = hashAlgorithm(id)
     if (!algorithm || length > 4)
-      throw reader.error('bad-value', 'selection', `has hash 0x${id.toString(16)} and ${length} bytes`, offset)
+      throw reader.error(
+        'bad-value',
+        'selection',
+        `has hash 0x${id.toString(16)} and ${length} bytes`,
+        offset,
+      )
     selections.push({ algorithm, pcrs: selectedPcrs(bitmap.subarray(0, length)) })
   }
   return selections
@@ -86,7 +94,8 @@ function readSelections(reader: ByteReader): { algorithm: HashAlgorithm; pcrs: r
 function readDigests(reader: ByteReader): Uint8Array[] {
   const at = reader.offset
   const lists = reader.u32le('lists')
-  if (lists > MAX_LISTS) throw reader.error('too-large', 'lists', `are ${lists}, at most ${MAX_LISTS} are read`, at)
+  if (lists > MAX_LISTS)
+    throw reader.error('too-large', 'lists', `are ${lists}, at most ${MAX_LISTS} are read`, at)
   const digests: Uint8Array[] = []
   for (let list = 0; list < lists; list++) {
     const offset = reader.offset

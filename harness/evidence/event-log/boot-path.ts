@@ -1,0 +1,135 @@
+/** How the firmware came to the operating system: boot entries (PCR 1), images (PCR 2, 4), disks and actions (PCR 4, 5). */
+import { devicePathText } from '../../formats/device-path.ts'
+import {
+  type GptEvent,
+  parseGptEvent,
+  parseImageLoadEvent,
+  parseVariableEvent,
+} from '../../formats/event-log/efi-events.ts'
+import type { LogEvent } from '../../formats/event-log/event.ts'
+import { EV } from '../../formats/event-log/event-types.ts'
+import {
+  bootEntryNumber,
+  type LoadOption,
+  parseBootNumbers,
+  parseLoadOption,
+} from '../../formats/load-option.ts'
+import { type LogView, type Reading, wellFormed } from './view.ts'
+
+const EXIT_INVOKED = 'Exit Boot Services Invocation'
+const EXIT_RETURNED = 'Exit Boot Services Returned with Success'
+const EXIT_FAILED = 'Exit Boot Services Returned with Failure'
+const MAX_ACTION_CHARACTERS = 256
+
+export interface BootEntry {
+  /** 7 for Boot0007. Hashed only by firmware that measures the variable with its name. */
+  readonly number: number
+  readonly numberCovered: boolean
+  /** Undefined where the variable is no load option. */
+  readonly option: LoadOption | undefined
+}
+
+export interface LoadedImage {
+  readonly kind: 'application' | 'driver' | 'runtime-driver'
+  /** Authenticode digest in the bank's algorithm; of a driver in firmware, of its bytes. */
+  readonly digest: Uint8Array
+  /** Where the firmware says it came from. Never hashed: a hint for people. Text of the guest: escape it. */
+  readonly pathHint: string | undefined
+}
+
+export interface BootPathReading {
+  /** The first of each: what the firmware had before anything else ran. */
+  readonly bootOrder: Reading<readonly number[]> | undefined
+  readonly bootEntries: readonly Reading<BootEntry>[]
+  /** In the order of loading. Software that runs later can add to it, and take nothing away: judge all of it. */
+  readonly images: readonly Reading<LoadedImage>[]
+  readonly partitionTables: readonly Reading<GptEvent>[]
+  /** EV_EFI_ACTION and EV_ACTION, as they are: "Calling EFI Application from Boot Option". Escape before showing. */
+  readonly actions: readonly Reading<string>[]
+  /** Undefined where the log has none of its events: the loader still had the firmware's services. */
+  readonly exitBootServices: Reading<'invoked' | 'returned' | 'failed'> | undefined
+}
+
+export function readBootPath(view: LogView): BootPathReading {
+  const variables = view.eventsOf(1).flatMap((event) => readBootVariable(view, event))
+  const actions = [1, 2, 4, 5, 7].flatMap((pcr) => readActions(view, pcr))
+  const inOrder = [...new Map(actions.map((action) => [action.event, action])).values()].sort(byEvent)
+  return {
+    bootOrder: variables.flatMap(({ order }) => order ?? [])[0],
+    bootEntries: variables.flatMap(({ entry }) => entry ?? []),
+    images: uniqueEvents(
+      [2, 4].flatMap((pcr) => view.eventsOf(pcr).flatMap((event) => readImage(view, pcr, event))),
+    ),
+    partitionTables: uniqueEvents(
+      [4, 5].flatMap((pcr) => view.eventsOf(pcr).flatMap((event) => readGpt(view, pcr, event))),
+    ),
+    actions: inOrder,
+    exitBootServices: exitOf(inOrder),
+  }
+}
+
+const byEvent = (left: Reading<unknown>, right: Reading<unknown>): number => left.event - right.event
+
+/** In a TD several PCRs are one register: an event is told once. */
+function uniqueEvents<Value>(readings: readonly Reading<Value>[]): readonly Reading<Value>[] {
+  return [...new Map(readings.map((reading) => [reading.event, reading])).values()].sort(byEvent)
+}
+
+interface BootVariable {
+  readonly order?: Reading<readonly number[]>
+  readonly entry?: Reading<BootEntry>
+}
+
+function readBootVariable(view: LogView, event: LogEvent): readonly BootVariable[] {
+  if (event.type !== EV.EFI_VARIABLE_BOOT && event.type !== EV.EFI_VARIABLE_BOOT2) return []
+  const variable = wellFormed(() => parseVariableEvent(event.data))
+  if (!variable) return []
+  const { name, data } = variable
+  if (name === 'BootOrder') {
+    const order = wellFormed(() => parseBootNumbers(data))
+    return order ? [{ order: view.fromData(1, event, order, 'part') }] : []
+  }
+  const number = bootEntryNumber(name)
+  if (number === undefined) return []
+  const option = wellFormed(() => parseLoadOption(data))
+  const named = view.fromData(1, event, undefined).covered
+  return [{ entry: view.fromData(1, event, { number, numberCovered: named, option }, 'part') }]
+}
+
+const IMAGE_KINDS: ReadonlyMap<number, LoadedImage['kind']> = new Map([
+  [EV.EFI_BOOT_SERVICES_APPLICATION, 'application'],
+  [EV.EFI_BOOT_SERVICES_DRIVER, 'driver'],
+  [EV.EFI_RUNTIME_SERVICES_DRIVER, 'runtime-driver'],
+])
+
+function readImage(view: LogView, pcr: number, event: LogEvent): readonly Reading<LoadedImage>[] {
+  const kind = IMAGE_KINDS.get(event.type)
+  if (!kind) return []
+  const path = wellFormed(() => parseImageLoadEvent(event.data).path)
+  const pathHint = path && wellFormed(() => devicePathText(path))
+  return [view.fromDigest(pcr, event, { kind, digest: view.digestOf(event), pathHint })]
+}
+
+function readGpt(view: LogView, pcr: number, event: LogEvent): readonly Reading<GptEvent>[] {
+  if (event.type !== EV.EFI_GPT_EVENT && event.type !== EV.EFI_GPT_EVENT2) return []
+  const table = wellFormed(() => parseGptEvent(event.data))
+  return table ? [view.fromData(pcr, event, table)] : []
+}
+
+function readActions(view: LogView, pcr: number): readonly Reading<string>[] {
+  const actions = view
+    .eventsOf(pcr)
+    .filter(
+      ({ type, data }) =>
+        (type === EV.EFI_ACTION || type === EV.ACTION) && data.length <= MAX_ACTION_CHARACTERS,
+    )
+  return actions.map((event) => view.fromData(pcr, event, Buffer.from(event.data).toString('latin1')))
+}
+
+/** The first answer counts: what is measured after the firmware has gone is not the firmware's. */
+function exitOf(actions: readonly Reading<string>[]): BootPathReading['exitBootServices'] {
+  const answer = actions.find(({ value }) => value === EXIT_RETURNED || value === EXIT_FAILED)
+  if (answer) return { ...answer, value: answer.value === EXIT_RETURNED ? 'returned' : 'failed' }
+  const invoked = actions.find(({ value }) => value === EXIT_INVOKED)
+  return invoked && { ...invoked, value: 'invoked' }
+}
