@@ -56,6 +56,7 @@ const platformInfo = z.strictObject({
   raplDisabled: bit,
   ciphertextHidingDram: bit,
   aliasCheckComplete: bit,
+  iommuWriteSafe: bit,
   sevTio: bit,
 })
 
