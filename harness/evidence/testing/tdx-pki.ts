@@ -2,7 +2,6 @@
  * The authorities behind an emulated TDX platform: root, PCK authority, PCK, TCB signing. Made when asked for, never
  * kept, and SIMULATED in every name, so that nothing takes them for Intel's. A specification says what is to differ.
  */
-import { randomBytes } from 'node:crypto'
 import { der, integer, octetString, oid, sequence } from '../../formats/testing/der-writer.ts'
 import { parseCertificate } from '../../formats/x509.ts'
 import { trustAnchor } from '../certificates/chain.ts'
@@ -134,4 +133,3 @@ function simulatedRoot(certificate: Buffer): TdxRoot {
 }
 
 export const SIMULATED_QE_VENDOR = Buffer.from('SIMULATED QE....')
-export const unpredictable = (length: number): Buffer => randomBytes(length)
