@@ -1,0 +1,51 @@
+/** The SVSM's way: REPORT_DATA hashes a nonce and a manifest with the vTPM's EK. AMD 58019 rev. 1.00, 7.1 and 8.3. */
+import { digest, equalBytes } from '../../base/digest.ts'
+import { parseServicesManifest, VTPM_SERVICE } from '../../formats/svsm-manifest.ts'
+import { parseTpmPublic, type TpmPublic, tpmName } from '../../formats/tpm2/public.ts'
+import { bindingMismatch, type EndorsingReport, mustBeMostPrivileged } from './hardware-report.ts'
+
+export interface SvsmAttestation {
+  /** `services`: the GUID table of all services (SVSM_ATTEST_SERVICES). `single`: the vTPM's manifest alone. */
+  readonly form: 'services' | 'single'
+  /** As configfs-tsm gives it in `manifestblob`. */
+  readonly manifest: Uint8Array
+  /** What was asked with: the verifier's, at most 64 bytes. */
+  readonly nonce: Uint8Array
+}
+
+export interface SvsmVtpmEndorsement {
+  readonly kind: 'svsm'
+  readonly hardware: 'snp'
+  /** The vTPM's endorsement key: bind an AK to it with `makeCredential`. */
+  readonly ek: TpmPublic
+  readonly ekName: Uint8Array
+}
+
+/**
+ * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
+ * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed manifest.
+ */
+export function verifySvsmEndorsement(attestation: SvsmAttestation, report: EndorsingReport): SvsmVtpmEndorsement {
+  const { form, manifest, nonce } = attestation
+  if (report.kind !== 'snp')
+    throw bindingMismatch('an SVSM runs on SEV-SNP only', { expected: 'snp', got: report.kind })
+  mustBeMostPrivileged(report)
+  const expected = digest('sha512', nonce, manifest)
+  if (!equalBytes(expected, report.reportData))
+    throw bindingMismatch('REPORT_DATA is not the SHA-512 digest of the nonce and the manifest', {
+      expected: expected.toString('hex'),
+      got: Buffer.from(report.reportData).toString('hex'),
+    })
+  const ek = parseTpmPublic(form === 'single' ? manifest : vtpmManifest(manifest))
+  return { kind: 'svsm', hardware: 'snp', ek, ekName: tpmName(ek) }
+}
+
+function vtpmManifest(manifest: Uint8Array): Uint8Array {
+  const services = parseServicesManifest(manifest)
+  const vtpm = services.find(({ guid }) => guid === VTPM_SERVICE)
+  if (vtpm && vtpm.data.length > 0) return vtpm.data
+  throw bindingMismatch('the manifest has no vTPM service', {
+    expected: VTPM_SERVICE,
+    got: services.map(({ guid }) => guid).join(', ') || 'no services',
+  })
+}
