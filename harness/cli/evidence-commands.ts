@@ -42,7 +42,14 @@ export function addVerify(root: Command, finish: Finish): void {
       'TDX collateral: TCB info, QE identity, chains and lists, or directories of them',
     )
     .option('--crl <file...>', 'revocation lists (DER or PEM); where one is given it must be current')
-    .option('--quote <file>', 'the quote that covers an event log, or the TD quote behind an HCL report')
+    .option(
+      '--quote <file...>',
+      "quotes that cover an event log, or that belong to an HCL report: a TD's, a TPM's",
+    )
+    .option(
+      '--userspace-log <file>',
+      "systemd's measurement log, which goes on where the firmware's log ends",
+    )
     .option('--ak <file>', 'attestation key that you trust: a public key, TPM2B_PUBLIC, or its certificate')
     .option('--signature <file>', 'signature of a TPM quote that lies in a file of its own')
     .option('--pcrs <file>', 'PCR values of a TPM quote, as tpm2_quote -o writes them')

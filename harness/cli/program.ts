@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
+import { addInspect, addVerify } from './evidence-commands.ts'
 import { ignoreClosedPipes } from './output.ts'
 import { jobCount, listOf, names } from './values.ts'
 
@@ -48,6 +49,8 @@ function program(finish: Finish): Command {
   addDoctor(root, finish)
   addShell(root, finish)
   addImages(root, finish)
+  addVerify(root, finish)
+  addInspect(root, finish)
   for (const command of [root, ...root.commands])
     command.showHelpAfterError(`see ${command === root ? '' : 'attestbed '}${command.name()} --help`)
   return root
@@ -82,6 +85,7 @@ Examples:
   attestbed run encrypted-root           one subject, or one scenario by its full id
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
+  attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,

@@ -1,10 +1,14 @@
 /** `attestbed verify` and `attestbed inspect`: is a piece of evidence authentic, and is it acceptable? */
 
-import type { Examination } from '../evidence/examination.ts'
 import type { EvidenceKind } from '../evidence/kind.ts'
 import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
 import { STRICT } from '../evidence/policy/strict.ts'
-import { inspectEvidence, type VerifyRequest, verifyEvidence } from '../evidence/verify-evidence.ts'
+import {
+  inspectEvidence,
+  type Verdict,
+  type VerifyRequest,
+  verifyEvidence,
+} from '../evidence/verify-evidence.ts'
 import { renderEvidence } from '../report/evidence-page.ts'
 import { paletteFor } from '../report/palette.ts'
 import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './evidence-files.ts'
@@ -15,7 +19,8 @@ export interface VerifyFlags {
   readonly certs?: readonly string[]
   readonly collateral?: readonly string[]
   readonly crl?: readonly string[]
-  readonly quote?: string
+  readonly quote?: readonly string[]
+  readonly userspaceLog?: string
   readonly ak?: string
   readonly signature?: string
   readonly pcrs?: string
@@ -38,14 +43,16 @@ export async function verify(file: string, flags: VerifyFlags): Promise<number> 
 }
 
 async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date }): Promise<VerifyRequest> {
-  const { kind, certs = [], collateral = [], crl = [], nonce, at } = flags
+  const { kind, certs = [], collateral = [], crl = [], quote = [], nonce, at } = flags
   const optional = (path: string | undefined) => (path === undefined ? undefined : readEvidenceFile(path))
-  const [evidence, quote, ak, signature, pcrs] = await Promise.all([
-    readEvidenceFile(file),
-    ...[flags.quote, flags.ak, flags.signature, flags.pcrs].map(optional),
-  ])
   return {
-    ...{ evidence, kind, quote, ak, signature, pcrs, nonce, at },
+    evidence: await readEvidenceFile(file),
+    ...{ kind, nonce, at },
+    ak: await optional(flags.ak),
+    signature: await optional(flags.signature),
+    pcrs: await optional(flags.pcrs),
+    userspaceLog: await optional(flags.userspaceLog),
+    quotes: await readEvidenceFiles(quote),
     certificates: await readEvidenceFiles(certs),
     collateral: await readEvidenceFiles(collateral),
     crls: await readEvidenceFiles(crl),
@@ -65,17 +72,17 @@ async function readPolicy(file: string): Promise<ResolvedPolicy> {
   return resolveFiles(await predictReferences(policy, read), read)
 }
 
-function exitCodeOf({ authentic, acceptable }: Examination): number {
+function exitCodeOf({ authentic, acceptable }: Verdict): number {
   if (!authentic) return NOT_AUTHENTIC
   return acceptable ? 0 : NOT_ACCEPTABLE
 }
 
-function documentOf({ kind, fields, authentic, acceptable, findings }: Examination): object {
+function documentOf({ kind, fields, authentic, acceptable, findings }: Verdict): object {
   return { kind: kind ?? null, fields, authentic, acceptable, findings }
 }
 
 function pageOf(
-  { page, ...verdict }: Examination,
+  { page, ...verdict }: Verdict,
   { at, policy }: { readonly at: Date; readonly policy: string },
 ): string {
   return renderEvidence({ ...page, verdict: { ...verdict, at, policy } }, layout())

@@ -75,7 +75,13 @@ function byFields(head: Buffer): EvidenceKind | undefined {
   const version = head.readUInt16LE(0)
   // An SNP report has a version of 32 bits where a quote has the type of its key, which is never 0.
   const keyType = head.readUInt16LE(2)
-  if (version >= 3 && version <= 5 && keyType >= 1 && keyType <= 3 && TEE_TYPES.includes(head.readUInt32LE(4)))
+  if (
+    version >= 3 &&
+    version <= 5 &&
+    keyType >= 1 &&
+    keyType <= 3 &&
+    TEE_TYPES.includes(head.readUInt32LE(4))
+  )
     return 'tdx-quote'
   const report = head.readUInt32LE(0)
   if (report >= 1 && report <= MAX_REPORT_VERSION && head.readUInt32LE(SIGNATURE_ALGORITHM_AT) === 1)
@@ -84,9 +90,19 @@ function byFields(head: Buffer): EvidenceKind | undefined {
   return isEvent || head.toString('latin1', 32, 47) === 'Spec ID Event03' ? 'event-log' : undefined
 }
 
+/** For files that may be a quote of a TD or of a TPM. */
+export function isTdxQuote(bytes: Uint8Array): boolean {
+  const head = Buffer.alloc(HEAD_BYTES)
+  head.set(bytes.subarray(0, HEAD_BYTES))
+  return byFields(head) === 'tdx-quote'
+}
+
 /** go-tpm-tools: field 1, a TPMT_PUBLIC. az-cvm-vtpm: the length of a signature, 256. */
 function byContainer(head: Buffer): EvidenceKind | undefined {
-  if (head[0] === 0x0a && [0x0001, 0x0023].some((type) => [2, 3].some((at) => head.readUInt16BE(at) === type)))
+  if (
+    head[0] === 0x0a &&
+    [0x0001, 0x0023].some((type) => [2, 3].some((at) => head.readUInt16BE(at) === type))
+  )
     return 'tpm-quote'
   return head.readBigUInt64LE(0) === 256n ? 'tpm-quote' : undefined
 }
@@ -105,7 +121,10 @@ function memberOf(bytes: Uint8Array, name: string): unknown {
     const document: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'))
     return typeof document === 'object' && document !== null ? Reflect.get(document, name) : undefined
   } catch (cause) {
-    throw unknown('bad-value', `it is not JSON: ${cause instanceof Error ? escapeControls(cause.message) : ''}`)
+    throw unknown(
+      'bad-value',
+      `it is not JSON: ${cause instanceof Error ? escapeControls(cause.message) : ''}`,
+    )
   }
 }
 

@@ -2,8 +2,7 @@
  * Evidence of any kind from files to a verdict: what `attestbed verify` does, without its files. What a kind needs is
  * loaded when it is met.
  */
-import { FormatError } from '../base/errors.ts'
-import { type Decoded, decode, type Examination, examine, findingOf } from './examination.ts'
+import { type Decoded, decode, type Examination, examine, findingOf, type Steps } from './examination.ts'
 import type { EvidenceKind } from './kind.ts'
 import type { ResolvedPolicy } from './policy/resolve.ts'
 import { type Unwrapped, unwrap } from './unwrap.ts'
@@ -25,6 +24,8 @@ export interface VerifyRequest {
   /** Parts of a TPM quote that tpm2-tools write as files of their own. */
   readonly signature?: Uint8Array | undefined
   readonly pcrs?: Uint8Array | undefined
+  /** systemd's measurement log, which goes on where the firmware's ends. */
+  readonly userspaceLog?: Uint8Array | undefined
   /** 1 to 64 bytes. */
   readonly nonce?: Uint8Array | undefined
   readonly policy: ResolvedPolicy
@@ -40,10 +41,25 @@ export type Verdict = Omit<Examination, 'kind'> & {
 export async function verifyEvidence(request: VerifyRequest): Promise<Verdict> {
   try {
     const unwrapped = unwrap(request)
-    return await examineKind(unwrapped, withCarried(request, unwrapped))
+    return await withSteps(unwrapped, request, examine)
   } catch (error) {
     return unreadable(error, request.kind)
   }
+}
+
+export interface InspectRequest {
+  readonly evidence: Uint8Array
+  readonly kind?: EvidenceKind | undefined
+}
+
+/** Decodes and believes nothing. Throws FormatError. */
+export async function inspectEvidence(
+  request: InspectRequest,
+): Promise<Decoded & { readonly kind: EvidenceKind }> {
+  const unwrapped = unwrap(request)
+  const nothing = { certificates: [], crls: [], collateral: [], quotes: [], policy: {}, at: new Date(0) }
+  const decoded = await withSteps(unwrapped, { ...request, ...nothing }, decode)
+  return { ...decoded, kind: unwrapped.kind }
 }
 
 function unreadable(error: unknown, kind: EvidenceKind | undefined): Verdict {
@@ -57,28 +73,22 @@ function unreadable(error: unknown, kind: EvidenceKind | undefined): Verdict {
   }
 }
 
-/** What came in one file with the evidence is as good as what was given beside it: candidates, nothing more. */
-function withCarried(request: VerifyRequest, unwrapped: Unwrapped): VerifyRequest {
-  const { certificates = [], quotes = [] } = unwrapped
-  return {
-    ...request,
-    certificates: [...request.certificates, ...certificates],
-    quotes: [...request.quotes, ...quotes],
-  }
-}
-
-async function examineKind(unwrapped: Unwrapped, request: VerifyRequest): Promise<Examination> {
-  const { kind, bytes } = unwrapped
+/** Runs `use` on the steps of the kind, which are loaded now. */
+async function withSteps<Result>(
+  { kind, bytes }: Unwrapped,
+  request: VerifyRequest,
+  use: <Parsed, Verified>(steps: Steps<Parsed, Verified>) => Result,
+): Promise<Result> {
   switch (kind) {
     case 'snp-report':
-      return examine((await import('./snp/examine.ts')).snpSteps(bytes, request))
+      return use((await import('./snp/examine.ts')).snpSteps(bytes, request))
     case 'tdx-quote':
-      return examine((await import('./tdx/examine.ts')).tdxSteps(bytes, request))
+      return use((await import('./tdx/examine.ts')).tdxSteps(bytes, request))
     case 'tpm-quote':
-      return examine((await import('./tpm/examine.ts')).tpmSteps(bytes, request))
+      return use((await import('./tpm/examine.ts')).tpmSteps(bytes, request))
     case 'event-log':
-      return examine((await import('./event-log/examine.ts')).eventLogSteps(bytes, request))
+      return use((await import('./event-log/examine.ts')).eventLogSteps(bytes, request))
     case 'hcl-report':
-      return examine((await import('./vtpm/examine.ts')).hclSteps(bytes, request))
+      return use((await import('./vtpm/examine.ts')).hclSteps(bytes, request))
   }
 }
