@@ -3,6 +3,8 @@
  * to print: hex, numbers, names of ours, or escaped.
  */
 
+import { type Certificate, commonName, nameText } from '../formats/x509.ts'
+
 export interface PageRow {
   readonly label: string
   readonly value: string
@@ -36,9 +38,15 @@ export function row(label: string, value: string | number | bigint, note?: strin
 export const holds = (text: string): Voucher => ({ state: 'holds', text })
 export const open = (text: string): Voucher => ({ state: 'open', text })
 
-/** A field of zeros as a word: 128 digits of nothing hide the fields that say something. */
+/** A field of zeros or ones as words: 128 digits of nothing hide the fields that say something. */
 export function hexOrZeros(bytes: Uint8Array): string {
-  return bytes.every((byte) => byte === 0) ? 'all zero' : Buffer.from(bytes).toString('hex')
+  if (bytes.every((byte) => byte === 0)) return 'all zero'
+  return bytes.every((byte) => byte === 0xff) ? 'all ones' : Buffer.from(bytes).toString('hex')
+}
+
+/** "CN=SEV-Milan" of a long name; the whole of it where there is none. */
+export function shortName(certificate: Certificate): string {
+  return commonName(certificate.subject) ?? nameText(certificate.subject)
 }
 
 /** "2025-06-19 10:32 UTC": seconds matter to nobody here. */

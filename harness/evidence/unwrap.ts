@@ -49,7 +49,7 @@ function byMagic(head: Buffer): EvidenceKind | undefined {
 }
 
 function isText(head: Buffer): boolean {
-  const first = head[0] ?? 0
+  const first = head.toString('latin1').trimStart().charCodeAt(0)
   return first === 0x7b || first === 0x1e || /^r[A-Za-z0-9+/]{16}/.test(head.toString('latin1'))
 }
 
@@ -109,11 +109,17 @@ function byContainer(head: Buffer): EvidenceKind | undefined {
 
 /** A quote that stands in JSON as hex: `{"quote":"…"}`, as guests' tools print it. */
 function bareQuote(bytes: Uint8Array): Uint8Array {
-  if (bytes[0] !== 0x7b) return bytes
+  if (!isJson(bytes)) return bytes
   const quote = memberOf(bytes, 'quote')
   if (typeof quote !== 'string' || !/^(?:[0-9a-fA-F]{2})+$/.test(quote))
     throw unknown('bad-value', 'it is JSON without a member "quote" in hex')
   return Buffer.from(quote, 'hex')
+}
+
+/** An object, white space before it allowed. */
+export function isJson(bytes: Uint8Array): boolean {
+  const first = bytes.find((byte) => ![0x09, 0x0a, 0x0d, 0x20].includes(byte))
+  return first === 0x7b
 }
 
 function memberOf(bytes: Uint8Array, name: string): unknown {

@@ -73,12 +73,24 @@ function rowLines(
       MARGIN + label,
       ...wrap(`${value} ${note ?? ''}`.trimEnd(), width - 4).map((line) => `    ${line}`),
     ]
-  const [first = '', ...rest] = wrap(value, room)
-  const notes = note === undefined ? [] : wrap(note, room).map((line) => palette.faint(line))
+  const lines = HEX.test(value) && value.length > room ? chunks(value, room) : wrap(value, room)
+  const beside = note !== undefined && lines.length === 1 && value.length + 2 + note.length <= room
+  const notes = note === undefined || beside ? [] : wrap(note, room).map((line) => palette.faint(line))
+  const [first = '', ...rest] = lines
   return [
-    `${MARGIN}${palette.faint(pad(label, labelWidth))}  ${first}`,
+    `${MARGIN}${palette.faint(pad(label, labelWidth))}  ${first}${beside ? `  ${palette.faint(note)}` : ''}`,
     ...[...rest, ...notes].map((line) => ' '.repeat(indent) + line),
   ]
+}
+
+const HEX = /^[0-9a-f]+$/
+const CHUNK = 16
+
+/** Digests in lines of the same length, so that two of them can be compared by eye. */
+function chunks(hex: string, room: number): readonly string[] {
+  const count = Math.ceil(hex.length / Math.max(CHUNK, room - (room % CHUNK)))
+  const columns = Math.ceil(hex.length / count / CHUNK) * CHUNK
+  return Array.from({ length: count }, (_, index) => hex.slice(index * columns, (index + 1) * columns))
 }
 
 const MARKS = { holds: '+', open: '?' } as const

@@ -27,7 +27,7 @@ export function describeEventLog(parsed: ParsedEventLog, covered?: CoveredEventL
       says: [
         logSection(log, systemd.length),
         ...(verified ? [registerSection(verified)] : []),
-        ...(reading ? readingSections(reading) : []),
+        ...(verified && reading ? readingSections(reading, verified) : []),
       ],
       vouchedBy: covered ? vouchers(covered) : [],
     },
@@ -130,24 +130,29 @@ const COVERAGES: Readonly<Record<Coverage, string>> = {
 
 function registerSection({ registers, bank, coverage, replayed }: VerifiedEventLog): PageSection {
   const sorted = [...coverage].toSorted(([left], [right]) => left - right)
+  const noneGiven = sorted.every(([, state]) => state === 'not-given')
   return {
-    title: `Registers as the log replays, ${bank}`,
+    title: `Registers as the log replays, ${bank}${noneGiven ? ': nobody vouches for any of them' : ''}`,
     rows: sorted
       .filter(([register, state]) => replayed.has(register) || state !== 'equal')
       .map(([register, state]) => {
         const value = replayed.get(register)
-        return row(nameOf(registers, register), value ? hexOf(value) : 'no event', COVERAGES[state])
+        return row(
+          nameOf(registers, register),
+          value ? hexOf(value) : 'no event',
+          noneGiven ? '' : COVERAGES[state],
+        )
       }),
   }
 }
 
 const MAX_ROWS = 24
 
-/** What no register covers is marked: it is what the guest says, and no more. */
-const said = (label: string, reading: { readonly covered: boolean }, text: string): PageRow =>
-  row(label, text, reading.covered ? '' : 'NOT COVERED: only the log says so')
-
-function readingSections(reading: BootReading): readonly PageSection[] {
+function readingSections(reading: BootReading, verified: VerifiedEventLog): readonly PageSection[] {
+  const noneCovered = ![...verified.coverage.values()].includes('equal')
+  // What no register covers is marked: it is what the guest says, and no more.
+  const said = (label: string, { covered }: { readonly covered: boolean }, text: string): PageRow =>
+    row(label, text, covered || noneCovered ? '' : 'NOT COVERED: only the log says so')
   const { secureBoot, images, commandLines, ukiSections, additions, userspace } = reading
   const { bootOrder, bootEntries, exitBootServices, unexplained } = reading
   const rows: readonly PageRow[] = [
@@ -178,7 +183,7 @@ function readingSections(reading: BootReading): readonly PageSection[] {
   const left = rows.length - MAX_ROWS
   return [
     {
-      title: 'What it says of the boot',
+      title: `What it says of the boot${noneCovered ? ': no register covers any of it' : ''}`,
       rows: [
         ...rows.slice(0, left > 1 ? MAX_ROWS : rows.length),
         ...(left > 1 ? [row('and', `${left} more; --json has them`)] : []),
@@ -198,14 +203,17 @@ function entriesText(database: Database): string {
 }
 
 function vouchers({ cover, verified }: CoveredEventLog): readonly Voucher[] {
-  const count = (state: Coverage) => [...verified.coverage.values()].filter((each) => each === state).length
-  const rest = count('not-given') + count('differs')
+  const { coverage, replayed, registers } = verified
+  const named = (states: readonly Coverage[]) =>
+    [...coverage]
+      .filter(([register, state]) => states.includes(state) && (state !== 'equal' || replayed.has(register)))
+      .map(([register]) => nameOf(registers, register))
+      .join(', ')
+  const rest = named(['not-given', 'differs'])
   return [
     ...coverPage(cover),
-    holds(`${count('equal')} of its registers have the value that the log replays to`),
-    ...(rest > 0
-      ? [open(`${rest} registers are not explained or not vouched for: what they hold is not believed`)]
-      : []),
+    holds(`the log explains the whole of ${named(['equal'])}`),
+    ...(rest === '' ? [] : [open(`${rest}: not explained or not vouched for, nothing of it is believed`)]),
   ]
 }
 

@@ -4,7 +4,7 @@ import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
 import type { PcrSelection } from '../../formats/tpm2/pcr-selection.ts'
 import { hexOf } from '../checks.ts'
 import type { Decoded, Fields } from '../examination.ts'
-import { holds, open, type PageSection, row, type Voucher } from '../page.ts'
+import { hexOrZeros, holds, open, type PageSection, row, type Voucher } from '../page.ts'
 import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './examine.ts'
 import type { PcrBank, TpmQuote } from './quote.ts'
 
@@ -80,7 +80,7 @@ function quoteSection(attest: Attest, title: string): PageSection {
 function bankSection({ bank, values }: PcrBank): PageSection {
   return {
     title: `PCR values that were signed, ${bank}`,
-    rows: [...values].map(([index, value]) => row(`PCR ${index}`, hexOf(value))),
+    rows: [...values].map(([index, value]) => row(`PCR ${index}`, hexOrZeros(value))),
   }
 }
 

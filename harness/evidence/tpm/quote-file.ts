@@ -9,6 +9,7 @@ import {
   publicKeyObject,
   type TpmPublic,
 } from '../../formats/tpm2/public.ts'
+import { isJson } from '../unwrap.ts'
 import { parseAzureEvidence, parseAzureQuote, parseTrusteeTpmEvidence } from '../vtpm/azure-evidence.ts'
 import { parseAzCvmVtpmQuote } from './files/az-cvm-vtpm.ts'
 import { parseGoTpmToolsAttestation } from './files/go-tpm-tools.ts'
@@ -31,7 +32,6 @@ export interface QuoteParts {
 }
 
 const TPM_GENERATED = 'ff544347'
-const BRACE = 0x7b
 const LETTER_R = 0x72
 const PROTOBUF_FIELD_1 = 0x0a
 
@@ -40,7 +40,7 @@ export function readTpmEvidence(bytes: Uint8Array, parts: QuoteParts = {}): TpmE
   const attest = bareAttest(bytes)
   if (attest) return { quotes: [withSignature(attest, parts)] }
   const text = () => Buffer.from(bytes).toString('utf8')
-  if (bytes[0] === BRACE) return fromJson(text())
+  if (isJson(bytes)) return fromJson(text())
   if (bytes[0] === LETTER_R) return { quotes: [parseKeylimeQuote(text())] }
   if (bytes[0] !== PROTOBUF_FIELD_1) return { quotes: [parseAzCvmVtpmQuote(bytes)] }
   const { ak, quotes, eventLog } = parseGoTpmToolsAttestation(bytes)
@@ -87,7 +87,7 @@ function fromJson(text: string): TpmEvidence {
 export function readAttestationKey(bytes: Uint8Array, at: Date): AttestationKey {
   if (looksLikePem(bytes))
     return Buffer.from(bytes).includes('BEGIN CERTIFICATE') ? keyOfCertificate(bytes, at) : keyFromPem(bytes)
-  if (bytes[0] === BRACE || bytes[0] === PROTOBUF_FIELD_1) return carriedKey(bytes)
+  if (isJson(bytes) || bytes[0] === PROTOBUF_FIELD_1) return carriedKey(bytes)
   if (bytes[0] === DER_SEQUENCE) return isCertificate(bytes) ? keyOfCertificate(bytes, at) : keyFromDer(bytes)
   const isSized = bytes.length > 2 && ((bytes[0] ?? 0) << 8) + (bytes[1] ?? 0) === bytes.length - 2
   return isSized ? parseTpm2bPublic(bytes) : parseTpmPublic(bytes)

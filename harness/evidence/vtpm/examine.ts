@@ -15,7 +15,7 @@ import { tdxCollateral } from '../tdx/examine.ts'
 import { type VerifiedTdxQuote, verifyTdxQuote } from '../tdx/verify.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
 import { parseTpmQuotes, type VerifiedTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
-import { isTdxQuote } from '../unwrap.ts'
+import { isJson, isTdxQuote } from '../unwrap.ts'
 import type { VerifyRequest } from '../verify-evidence.ts'
 import { appraiseHclClaims } from './appraise.ts'
 import { type AzureEvidence, parseAzureEvidence } from './azure-evidence.ts'
@@ -38,13 +38,11 @@ export interface VerifiedHcl {
   readonly quotes: VerifiedTpmQuotes | undefined
 }
 
-const BRACE = 0x7b
-
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
     kind: 'hcl-report',
     parse: () =>
-      bytes[0] === BRACE
+      isJson(bytes)
         ? parseAzureEvidence(Buffer.from(bytes).toString('utf8'))
         : { hcl: parseHclReport(bytes) },
     verify: (parsed) => verifyHcl(parsed, request),
