@@ -198,6 +198,7 @@ export type VerifyCode =
   | 'bad-signing-key'
   | 'tcb-mismatch'
   | 'chip-mismatch'
+  | 'product-mismatch'
   | 'id-block-signature'
   | 'quote-signature'
   | 'qe-signature'

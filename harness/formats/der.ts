@@ -32,14 +32,43 @@ export function contextTag(number: number, form: 'constructed' | 'primitive'): n
   return 0x80 | (form === 'constructed' ? 0x20 : 0) | number
 }
 
-export interface DerElement {
+/** One element; its bytes are views of the input, made when they are asked for. */
+export class DerElement {
   readonly tag: number
-  /** Views of the input: content octets, and the whole element with its header. */
-  readonly content: Uint8Array
-  readonly raw: Uint8Array
-  /** Of the first header byte in the outermost structure. */
+  /** Of the first header byte and of the first content byte in the outermost structure. */
   readonly offset: number
   readonly contentOffset: number
+  readonly #bytes: Uint8Array
+  readonly #start: number
+  readonly #contentStart: number
+  readonly #end: number
+
+  constructor(bytes: Uint8Array, { base, start, contentStart, end }: ElementBounds) {
+    this.tag = bytes[start] ?? 0
+    this.offset = base + start
+    this.contentOffset = base + contentStart
+    this.#bytes = bytes
+    this.#start = start
+    this.#contentStart = contentStart
+    this.#end = end
+  }
+
+  /** Content octets. */
+  get content(): Uint8Array {
+    return this.#bytes.subarray(this.#contentStart, this.#end)
+  }
+
+  /** The whole element with its header. */
+  get raw(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.#end)
+  }
+}
+
+interface ElementBounds {
+  readonly base: number
+  readonly start: number
+  readonly contentStart: number
+  readonly end: number
 }
 
 /** Content of a BIT STRING; `unusedBits` (0 to 7) at its end are zero, as DER requires. */
@@ -104,13 +133,7 @@ export class DerReader {
         `needs ${length} bytes, ${this.#bytes.length - contentStart} remain`,
       )
     this.#position = end
-    return {
-      tag,
-      content: this.#bytes.subarray(contentStart, end),
-      raw: this.#bytes.subarray(start, end),
-      offset: this.#base + start,
-      contentOffset: this.#base + contentStart,
-    }
+    return new DerElement(this.#bytes, { base: this.#base, start, contentStart, end })
   }
 
   read(tag: number, field: string): DerElement {
@@ -279,30 +302,28 @@ function decodeOid(content: Uint8Array): string | undefined {
   return fresh && arcs.length > 0 ? arcs.join('.') : undefined
 }
 
+const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const
+
 function decodeTime({ tag, content }: DerElement): Date | undefined {
   const yearDigits = tag === TAG.utcTime ? 2 : tag === TAG.generalizedTime ? 4 : 0
   if (yearDigits === 0 || content.length !== yearDigits + 11 || content.at(-1) !== 0x5a) return undefined
-  const digits = content.subarray(0, -1)
-  if (digits.some((byte) => byte < 0x30 || byte > 0x39)) return undefined
-  const number = (from: number, count: number): number =>
-    digits.subarray(from, from + count).reduce((value, byte) => value * 10 + byte - 0x30, 0)
-  const written = number(0, yearDigits)
-  const year = yearDigits === 4 ? written : written + (written >= 50 ? 1900 : 2000)
-  const [month = 0, day = 0, hour = 0, minute = 0, second = 0] = [0, 2, 4, 6, 8].map((at) =>
-    number(yearDigits + at, 2),
-  )
+  if (!content.subarray(0, -1).every((byte) => byte >= 0x30 && byte <= 0x39)) return undefined
+  const two = (at: number): number => ((content[at] ?? 0) - 0x30) * 10 + (content[at + 1] ?? 0) - 0x30
+  const century = yearDigits === 4 ? two(0) * 100 : two(0) >= 50 ? 1900 : 2000
+  const year = century + two(yearDigits - 2)
+  const [month, day] = [two(yearDigits), two(yearDigits + 2)]
+  const [hour, minute, second] = [two(yearDigits + 4), two(yearDigits + 6), two(yearDigits + 8)]
+  if (day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || second > 59) return undefined
   const date = new Date(0)
   date.setUTCFullYear(year, month - 1, day)
   date.setUTCHours(hour, minute, second)
-  // A field out of its range carries over into the next, which reading it back shows.
-  const kept =
-    date.getUTCFullYear() === year &&
-    date.getUTCMonth() === month - 1 &&
-    date.getUTCDate() === day &&
-    date.getUTCHours() === hour &&
-    date.getUTCMinutes() === minute &&
-    date.getUTCSeconds() === second
-  return kept ? date : undefined
+  return date
+}
+
+/** 0 for a month that does not exist. */
+function daysIn(year: number, month: number): number {
+  const leap = (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0
+  return month === 2 && leap ? 29 : (DAYS[month - 1] ?? 0)
 }
 
 const hexByte = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`

@@ -11,10 +11,19 @@ const MAX_NAME_ATTRIBUTES = 64
 /** RFC 5280, 4.1.2.2: at most 20 octets; one more for a sign byte that some authorities do not count. */
 const MAX_SERIAL_BYTES = 21
 
-export interface NameAttribute {
+export class NameAttribute {
   readonly oid: string
+  readonly #value: DerElement
+
+  constructor(oid: string, value: DerElement) {
+    this.oid = oid
+    this.#value = value
+  }
+
   /** Safe to print: controls, NUL among them, are escaped. Never compare names by it. */
-  readonly text: string
+  get text(): string {
+    return readableText(this.#value)
+  }
 }
 
 export interface Name {
@@ -126,7 +135,7 @@ export function readName(reader: DerReader, field: string): Name {
         throw names.error('too-large', field, `has more than ${MAX_NAME_ATTRIBUTES} attributes`)
       const attribute = relative.sequence(field)
       const oid = attribute.oid(field)
-      attributes.push({ oid, text: readableText(attribute.any(field)) })
+      attributes.push(new NameAttribute(oid, attribute.any(field)))
       attribute.end(field)
     } while (!relative.done)
   }

@@ -34,8 +34,8 @@ export interface Validity {
   readonly notBefore: Date
   readonly notAfter: Date
   readonly at: Date
-  /** Whose it is, for the message. */
-  readonly what: string
+  /** Whose it is; called for the message alone. */
+  readonly what: () => string
 }
 
 /** VerifyError 'not-yet-valid' or 'expired'; both ends are still valid (4.1.2.5). */
@@ -46,7 +46,7 @@ export function checkValidity({ notBefore, notAfter, at, what }: Validity): void
 
   function outside(code: 'not-yet-valid' | 'expired', expected: string): VerifyError {
     const problem = code === 'expired' ? 'has expired' : 'is not yet valid'
-    return new VerifyError(`cannot accept ${what}: it ${problem}`, { code, expected, got: text(at) })
+    return new VerifyError(`cannot accept ${what()}: it ${problem}`, { code, expected, got: text(at) })
   }
 }
 

@@ -87,7 +87,7 @@ const MAX_CANDIDATES = 64
 export function verifyChain(request: ChainRequest): VerifiedChain {
   const { path, anchor } = findPath(request)
   const { at, crls = [], revocation = 'where-given', require = {} } = request
-  checkValidity({ ...anchor, what: anchor.label, at })
+  checkValidity({ ...anchor, what: () => anchor.label, at })
   // From the root on: what an authority says counts only after it was found to be one.
   const issuers = path.slice(1)
   for (const [index, issuer] of [...issuers.entries()].reverse()) {
@@ -109,11 +109,11 @@ export function verifyChain(request: ChainRequest): VerifiedChain {
 
 /** For a chain that was kept: VerifyError 'expired' or 'not-yet-valid' where `at` is outside of what it was verified for. */
 export function checkStillValid(chain: VerifiedChain, at: Date): void {
-  checkValidity({ ...chain, what: `the chain of ${nameText(chain.leaf.subject)}`, at })
+  checkValidity({ ...chain, what: () => `the chain of ${nameText(chain.leaf.subject)}`, at })
 }
 
 function checkOne(certificate: Certificate, at: Date): void {
-  checkValidity({ ...certificate, what: `the certificate of ${nameText(certificate.subject)}`, at })
+  checkValidity({ ...certificate, what: () => quoted(certificate), at })
   checkPlainExtensions(certificate)
 }
 

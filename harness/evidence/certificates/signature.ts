@@ -7,8 +7,12 @@ import { algorithmText, type SignatureAlgorithm } from '../../formats/signature-
 const MIN_RSA_BITS = 2048
 const MAX_RSA_BITS = 8192
 
-/** Importing a key costs a tenth of a verification, and the same few authorities sign everything. */
+/** Importing a key costs as much as verifying an RSA signature with it. */
 const imported = new WeakMap<PublicKeyInfo, KeyObject>()
+
+/** The same few authorities sign everything: their keys, by SubjectPublicKeyInfo, the longest unused first. */
+const authorities = new Map<string, KeyObject>()
+const MAX_AUTHORITIES = 32
 
 /**
  * The key for node:crypto. Throws VerifyError 'bad-certificate' for a kind that is not supported, an RSA modulus
@@ -26,6 +30,16 @@ export function keyObject(info: PublicKeyInfo): KeyObject {
   } catch (cause) {
     throw badKey(info, cause)
   }
+}
+
+function authorityKey(info: PublicKeyInfo): KeyObject {
+  const id = Buffer.from(info.raw).toString('latin1')
+  const key = authorities.get(id) ?? keyObject(info)
+  authorities.delete(id)
+  authorities.set(id, key)
+  const [oldest] = authorities.keys()
+  if (authorities.size > MAX_AUTHORITIES && oldest !== undefined) authorities.delete(oldest)
+  return key
 }
 
 const allowedRsa = (bits: number): boolean => bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS
@@ -63,7 +77,7 @@ export function isSignedBy(info: PublicKeyInfo, { algorithm, data, signature }: 
         got: `${algorithmText(algorithm)} with ${keyText(info)}`,
       },
     )
-  const key = keyObject(info)
+  const key = authorityKey(info)
   if (algorithm.kind === 'ecdsa') return verify(algorithm.hash, data, key, signature)
   const padding = algorithm.kind === 'rsa-pss' ? constants.RSA_PKCS1_PSS_PADDING : constants.RSA_PKCS1_PADDING
   const salt = algorithm.kind === 'rsa-pss' ? { saltLength: algorithm.saltLength } : {}
