@@ -1,9 +1,10 @@
+import { QuoteVerifier } from '@phala/dcap-qvl'
 import t from 'tap'
 import { FormatError, VerifyError } from '../../base/errors.ts'
 import { outcomeOf, refusesToParse, refusesTruncation } from '../../base/testing/rejects.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import { decodeTdAttributes, isUnderDebug } from '../../formats/tdx/td-report.ts'
-import { SIMULATED_TIME } from '../testing/tdx-collateral.ts'
+import { collateralFiles, SIMULATED_TIME } from '../testing/tdx-collateral.ts'
 import { makeTdxPki } from '../testing/tdx-pki.ts'
 import { makeTdxQuote, pckChain, type QuoteSpec } from '../testing/tdx-quote.ts'
 import { verifyTdxQuote } from './verify.ts'
@@ -104,6 +105,18 @@ t.test('every length at 0, 1, one off and the maximum is refused', async (t) => 
   }
 })
 
+t.test('bytes may follow the signature data, and none may lie within it unread', async (t) => {
+  const slack = Buffer.alloc(1)
+  t.equal(parseTdxQuote(makeTdxQuote(pki, { trailing: Buffer.alloc(3065) })).trailingBytes, 3065)
+  for (const spec of [{ slack }, { nestedSlack: slack }])
+    refusesToParse(
+      t,
+      () => parseTdxQuote(makeTdxQuote(pki, spec)),
+      { code: 'trailing-bytes' },
+      Object.keys(spec)[0],
+    )
+})
+
 t.test('every reserved bit of the QE report is refused where it stands', async (t) => {
   const good = makeTdxQuote(pki)
   const start = V4_SIGNATURE_DATA + QE_REPORT
@@ -135,4 +148,26 @@ t.test('a bit flipped in any byte outside of the certificates is never authentic
     if (!(outcome instanceof FormatError || outcome instanceof VerifyError)) accepted.push(at)
   }
   t.strictSame(accepted, [], `${end} bytes`)
+})
+
+t.test('an independent verifier takes the emulated platform for a real one with another root', async (t) => {
+  const files = collateralFiles(pki)
+  const document = (bytes: Buffer) => JSON.parse(bytes.toString('utf8'))
+  const chain = files.signingChain.toString('latin1')
+  const bundle = {
+    tcb_info: JSON.stringify(document(files.tcbInfo).tcbInfo),
+    tcb_info_signature: document(files.tcbInfo).signature,
+    qe_identity: JSON.stringify(document(files.qeIdentity).enclaveIdentity),
+    qe_identity_signature: document(files.qeIdentity).signature,
+    ...{ tcb_info_issuer_chain: chain, qe_identity_issuer_chain: chain, pck_crl_issuer_chain: chain },
+    ...{ root_ca_crl: files.rootCrl, pck_crl: files.pckCrl, pck_certificate_chain: null },
+  }
+  const verifier = QuoteVerifier.newWithRootCa(pki.certificates.root)
+  const seconds = SIMULATED_TIME.getTime() / 1000
+  for (const version of [4, 5] as const) {
+    const quote = makeTdxQuote(pki, { version })
+    t.equal(verifier.verify(quote, bundle as never, seconds).status, 'UpToDate')
+    quote[100] = (quote[100] ?? 0) ^ 1
+    t.throws(() => verifier.verify(quote, bundle as never, seconds), 'and not when its body is changed')
+  }
 })

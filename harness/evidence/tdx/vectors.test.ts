@@ -6,14 +6,14 @@ import { vector, vectorsMissing, vectorText } from '../../base/testing/vectors.t
 import { parseCertificates } from '../../formats/pem.ts'
 import { parseTdxQuote, type TdxQuote } from '../../formats/tdx/quote.ts'
 import { isUnderDebug } from '../../formats/tdx/td-report.ts'
-import { nameText } from '../../formats/x509.ts'
+import { commonName } from '../../formats/x509.ts'
 import { trustAnchor } from '../certificates/chain.ts'
 import { keyObject } from '../certificates/signature.ts'
 import { mergeTdxCollateral, parseTdxCollateral, type TdxCollateral } from './collateral.ts'
-import { readPckIdentity } from './pck.ts'
+import { carriedCertificates, readPckIdentity } from './pck.ts'
 import { INTEL_TDX_ROOT } from './root.ts'
 import { hasSigned } from './signatures.ts'
-import { evaluateTcb } from './tcb-status.ts'
+import { evaluateTcb, type TdxTcb } from './tcb-status.ts'
 import { type VerifiedTdxQuote, verifyTdxQuote } from './verify.ts'
 
 /** Other projects' quotes and Intel's collateral; what is expected stands in the vectors' index, not here. */
@@ -81,6 +81,7 @@ function certifiedFieldsOf({ quote, pckChain, pck }: VerifiedTdxQuote): Readonly
   const [leaf] = pckChain
   return {
     ...{ fmspc: hex(pck.fmspc), pceid: hex(pck.pceId), pcesvn: pck.pceSvn },
+    pck_issuer: leaf && commonName(leaf.issuer),
     cpusvn_comps: [...pck.cpuSvnComponents],
     pck_not_after: leaf?.notAfter.toISOString().replace('T', ' ').slice(0, 19),
     ...{ qe_mrsigner: hex(quote.qeReport.mrSigner), qe_isvprodid: quote.qeReport.isvProdId },
@@ -88,13 +89,16 @@ function certifiedFieldsOf({ quote, pckChain, pck }: VerifiedTdxQuote): Readonly
   }
 }
 
+const only = (names: readonly string[], fields: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(names.map((name) => [name, fields[name]]))
+
 t.test('every quote parses to the fields that its index names', { skip }, async (t) => {
   t.ok(quotes.length >= 8, 'the index has quotes')
   for (const { file, expected } of quotes) {
     const fields = fieldsOf(parseTdxQuote(vector(file)))
-    const named = Object.fromEntries(Object.entries(fields).filter(([name]) => name in expected))
-    t.ok(Object.keys(named).length >= 23, `${file}: the index names most of them`)
-    t.match(expected, named, file)
+    const named = Object.keys(fields).filter((name) => name in expected)
+    t.ok(named.length >= 23, `${file}: the index names most of them`)
+    t.strictSame(only(named, fields), only(named, expected), file)
   }
 })
 
@@ -106,11 +110,7 @@ t.test('every quote gets its verdict, offline and without collateral', { skip },
     }
     const verified = verifyTdxQuote(vector(file), undefined, { at: AT })
     const fields = certifiedFieldsOf(verified)
-    t.match(expected.crypto, fields, file)
-    t.match(
-      nameText(verified.pckChain[0]?.issuer ?? ({ raw: AT, attributes: [] } as never)),
-      String(expected.crypto['pck_issuer']),
-    )
+    t.strictSame(fields, only(Object.keys(fields), expected.crypto), file)
     t.equal(verified.tcb, undefined, `${file}: nothing is known of its TCB`)
     t.strictSame(
       verified.findings.map(({ code }) => code),
@@ -141,26 +141,25 @@ t.test('every quote with collateral gets the statuses of the index', { skip }, a
 })
 
 /** The set of 2023 lacks the signing certificate of its time: there the pure evaluation is compared. */
-function statusesOf(file: string, collateral: TdxCollateral, at: Date) {
+function statusesOf(file: string, collateral: TdxCollateral, at: Date): TdxTcb {
   const quote = parseTdxQuote(vector(file))
-  const signer = parseCertificates(vector(SIGNING_CHAIN))[0]
-  if (signer === undefined) throw new Error('the signing chain is empty')
-  const [leaf] = parseCertificates(quote.certificationData.data)
-  const [info, identity] = [collateral.tcbInfos, collateral.qeIdentities].map((documents) => documents[0])
-  if (at >= signer.notBefore) {
-    const { tcb } = verifyTdxQuote(quote, collateral, { at })
-    if (tcb === undefined) throw new Error(`${file} has no TCB status`)
-    return tcb
-  }
+  const signer = required(parseCertificates(vector(SIGNING_CHAIN))[0])
+  if (at >= signer.notBefore) return required(verifyTdxQuote(quote, collateral, { at }).tcb)
   refusesToVerify(t, () => verifyTdxQuote(quote, collateral, { at }), 'not-yet-valid', file)
-  if (!leaf || !info || !identity) throw new Error(`${file} has no collateral`)
+  const info = required(collateral.tcbInfos[0])
+  const identity = required(collateral.qeIdentities[0])
   for (const { signedBytes, signature } of [info, identity])
     t.ok(hasSigned(keyObject(signer.publicKey), signedBytes, signature), `${file}: signed by the same key`)
+  const pck = readPckIdentity(required(carriedCertificates(quote)[0]))
   return evaluateTcb({
-    ...{ body: quote.body, qeIsvSvn: quote.qeReport.isvSvn, pck: readPckIdentity(leaf) },
-    tcbInfo: collateral.tcbInfos[0]?.content ?? t.fail(file),
-    qeIdentity: collateral.qeIdentities[0]?.content ?? t.fail(file),
-  } as never)
+    ...{ body: quote.body, qeIsvSvn: quote.qeReport.isvSvn, pck },
+    ...{ tcbInfo: info.content, qeIdentity: identity.content },
+  })
+}
+
+function required<Value>(value: Value | undefined): Value {
+  if (value === undefined) throw new Error('a vector lacks what its index promises')
+  return value
 }
 
 t.test('converged: up to date, out of date, and below every level', { skip }, async (t) => {
@@ -235,6 +234,12 @@ t.test(
       refusesToVerify(t, () => verify(text), 'collateral-signature', what)
   },
 )
+
+t.test('a quote of another root is authentic to those who trust that root', { skip }, async (t) => {
+  const quote = parseTdxQuote(vector('tdx/v4_untrusted_root.quote.bin'))
+  const anchor = trustAnchor(required(carriedCertificates(quote).at(-1)), 'pre-production')
+  t.ok(verifyTdxQuote(quote, undefined, { at: AT, root: { ...INTEL_TDX_ROOT, anchor } }))
+})
 
 t.test('a quote of the cloud and one inside a JSON document are authentic', { skip }, async (t) => {
   const dstack = Buffer.from(JSON.parse(vectorText('tdx/dstack_quote_report.json')).quote, 'hex')

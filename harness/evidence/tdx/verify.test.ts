@@ -1,5 +1,7 @@
 import t from 'tap'
-import { refusesToVerify } from '../../base/testing/rejects.ts'
+import { digest } from '../../base/digest.ts'
+import { FormatError } from '../../base/errors.ts'
+import { outcomeOf, refusesToVerify } from '../../base/testing/rejects.ts'
 import { encodePem } from '../../formats/pem.ts'
 import { authority, commonNameOf, ecKeyPair, extension, keyUsageBits, publicKeyInfo } from '../testing/pki.ts'
 import {
@@ -11,7 +13,7 @@ import {
   SIMULATED_TIME,
   tcbInfo,
 } from '../testing/tdx-collateral.ts'
-import { makeTdxPki, SERIAL, sgxExtension, type TdxPki } from '../testing/tdx-pki.ts'
+import { makeTdxPki, SERIAL, type SgxExtensionSpec, sgxExtension, type TdxPki } from '../testing/tdx-pki.ts'
 import { makeTdxQuote, type QuoteSpec, rawSignature } from '../testing/tdx-quote.ts'
 import { mergeTdxCollateral, parseTdxCollateral, type TdxCollateral } from './collateral.ts'
 import { INTEL_TDX_ROOT } from './root.ts'
@@ -53,6 +55,12 @@ t.test('a whole platform is authentic, and nothing is left unchecked', async (t)
   t.strictSame(codes(verified), [])
   t.match(verified, { tcb: { status: 'UpToDate' }, evaluationDataNumber: 17, root: { simulated: true } })
   t.equal(verified.pckChain.length, 2)
+})
+
+t.test('collateral may come many times over', async (t) => {
+  const many = mergeTdxCollateral(...Array.from({ length: 70 }, () => collateralOf(good)))
+  const verified = verifyTdxQuote(makeTdxQuote(good), many, { at: SIMULATED_TIME, root: good.root })
+  t.equal(verified.tcb?.status, 'UpToDate')
 })
 
 t.test('what was not given is said, and does not count as checked', async (t) => {
@@ -115,6 +123,21 @@ t.test('the chain of the PCK certificate', async (t) => {
   refusesToVerify(t, () => attempt({ at: new Date(Number.NaN) }), 'not-yet-valid', 'an invalid time')
 })
 
+t.test('the SGX extension is refused where a field has not its length or range', async (t) => {
+  const components = Array.from({ length: 16 }, () => 1)
+  const wrong: readonly SgxExtensionSpec[] = [
+    ...[{ components: [256, ...components.slice(1)] }, { pceSvn: 65_536 }, { fmspc: Buffer.alloc(5) }],
+    ...[{ pceId: Buffer.alloc(3) }, { ppid: Buffer.alloc(0) }, { cpuSvn: Buffer.alloc(17) }, { sgxType: 3 }],
+  ]
+  for (const sgx of wrong) {
+    const outcome = outcomeOf(() => attempt({ pki: makeTdxPki({ sgx }) }))
+    t.ok(outcome instanceof FormatError, Object.keys(sgx).join())
+  }
+  const twice = Buffer.concat([sgxExtension(), sgxExtension()])
+  const pki = makeTdxPki({ pck: { extensions: [keyUsageBits(0), extension(SGX_EXTENSION, twice)] } })
+  t.ok(outcomeOf(() => attempt({ pki })) instanceof FormatError, 'two of them')
+})
+
 t.test('a PCK is issued by an authority directly below the root', async (t) => {
   const data = Buffer.from(encodePem('CERTIFICATE', good.certificates.tcbSigning))
   const quote = makeTdxQuote(good, { certification: { type: 5, data }, qeSigner: good.keys.tcbSigning })
@@ -164,6 +187,16 @@ t.test('the quoting enclave', async (t) => {
   }
   refused({ qeSigner: ecKeyPair('P-256') }, 'qe-signature', 'signed by a stranger')
   refused({ qe: { reportData: Buffer.alloc(64) } }, 'qe-binding', 'binds nothing')
+  const bodySigner = ecKeyPair('P-256')
+  const attestationKey = publicKeyInfo(bodySigner).subarray(-64)
+  const bound = digest('sha256', attestationKey, Buffer.alloc(32, 0x77))
+  const key = { bodySigner, attestationKey }
+  t.ok(attempt({ quote: { ...key, qe: { reportData: Buffer.concat([bound, Buffer.alloc(32)]) } } }))
+  for (const rest of [0, 15, 31]) {
+    const more = Buffer.alloc(32)
+    more[rest] = 1
+    refused({ ...key, qe: { reportData: Buffer.concat([bound, more]) } }, 'qe-binding', `more at ${rest}`)
+  }
   const attributes = (first: number) => Buffer.from([first, ...Buffer.alloc(15)])
   refused({ qe: { mrSigner: Buffer.alloc(32, 1) } }, 'qe-identity', 'MRSIGNER')
   refused({ qe: { isvProdId: 1 } }, 'qe-identity', 'ISVPRODID')
@@ -173,6 +206,12 @@ t.test('the quoting enclave', async (t) => {
   refused({ qeVendorId: Buffer.alloc(16) }, 'qe-identity', 'vendor')
   const binding = attempt({ quote: { qe: { attributes: attributes(0x15) } } })
   t.ok(binding, 'a bit that the mask leaves out may be set')
+})
+
+t.test('a signed QE identity counts, not the pinned one', async (t) => {
+  const collateral = { qeIdentity: qeIdentity({ isvprodid: 3 }) }
+  t.ok(attempt({ quote: { qe: { isvProdId: 3 } }, collateral }))
+  refusesToVerify(t, () => attempt({ quote: { qe: { isvProdId: 2 } }, collateral }), 'qe-identity')
 })
 
 t.test('a debugged enclave is refused whatever the signed identity allows', async (t) => {
@@ -247,6 +286,9 @@ t.test('what signs collateral has that name, the root for an issuer, and a time'
   refused({ tcbSigning: { subject: commonNameOf('SIMULATED SGX PCK Certificate') } }, 'collateral-signature')
   refused({ tcbSigning: { signer: ecKeyPair('P-256') } }, 'certificate-signature')
   refused({ tcbSigning: { notAfter: new Date('2025-06-01') } }, 'expired')
+  const { pckAuthority } = good.keys
+  const below = { issuer: commonNameOf('SIMULATED SGX PCK Platform CA'), signer: pckAuthority }
+  refused({ tcbSigning: below }, 'endorsement-missing')
   refused({ tcbSigning: { extensions: [authority(), keyUsageBits(5)] } }, 'bad-certificate')
 })
 

@@ -88,7 +88,7 @@ function verifyPckChain(quote: TdxQuote, collateral: TdxCollateral, { at, root }
   const leaf = carried[0] ?? pckAmong(collateral.certificates, quote)
   const chain = verifyChain({
     leaf,
-    certificates: [...carried.slice(1), ...collateral.certificates],
+    certificates: withoutRepetition([...carried.slice(1), ...collateral.certificates]),
     anchors: [root.anchor],
     at,
     require: { curve: 'P-256', keyUsage: 'digitalSignature' },
@@ -101,6 +101,12 @@ function verifyPckChain(quote: TdxQuote, collateral: TdxCollateral, { at, root }
     })
   }
   return chain
+}
+
+/** Documents bring the same chains again and again, and a path is looked for among a limited number. */
+function withoutRepetition(certificates: readonly Certificate[]): readonly Certificate[] {
+  const byBytes = certificates.map((certificate) => [hex(certificate.raw), certificate] as const)
+  return [...new Map(byBytes).values()]
 }
 
 /** For a quote that only names its PCK: the certificate whose key signed the QE's report. */
@@ -138,8 +144,8 @@ function verifyQe(quote: TdxQuote, { chain, root, rules }: QeContext): void {
     })
   }
   verifyBinding(quote)
-  const vendor = Buffer.from(header.qeVendorId).toString('hex')
-  const expectedVendor = Buffer.from(root.qeVendorId).toString('hex')
+  const vendor = hex(header.qeVendorId)
+  const expectedVendor = hex(root.qeVendorId)
   const mismatch =
     vendor === expectedVendor
       ? qeMismatch(qeReport, rules)
@@ -158,8 +164,8 @@ function verifyBinding({ attestationKey, qeAuthenticationData, qeReport }: TdxQu
   if (equalBytes(expected, qeReport.reportData)) return
   throw new VerifyError('cannot trust the attestation key: the quoting enclave did not bind it', {
     code: 'qe-binding',
-    expected: `QE REPORTDATA ${expected.toString('hex')}`,
-    got: Buffer.from(qeReport.reportData).toString('hex'),
+    expected: `QE REPORTDATA ${hex(expected)}`,
+    got: hex(qeReport.reportData),
   })
 }
 
@@ -183,3 +189,5 @@ function revocationFindings({ path }: VerifiedChain, checked: number): readonly 
     },
   ]
 }
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')

@@ -48,12 +48,17 @@ export interface QuoteSpec {
   /** Default the PCK's chain, type 5. */
   readonly certification?: { readonly type: number; readonly data: Uint8Array }
   readonly trailing?: Uint8Array
-  /** X and Y of a key that is not the signing one. */
+  /** X and Y, instead of those of the key that signs the body. */
   readonly attestationKey?: Uint8Array
+  /** Bytes after what the signature data consists of, counted in its length; and after the QE report's part. */
+  readonly slack?: Uint8Array
+  readonly nestedSlack?: Uint8Array
   /** Who signs the QE's report, instead of the PCK; and the body, instead of the attestation key. */
   readonly qeSigner?: KeyPair
   readonly bodySigner?: KeyPair
 }
+
+const NOTHING = new Uint8Array()
 
 /** TEE_TCB_SVN that the simulated TCB info calls up to date: module family 1, SVN 6. */
 export const UP_TO_DATE_SVN = Uint8Array.from([6, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -74,6 +79,7 @@ export function makeTdxQuote(pki: TdxPki, spec: QuoteSpec = {}): Buffer {
     .u16le(certification.type, 'QE certification data type')
     .u32le(certification.data.length, 'QE certification data size')
     .bytes(certification.data, 'QE certification data')
+    .bytes(spec.nestedSlack ?? NOTHING, 'slack')
     .finish()
   const signatureData = new ByteWriter({ what: 'signature data' })
     .bytes(rawSignature(signedBytes, spec.bodySigner ?? key), 'quote signature')
@@ -81,10 +87,11 @@ export function makeTdxQuote(pki: TdxPki, spec: QuoteSpec = {}): Buffer {
     .u16le(6, 'certification data type')
     .u32le(nested.length, 'certification data size')
     .bytes(nested, 'certification data')
+    .bytes(spec.slack ?? NOTHING, 'slack')
     .finish()
   const length = Buffer.alloc(4)
   length.writeUInt32LE(signatureData.length)
-  return Buffer.concat([signedBytes, length, signatureData, spec.trailing ?? Buffer.alloc(0)])
+  return Buffer.concat([signedBytes, length, signatureData, spec.trailing ?? NOTHING])
 }
 
 /** PEM, leaf first, with the NUL that Intel's quote generation appends. */
