@@ -26,9 +26,19 @@ export function parseServicesManifest(bytes: Uint8Array): readonly SvsmService[]
   const length = reader.u32le('length')
   const count = reader.u32le('services')
   if (length !== bytes.length)
-    throw reader.error('bad-value', 'length', `is ${length}, the manifest has ${bytes.length} bytes`, GUID_BYTES)
+    throw reader.error(
+      'bad-value',
+      'length',
+      `is ${length}, the manifest has ${bytes.length} bytes`,
+      GUID_BYTES,
+    )
   if (count > MAX_SERVICES)
-    throw reader.error('too-large', 'services', `are ${count}, at most ${MAX_SERVICES} are read`, GUID_BYTES + 4)
+    throw reader.error(
+      'too-large',
+      'services',
+      `are ${count}, at most ${MAX_SERVICES} are read`,
+      GUID_BYTES + 4,
+    )
   let end = ENTRY_BYTES * (1 + count)
   const services: SvsmService[] = []
   for (let index = 0; index < count; index++) {
@@ -37,7 +47,12 @@ export function parseServicesManifest(bytes: Uint8Array): readonly SvsmService[]
     const offset = reader.u32le('service offset')
     const size = reader.u32le('service size')
     if (offset !== end || size > bytes.length - offset)
-      throw reader.error('bad-value', 'service offset', `is ${offset}, size ${size}; ${end} must follow`, at + GUID_BYTES)
+      throw reader.error(
+        'bad-value',
+        'service offset',
+        `is ${offset}, size ${size}; ${end} must follow`,
+        at + GUID_BYTES,
+      )
     if (services.some((each) => each.guid === guid))
       throw reader.error('bad-value', 'service GUID', `${guid} occurs twice`, at)
     services.push({ guid, data: bytes.subarray(offset, offset + size) })

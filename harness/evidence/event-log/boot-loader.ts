@@ -89,14 +89,11 @@ export function readBootLoader(view: LogView): BootLoaderReading {
 
 /** In a TD several PCRs are one register: the first that names an event has it. */
 function uniqueEvents(view: LogView, pcrs: readonly number[]): readonly (readonly [number, LogEvent])[] {
-  const seen = new Set<number>()
-  return pcrs.flatMap((pcr) =>
-    view.eventsOf(pcr).flatMap((event) => {
-      if (seen.has(event.number)) return []
-      seen.add(event.number)
-      return [[pcr, event] as const]
-    }),
-  )
+  const found = new Map<number, readonly [number, LogEvent]>()
+  for (const pcr of pcrs)
+    for (const event of view.eventsOf(pcr))
+      if (!found.has(event.number)) found.set(event.number, [pcr, event])
+  return [...found.values()].sort(([, left], [, right]) => left.number - right.number)
 }
 
 /**

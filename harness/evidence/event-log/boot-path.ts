@@ -16,21 +16,34 @@ import {
 } from '../../formats/load-option.ts'
 import { type LogView, type Reading, wellFormed } from './view.ts'
 
-const EXIT_INVOKED = 'Exit Boot Services Invocation'
-const EXIT_RETURNED = 'Exit Boot Services Returned with Success'
-const EXIT_FAILED = 'Exit Boot Services Returned with Failure'
+/** A failure is followed by another try: a success anywhere is the end. */
+const EXIT_ANSWERS = [
+  [Buffer.from('Exit Boot Services Returned with Success'), 'returned'],
+  [Buffer.from('Exit Boot Services Returned with Failure'), 'failed'],
+  [Buffer.from('Exit Boot Services Invocation'), 'invoked'],
+] as const
+const ACTION_TYPES: readonly number[] = [EV.EFI_ACTION, EV.ACTION]
 const MAX_ACTION_CHARACTERS = 256
 
-export interface BootEntry {
-  /** 7 for Boot0007. Hashed only by firmware that measures the variable with its name. */
+/** Most firmware hashes a boot variable's data without its name: then the name is what the guest calls it. */
+interface NamedVariable {
+  readonly nameCovered: boolean
+}
+
+export interface BootOrder extends NamedVariable {
+  readonly entries: readonly number[]
+}
+
+export interface BootEntry extends NamedVariable {
+  /** 7 for Boot0007. */
   readonly number: number
-  readonly numberCovered: boolean
   /** Undefined where the variable is no load option. */
   readonly option: LoadOption | undefined
 }
 
 export interface LoadedImage {
-  readonly kind: 'application' | 'driver' | 'runtime-driver'
+  /** The event's type: not hashed. */
+  readonly kindHint: 'application' | 'driver' | 'runtime-driver'
   /** Authenticode digest in the bank's algorithm; of a driver in firmware, of its bytes. */
   readonly digest: Uint8Array
   /** Where the firmware says it came from. Never hashed: a hint for people. Text of the guest: escape it. */
@@ -39,14 +52,17 @@ export interface LoadedImage {
 
 export interface BootPathReading {
   /** The first of each: what the firmware had before anything else ran. */
-  readonly bootOrder: Reading<readonly number[]> | undefined
+  readonly bootOrder: Reading<BootOrder> | undefined
   readonly bootEntries: readonly Reading<BootEntry>[]
   /** In the order of loading. Software that runs later can add to it, and take nothing away: judge all of it. */
   readonly images: readonly Reading<LoadedImage>[]
   readonly partitionTables: readonly Reading<GptEvent>[]
   /** EV_EFI_ACTION and EV_ACTION, as they are: "Calling EFI Application from Boot Option". Escape before showing. */
   readonly actions: readonly Reading<string>[]
-  /** Undefined where the log has none of its events: the loader still had the firmware's services. */
+  /**
+   * Undefined where the log has none of its events. That it has is no proof that nothing was measured on the loader's
+   * behalf later: software that runs can extend the same strings.
+   */
   readonly exitBootServices: Reading<'invoked' | 'returned' | 'failed'> | undefined
 }
 
@@ -64,7 +80,7 @@ export function readBootPath(view: LogView): BootPathReading {
       [4, 5].flatMap((pcr) => view.eventsOf(pcr).flatMap((event) => readGpt(view, pcr, event))),
     ),
     actions: inOrder,
-    exitBootServices: exitOf(inOrder),
+    exitBootServices: readExit(view),
   }
 }
 
@@ -76,7 +92,7 @@ function uniqueEvents<Value>(readings: readonly Reading<Value>[]): readonly Read
 }
 
 interface BootVariable {
-  readonly order?: Reading<readonly number[]>
+  readonly order?: Reading<BootOrder>
   readonly entry?: Reading<BootEntry>
 }
 
@@ -85,29 +101,29 @@ function readBootVariable(view: LogView, event: LogEvent): readonly BootVariable
   const variable = wellFormed(() => parseVariableEvent(event.data))
   if (!variable) return []
   const { name, data } = variable
+  const nameCovered = view.fromData(1, event, name).covered
   if (name === 'BootOrder') {
-    const order = wellFormed(() => parseBootNumbers(data))
-    return order ? [{ order: view.fromData(1, event, order, 'part') }] : []
+    const entries = wellFormed(() => parseBootNumbers(data))
+    return entries ? [{ order: view.fromData(1, event, { entries, nameCovered }, 'part') }] : []
   }
   const number = bootEntryNumber(name)
   if (number === undefined) return []
   const option = wellFormed(() => parseLoadOption(data))
-  const named = view.fromData(1, event, undefined).covered
-  return [{ entry: view.fromData(1, event, { number, numberCovered: named, option }, 'part') }]
+  return [{ entry: view.fromData(1, event, { number, nameCovered, option }, 'part') }]
 }
 
-const IMAGE_KINDS: ReadonlyMap<number, LoadedImage['kind']> = new Map([
+const IMAGE_KINDS: ReadonlyMap<number, LoadedImage['kindHint']> = new Map([
   [EV.EFI_BOOT_SERVICES_APPLICATION, 'application'],
   [EV.EFI_BOOT_SERVICES_DRIVER, 'driver'],
   [EV.EFI_RUNTIME_SERVICES_DRIVER, 'runtime-driver'],
 ])
 
 function readImage(view: LogView, pcr: number, event: LogEvent): readonly Reading<LoadedImage>[] {
-  const kind = IMAGE_KINDS.get(event.type)
-  if (!kind) return []
+  const kindHint = IMAGE_KINDS.get(event.type)
+  if (!kindHint) return []
   const path = wellFormed(() => parseImageLoadEvent(event.data).path)
   const pathHint = path && wellFormed(() => devicePathText(path))
-  return [view.fromDigest(pcr, event, { kind, digest: view.digestOf(event), pathHint })]
+  return [view.fromDigest(pcr, event, { kindHint, digest: view.digestOf(event), pathHint })]
 }
 
 function readGpt(view: LogView, pcr: number, event: LogEvent): readonly Reading<GptEvent>[] {
@@ -119,17 +135,23 @@ function readGpt(view: LogView, pcr: number, event: LogEvent): readonly Reading<
 function readActions(view: LogView, pcr: number): readonly Reading<string>[] {
   const actions = view
     .eventsOf(pcr)
-    .filter(
-      ({ type, data }) =>
-        (type === EV.EFI_ACTION || type === EV.ACTION) && data.length <= MAX_ACTION_CHARACTERS,
-    )
+    .filter((event) => ACTION_TYPES.includes(event.type) && isText(event.data))
   return actions.map((event) => view.fromData(pcr, event, Buffer.from(event.data).toString('latin1')))
 }
 
-/** The first answer counts: what is measured after the firmware has gone is not the firmware's. */
-function exitOf(actions: readonly Reading<string>[]): BootPathReading['exitBootServices'] {
-  const answer = actions.find(({ value }) => value === EXIT_RETURNED || value === EXIT_FAILED)
-  if (answer) return { ...answer, value: answer.value === EXIT_RETURNED ? 'returned' : 'failed' }
-  const invoked = actions.find(({ value }) => value === EXIT_INVOKED)
-  return invoked && { ...invoked, value: 'invoked' }
+/** Printable ASCII of a length that people read. */
+function isText(data: Uint8Array): boolean {
+  return data.length <= MAX_ACTION_CHARACTERS && data.every((byte) => byte >= 0x20 && byte < 0x7f)
+}
+
+/**
+ * Known by their digests: a type can be forged, and the end must not be hidden.
+ */
+function readExit(view: LogView): BootPathReading['exitBootServices'] {
+  const events = view.eventsOf(5)
+  for (const [text, value] of EXIT_ANSWERS) {
+    const event = events.find((each) => view.isDigestOf(each, text))
+    if (event) return view.fromDigest(5, event, value)
+  }
+  return undefined
 }

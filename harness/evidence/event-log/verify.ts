@@ -15,6 +15,9 @@ import {
 import type { SystemdRecord } from '../../formats/event-log/systemd-log.ts'
 import { checkEventData, type DataCheck } from './data-check.ts'
 
+/** Registers that only the firmware's log explains, from 0: an extended one without an event is a log with a hole. */
+const FIRMWARE_REGISTERS = { pcr: 8, rtmr: 2 } as const
+
 /** `pcr`: 0 to 23. `rtmr`: 0 to 3. */
 export type RegisterKind = 'pcr' | 'rtmr'
 
@@ -53,15 +56,18 @@ export interface VerifiedEventLog {
 }
 
 /**
- * Throws VerifyError `replay-mismatch` where a register that the log extends holds another value, or where no register
- * of the log was given; `event-mismatch` where an event whose digest must be over its data has other data.
+ * Throws VerifyError `replay-mismatch` where a register that the log extends holds another value, where a register of the
+ * firmware's (PCR 0 to 7, RTMR0 and 1) was extended without an event, or where no register of the log was given; `event-mismatch` where an event whose digest must be over its data has other data.
  */
 export function verifyEventLog(request: EventLogRequest): VerifiedEventLog {
   const compared = compareEventLog(request)
   const { coverage, replayed, registers, bank } = compared
   const allowed = new Set(request.mayDiffer)
   for (const [register, state] of coverage)
-    if (state === 'differs' && !allowed.has(register))
+    if (
+      (state === 'differs' || (state === 'unlogged' && register < FIRMWARE_REGISTERS[registers])) &&
+      !allowed.has(register)
+    )
       throw replayMismatch(`${nameOf(registers, register)} (${bank}) is not what the log replays to`, {
         expected: hex(request.values.get(register)),
         got: hex(replayed.get(register)),

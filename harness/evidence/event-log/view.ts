@@ -72,7 +72,12 @@ export class LogView {
   }
 
   /** A value that was read from the event's own data; `part` of it is enough where the name does not matter. */
-  fromData<Value>(pcr: number, event: LogEvent, value: Value, enough: 'data' | 'part' = 'data'): Reading<Value> {
+  fromData<Value>(
+    pcr: number,
+    event: LogEvent,
+    value: Value,
+    enough: 'data' | 'part' = 'data',
+  ): Reading<Value> {
     const check = this.log.dataChecks.get(event.number)
     const reading = this.fromDigest(pcr, event, value)
     return check === 'data' || check === enough ? reading : { ...reading, covered: false }

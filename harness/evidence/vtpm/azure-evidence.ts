@@ -57,7 +57,11 @@ function isObject(value: unknown): value is JsonObject {
 
 function parseObject(text: string): JsonObject {
   if (text.length > MAX_CHARACTERS)
-    throw malformed('document', `has ${text.length} characters, at most ${MAX_CHARACTERS} are read`, 'too-large')
+    throw malformed(
+      'document',
+      `has ${text.length} characters, at most ${MAX_CHARACTERS} are read`,
+      'too-large',
+    )
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -85,7 +89,10 @@ function signatureOf(bytes: Uint8Array): TpmSignature {
 function bankOf(value: unknown): PcrBank {
   if (!Array.isArray(value) || value.length > MAX_PCRS)
     throw malformed('pcrs', `is not a list of at most ${MAX_PCRS}`)
-  const values = value.map((each: unknown, index): [number, Uint8Array] => [index, bytesOf(each, `pcrs[${index}]`)])
+  const values = value.map((each: unknown, index): [number, Uint8Array] => [
+    index,
+    bytesOf(each, `pcrs[${index}]`),
+  ])
   return { bank: 'sha256', values: new Map(values) }
 }
 
@@ -96,7 +103,8 @@ function bytesOf(value: unknown, field: string): Uint8Array {
   if (/^(?:[0-9a-f]{2})+$/.test(value)) return Buffer.from(value, 'hex')
   const bytes = Buffer.from(value, 'base64')
   const plain = value.replace(/=+$/, '').replaceAll('+', '-').replaceAll('/', '_')
-  if (bytes.length === 0 || bytes.toString('base64url') !== plain) throw malformed(field, 'is not hex or base64')
+  if (bytes.length === 0 || bytes.toString('base64url') !== plain)
+    throw malformed(field, 'is not hex or base64')
   return bytes
 }
 

@@ -31,7 +31,10 @@ export interface VtpmEndorsement extends HclRuntimeData {
  */
 export function verifyHclEndorsement(hcl: HclReport, report: EndorsingReport): VtpmEndorsement {
   if (report.kind !== hcl.hardware)
-    throw bindingMismatch('the report is of another kind of hardware', { expected: hcl.hardware, got: report.kind })
+    throw bindingMismatch('the report is of another kind of hardware', {
+      expected: hcl.hardware,
+      got: report.kind,
+    })
   mustBeMostPrivileged(report)
   const expected = Buffer.alloc(REPORT_DATA_BYTES)
   digest(hcl.hash, hcl.runtimeData).copy(expected)
@@ -97,5 +100,9 @@ function readUserData(value: unknown): Uint8Array | undefined {
 }
 
 function malformed(field: string, problem: string): FormatError {
-  return new FormatError(`cannot parse HCL runtime data: ${field} ${problem}`, { code: 'bad-value', field, offset: 0 })
+  return new FormatError(`cannot parse HCL runtime data: ${field} ${problem}`, {
+    code: 'bad-value',
+    field,
+    offset: 0,
+  })
 }

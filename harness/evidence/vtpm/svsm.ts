@@ -25,7 +25,10 @@ export interface SvsmVtpmEndorsement {
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
  * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed manifest.
  */
-export function verifySvsmEndorsement(attestation: SvsmAttestation, report: EndorsingReport): SvsmVtpmEndorsement {
+export function verifySvsmEndorsement(
+  attestation: SvsmAttestation,
+  report: EndorsingReport,
+): SvsmVtpmEndorsement {
   const { form, manifest, nonce } = attestation
   if (report.kind !== 'snp')
     throw bindingMismatch('an SVSM runs on SEV-SNP only', { expected: 'snp', got: report.kind })

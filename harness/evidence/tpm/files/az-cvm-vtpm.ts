@@ -18,12 +18,17 @@ export function parseAzCvmVtpmQuote(bytes: Uint8Array): TpmQuote {
   reader.end()
   const hash = hashAlgorithm(0x000b)
   if (!hash) throw new TypeError('SHA-256 is missing among the hash algorithms')
-  return { attest, signature: { scheme: 'rsassa', hash, bytes: signature }, pcrs: [{ bank: 'sha256', values }] }
+  return {
+    attest,
+    signature: { scheme: 'rsassa', hash, bytes: signature },
+    pcrs: [{ bank: 'sha256', values }],
+  }
 }
 
 function readCount(reader: ByteReader, field: string, max: number): number {
   const offset = reader.offset
   const count = reader.u64le(`${field} length`)
-  if (count > BigInt(max)) throw reader.error('too-large', `${field} length`, `is ${count}, at most ${max} are read`, offset)
+  if (count > BigInt(max))
+    throw reader.error('too-large', `${field} length`, `is ${count}, at most ${max} are read`, offset)
   return Number(count)
 }

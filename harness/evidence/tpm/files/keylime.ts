@@ -16,7 +16,8 @@ export function parseKeylimeQuote(text: string): TpmQuote {
   const [attest, signature, pcrs] = parts.map((part, index) =>
     decode(part, ['quote', 'signature', 'pcrs'][index] ?? ''),
   )
-  if (!attest || !signature || !pcrs) throw malformed('bad-value', 'parts', 'must not be empty')
+  if (!attest?.length || !signature?.length || !pcrs?.length)
+    throw malformed('bad-value', 'parts', 'must not be empty')
   return parseTpm2ToolsQuote({ attest, signature, pcrs })
 }
 

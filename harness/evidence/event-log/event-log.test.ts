@@ -1,0 +1,420 @@
+import t from 'tap'
+import type { DigestAlgorithm } from '../../base/digest.ts'
+import { FormatError, VerifyError } from '../../base/errors.ts'
+import { refusesToVerify } from '../../base/testing/rejects.ts'
+import { EV } from '../../formats/event-log/event-types.ts'
+import { parseEventLog } from '../../formats/event-log/parse.ts'
+import { replayEventLog, replaySystemdLog } from '../../formats/event-log/replay.ts'
+import { parseSystemdLog } from '../../formats/event-log/systemd-log.ts'
+import { variableEvent } from '../../formats/event-log/testing/efi-event-data.ts'
+import { type SyntheticEvent, syntheticLog } from '../../formats/event-log/testing/synthetic-log.ts'
+import { GLOBAL, separator, systemdRecord, ukiBoot } from '../testing/measured-boot.ts'
+import { type BootReading, readEventLog } from './read.ts'
+import { compareEventLog, type EventLogRequest, type RegisterKind, verifyEventLog } from './verify.ts'
+import type { Reading } from './view.ts'
+
+interface Setup {
+  readonly registers?: RegisterKind
+  readonly bank?: DigestAlgorithm
+  readonly systemd?: Buffer
+}
+
+/** A request in which the registers hold what the events leave: what an honest machine gives. */
+function honest(events: readonly SyntheticEvent[], setup: Setup = {}): EventLogRequest {
+  const { registers = 'pcr', bank = registers === 'rtmr' ? 'sha384' : 'sha256', systemd } = setup
+  const log = parseEventLog(syntheticLog(events, { banks: [bank] }))
+  const shift = registers === 'rtmr' ? 1 : 0
+  const firmware = new Map(
+    [...replayEventLog(log, bank)].map(([index, value]) => [index - shift, value] as const),
+  )
+  const records = systemd && parseSystemdLog(systemd)
+  const values = records ? replaySystemdLog(firmware, { records, registers, bank }) : firmware
+  return { log, registers, bank, values, systemd: records }
+}
+
+const read = (request: EventLogRequest) => readEventLog(verifyEventLog(request))
+
+/** The same registers, another log: what a guest can try once the machine has booted. */
+function withEvents(request: EventLogRequest, events: readonly SyntheticEvent[]): EventLogRequest {
+  return { ...request, log: parseEventLog(syntheticLog(events, { banks: [request.bank] })) }
+}
+
+// --- What a log says ---
+
+for (const registers of ['pcr', 'rtmr'] as const)
+  t.test(`a boot of a UKI is read from ${registers === 'pcr' ? 'PCRs' : 'RTMRs'}`, async (t) => {
+    const systemd = Buffer.concat([
+      systemdRecord('enter-initrd', { registers }),
+      systemdRecord('leave-initrd', { registers }),
+    ])
+    const reading = read(honest(ukiBoot(registers), { registers, systemd }))
+    t.match(reading.secureBoot.enabled, { value: true, covered: true })
+    t.match(reading.secureBoot.databases, {
+      PK: { covered: true, value: { name: 'PK', lists: [{}] } },
+      dbx: { value: { lists: [] } },
+    })
+    t.match(reading.secureBoot.authorities, [{ covered: true, value: { name: 'db' } }])
+    t.match(reading.bootOrder, { value: { entries: [1, 0], nameCovered: false }, covered: true })
+    t.match(reading.bootEntries, [
+      { covered: true, value: { number: 1, nameCovered: false, option: { description: 'Linux' } } },
+    ])
+    t.match(reading.images, [{ covered: true, value: { kindHint: 'application', pathHint: String } }])
+    t.match(reading.partitionTables, [
+      { covered: true, value: { partitions: [{ label: 'esp' }, { label: 'root' }] } },
+    ])
+    t.match(reading.exitBootServices, { value: 'returned', covered: true })
+    t.strictSame(
+      reading.ukiSections.map(({ value, covered }) => [value.name, covered]),
+      [
+        ['.linux', true],
+        ['.cmdline', true],
+        ['.initrd', true],
+      ],
+    )
+    t.match(reading.commandLines, [{ covered: true, value: { by: 'systemd', text: 'console=ttyS0 quiet' } }])
+    t.strictSame(
+      reading.additions.map(({ value }) => [value.labelHint, value.descriptionHint]),
+      [
+        ['initrd', 'Credentials initrd'],
+        ['devicetree-addon', 'board.dtb'],
+        ['linux-initrd', 'Linux initrd'],
+        ['shim-list', 'MokList'],
+      ],
+    )
+    t.strictSame(
+      reading.userspace.phases.map(({ value, covered }) => [value, covered]),
+      [
+        ['enter-initrd', true],
+        ['leave-initrd', true],
+      ],
+    )
+    t.strictSame(
+      reading.unexplained.map(({ type }) => type),
+      [EV.S_CRTM_VERSION, EV.EFI_PLATFORM_FIRMWARE_BLOB2],
+    )
+    t.equal(
+      reading.separators.filter(({ value }) => value.state === 'separator').length,
+      registers === 'pcr' ? 8 : 2,
+    )
+  })
+
+t.test('a register that nobody vouches for makes nothing true', async (t) => {
+  const request = honest(ukiBoot('pcr'))
+  const only4 = { ...request, values: new Map([...request.values].filter(([register]) => register === 4)) }
+  const reading = read(only4)
+  t.match(reading.secureBoot.enabled, { value: true, covered: false })
+  t.match(reading.secureBoot.databases.db, { covered: false })
+  t.match(reading.images, [{ covered: true }])
+  t.ok(reading.ukiSections.every(({ covered }) => !covered))
+  t.match(reading.bootOrder, { covered: false })
+})
+
+t.test('a register that may differ is compared all the same, and nothing in it is believed', async (t) => {
+  const request = honest(ukiBoot('pcr'))
+  const values = new Map([...request.values, [11, Buffer.alloc(32, 1)] as const])
+  refusesToVerify(t, () => verifyEventLog({ ...request, values }), 'replay-mismatch')
+  const verified = verifyEventLog({ ...request, values, mayDiffer: [11] })
+  t.equal(verified.coverage.get(11), 'differs')
+  t.ok(readEventLog(verified).ukiSections.every(({ covered }) => !covered))
+  t.match(readEventLog(verified).secureBoot.enabled, { covered: true })
+})
+
+t.test('a register that was extended without an event is not covered; an untouched one is', async (t) => {
+  const request = honest(ukiBoot('pcr'))
+  const values = new Map([
+    ...request.values,
+    [10, Buffer.alloc(32, 1)] as const,
+    [16, Buffer.alloc(32)] as const,
+    [17, Buffer.alloc(32, 0xff)] as const,
+  ])
+  const { coverage } = verifyEventLog({ ...request, values })
+  t.strictSame([coverage.get(10), coverage.get(16), coverage.get(17)], ['unlogged', 'equal', 'equal'])
+})
+
+t.test("Secure Boot's state by what the variable says", async (t) => {
+  const state = (data: Uint8Array) => {
+    const event = {
+      register: 7,
+      type: EV.EFI_VARIABLE_DRIVER_CONFIG,
+      data: variableEvent(GLOBAL, 'SecureBoot', data),
+    }
+    return read(honest([event, separator(7)])).secureBoot.enabled
+  }
+  t.match(state(Buffer.of(1)), { value: true, covered: true })
+  t.match(state(Buffer.of(0)), { value: false, covered: true })
+  t.match(state(Buffer.alloc(0)), { value: false, covered: true }, 'a variable that does not exist')
+  t.equal(state(Buffer.of(2)), undefined)
+  t.equal(state(Buffer.of(1, 0)), undefined)
+})
+
+t.test('GRUB and older loaders are read too', async (t) => {
+  const grub = (text: string, measured: string) => ({
+    register: 8,
+    type: EV.IPL,
+    data: `${text}\0`,
+    measured,
+  })
+  const reading = read(
+    honest([
+      grub('grub_cmd: linux /vmlinuz', 'linux /vmlinuz'),
+      grub('kernel_cmdline: /vmlinuz ro', '/vmlinuz ro'),
+      grub('grub_cmd: forged', 'something else'),
+      { register: 9, type: EV.IPL, data: '(hd0)/vmlinuz\0', measured: 'the kernel' },
+    ]),
+  )
+  t.match(reading.grubCommands, [{ value: 'linux /vmlinuz', covered: true }])
+  t.match(reading.commandLines, [{ value: { by: 'grub', text: '/vmlinuz ro' }, covered: true }])
+  t.strictSame(
+    reading.additions.map(({ value }) => [value.labelHint, value.descriptionHint]),
+    [
+      ['other', 'grub_cmd: forged'],
+      ['file', '(hd0)/vmlinuz'],
+    ],
+  )
+})
+
+t.test('command lines are text only where the text hashes to what was extended', async (t) => {
+  const text = Buffer.from('quiet\0', 'utf16le')
+  for (const measured of [text, text.subarray(0, -2), Buffer.concat([text, Buffer.of(0)])]) {
+    const { commandLines } = read(honest([{ register: 12, type: EV.IPL, data: text, measured }]))
+    t.match(commandLines, [{ value: { text: 'quiet' }, covered: true }])
+  }
+  const forged = read(honest([{ register: 12, type: EV.IPL, data: text, measured: 'init=/bin/sh' }]))
+  t.strictSame(forged.commandLines, [])
+  t.match(
+    forged.additions,
+    [{ value: { descriptionHint: 'quiet' } }],
+    'it is there, and it is no command line',
+  )
+})
+
+t.test('a UKI section needs its name in the register', async (t) => {
+  const description = Buffer.from('.linux\0', 'utf16le')
+  const name = { register: 11, type: EV.IPL, data: description, measured: '.linux\0' }
+  const content = { register: 11, type: EV.IPL, data: description, measured: 'kernel' }
+  t.equal(read(honest([name, content])).ukiSections.length, 1)
+  t.equal(read(honest([content, name])).ukiSections.length, 0)
+  t.equal(read(honest([{ ...name, measured: '.initrd\0' }, content])).ukiSections.length, 0)
+  t.equal(read(honest([name])).ukiSections.length, 0)
+  t.equal(
+    read(
+      honest([
+        { ...name, measured: '.linux\0' },
+        { ...content, data: Buffer.from('.osrel\0', 'utf16le') },
+      ]),
+    ).ukiSections.length,
+    0,
+  )
+})
+
+t.test('user space: strings count where they hash to the record, secrets by their digest', async (t) => {
+  const systemd = Buffer.concat([
+    systemdRecord('enter-initrd'),
+    systemdRecord('ready', { measured: 'sysinit' }),
+    systemdRecord('machine-id:00', { register: 15 }),
+    systemdRecord('cryptsetup:root:uuid', { register: 15, measured: 'an HMAC', eventType: 'volume-key' }),
+    systemdRecord('product-id:x', { nvIndex: 0x1d10200 }),
+  ])
+  const { userspace } = read(honest(ukiBoot('pcr'), { systemd }))
+  t.strictSame(
+    userspace.phases.map(({ value }) => value),
+    ['enter-initrd'],
+    'a phase that was not measured is none',
+  )
+  t.strictSame(
+    userspace.strings.map(({ value }) => value),
+    ['machine-id:00'],
+  )
+  t.strictSame(
+    userspace.digests.map(({ value }) => value.textHint),
+    ['ready', 'cryptsetup:root:uuid'],
+  )
+})
+
+t.test('malformed data leave an event unexplained, and break nothing', async (t) => {
+  const kinds = [
+    EV.EFI_VARIABLE_BOOT,
+    EV.EFI_VARIABLE_DRIVER_CONFIG,
+    EV.EFI_VARIABLE_AUTHORITY,
+    EV.EFI_GPT_EVENT,
+    EV.EVENT_TAG,
+  ]
+  const events = [1, 4, 5, 7, 9, 12].flatMap((register) =>
+    kinds.map((type) => ({ register, type, data: 'x' })),
+  )
+  const reading = read(honest(events))
+  t.equal(reading.unexplained.length, events.length)
+  const image = read(
+    honest([{ register: 4, type: EV.EFI_BOOT_SERVICES_APPLICATION, data: 'x', measured: 'image' }]),
+  )
+  t.match(
+    image.images,
+    [{ value: { pathHint: undefined }, covered: true }],
+    'an image is one, wherever it came from',
+  )
+})
+
+// --- What a hostile guest can try ---
+
+t.test('replay-mismatch: an event is missing, added, changed, or in another place', async (t) => {
+  const events = ukiBoot('pcr')
+  const request = honest(events)
+  const images = { register: 4, type: EV.EFI_BOOT_SERVICES_APPLICATION, data: '', measured: 'another image' }
+  const refuses = (name: string, changed: readonly SyntheticEvent[]) =>
+    refusesToVerify(t, () => verifyEventLog(withEvents(request, changed)), 'replay-mismatch', name)
+  const firmware = [...events.keys()].filter((index) => (events[index]?.register ?? 0) < 8)
+  for (const index of firmware)
+    refuses(
+      `without event ${index}`,
+      events.filter((_, each) => each !== index),
+    )
+  refuses('with another image', [...events, images])
+  const inPcr4 = events.flatMap(({ register }, index) => (register === 4 ? [index] : []))
+  const [first = 0, second = 0] = inPcr4
+  refuses(
+    'two events of PCR 4 swapped',
+    events.map(
+      (event, index) => events[index === first ? second : index === second ? first : index] ?? event,
+    ),
+  )
+  refuses(
+    'an event in another register',
+    events.map((event, index) => (index === first ? { ...event, register: 5 } : event)),
+  )
+  refuses(
+    'an image that is not extended',
+    events.map((event, index) => (index === second ? { ...event, type: EV.NO_ACTION } : event)),
+  )
+})
+
+t.test('replay-mismatch: nothing of the log is vouched for', async (t) => {
+  const request = honest(ukiBoot('pcr'))
+  refusesToVerify(t, () => verifyEventLog({ ...request, values: new Map() }), 'replay-mismatch')
+  refusesToVerify(t, () => verifyEventLog({ ...request, bank: 'sha384' }), 'replay-mismatch', 'another bank')
+  t.doesNotThrow(() => compareEventLog({ ...request, values: new Map() }))
+})
+
+t.test('event-mismatch: data under a digest of something else', async (t) => {
+  const cases: [number, number, Buffer | string][] = [
+    [EV.SEPARATOR, 7, Buffer.of(0, 0, 0, 1)],
+    [EV.EFI_ACTION, 5, 'Exit Boot Services Invocation'],
+    [EV.ACTION, 5, 'x'],
+    [EV.EFI_VARIABLE_DRIVER_CONFIG, 7, variableEvent(GLOBAL, 'SecureBoot', Buffer.of(1))],
+    [EV.EFI_VARIABLE_AUTHORITY, 7, variableEvent(GLOBAL, 'db', Buffer.of(1))],
+    [EV.EFI_VARIABLE_BOOT, 1, variableEvent(GLOBAL, 'BootOrder', Buffer.of(1, 0))],
+    [EV.EFI_VARIABLE_BOOT2, 1, variableEvent(GLOBAL, 'BootOrder', Buffer.of(1, 0))],
+    [EV.EFI_GPT_EVENT, 5, 'x'],
+    [EV.EFI_GPT_EVENT2, 5, 'x'],
+    [EV.S_CRTM_VERSION, 0, 'x'],
+    [EV.OMIT_BOOT_DEVICE_EVENTS, 4, 'x'],
+  ]
+  for (const [type, register, data] of cases)
+    refusesToVerify(
+      t,
+      () => verifyEventLog(honest([{ register, type, data, measured: 'other' }])),
+      'event-mismatch',
+      `${type}`,
+    )
+})
+
+t.test('Secure Boot cannot be switched on after the fact', async (t) => {
+  const variable = (value: number): SyntheticEvent => ({
+    register: 7,
+    type: EV.EFI_VARIABLE_DRIVER_CONFIG,
+    data: variableEvent(GLOBAL, 'SecureBoot', Buffer.of(value)),
+  })
+  const off = [variable(0), separator(7)]
+  // The kernel can extend PCR 7 with anything, and tell any story about types.
+  const later = read(honest([...off, variable(1), separator(7)]))
+  t.match(later.secureBoot.enabled, { value: false, covered: true })
+  const hidden = read(
+    honest([{ ...variable(0), type: EV.EVENT_TAG }, separator(7), variable(1), separator(7)]),
+  )
+  t.equal(hidden.secureBoot.enabled, undefined, 'the true event renamed')
+  const moved = read(
+    honest([
+      { ...variable(0), type: EV.EVENT_TAG },
+      { ...separator(7), type: EV.IPL },
+      variable(1),
+      separator(7),
+    ]),
+  )
+  t.equal(moved.secureBoot.enabled, undefined, 'the true separator renamed')
+  const twice = read(honest([variable(0), variable(1), separator(7)]))
+  t.equal(twice.secureBoot.enabled, undefined, 'both before the separator')
+  t.equal(read(honest([variable(1)])).secureBoot.enabled, undefined, 'no separator at all')
+  const elsewhere = read(honest([{ ...variable(1), register: 5 }, separator(5), ...off]))
+  t.match(elsewhere.secureBoot.enabled, { value: false }, 'in another register')
+})
+
+t.test('a boot order that is added later is not the boot order', async (t) => {
+  const order = (first: number): SyntheticEvent => ({
+    register: 1,
+    type: EV.EFI_VARIABLE_BOOT,
+    data: variableEvent(GLOBAL, 'BootOrder', Buffer.of(first, 0)),
+  })
+  t.match(read(honest([order(1), separator(1), order(2)])).bootOrder, { value: { entries: [1] } })
+})
+
+/** What the registers vouch for, without hints and without what only an event's type says. */
+function vouched(reading: BootReading): ReadonlySet<string> {
+  const {
+    secureBoot,
+    bootOrder,
+    bootEntries,
+    partitionTables,
+    actions,
+    exitBootServices,
+    ukiSections,
+    commandLines,
+  } = reading
+  const facts: [string, readonly (Reading<unknown> | undefined)[]][] = [
+    ['Secure Boot', [secureBoot.enabled]],
+    ['databases', Object.values(secureBoot.databases)],
+    ['order', [bootOrder]],
+    ['entries', bootEntries.map(({ value, ...reading }) => ({ ...reading, value: value.option }))],
+    ['disks', partitionTables],
+    ['actions', actions],
+    ['end', [exitBootServices]],
+    ['sections', ukiSections],
+    ['command lines', commandLines],
+    ['phases', reading.userspace.phases],
+  ]
+  const text = (_key: string, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)
+  const covered = facts.flatMap(([name, readings]) =>
+    readings.filter((each) => each?.covered).map((each) => `${name} ${JSON.stringify(each?.value, text)}`),
+  )
+  return new Set(covered)
+}
+
+/** True of the same log, where the event that says more is hidden. */
+const WEAKER = ['end "invoked"']
+
+t.test('whatever byte of a log is changed: it is refused, or vouches for nothing new', async (t) => {
+  const events = ukiBoot('pcr')
+  const request = honest(events)
+  const bytes = syntheticLog(events)
+  const genuine = vouched(read(request))
+  const digests = new Set(request.log.events.flatMap(({ digests }) => digests.map(({ bytes }) => hex(bytes))))
+  const wrong: string[] = []
+  let accepted = 0
+  for (let offset = 0; offset < bytes.length; offset++)
+    for (const mask of [[0x01, 0x04, 0x80][offset % 3] ?? 1]) {
+      const changed = Buffer.from(bytes)
+      changed[offset] = (changed[offset] ?? 0) ^ mask
+      try {
+        const reading = read({ ...request, log: parseEventLog(changed) })
+        accepted += 1
+        for (const fact of vouched(reading))
+          if (!genuine.has(fact) && !WEAKER.includes(fact)) wrong.push(`${offset} ^ ${mask}: ${fact}`)
+        for (const { value } of reading.images)
+          if (!digests.has(hex(value.digest))) wrong.push(`${offset}: image`)
+      } catch (error) {
+        if (!(error instanceof FormatError || error instanceof VerifyError)) wrong.push(`${offset}: ${error}`)
+      }
+    }
+  t.strictSame(wrong, [])
+  t.ok(accepted > 0, 'labels and hints may change')
+})
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
