@@ -35,7 +35,7 @@ function detect(bytes: Uint8Array): EvidenceKind {
   const head = Buffer.alloc(HEAD_BYTES)
   head.set(bytes.subarray(0, HEAD_BYTES))
   const kind =
-    byMagic(head) ?? (isText(head) ? byText(bytes) : undefined) ?? byFields(head) ?? byContainer(head)
+    byMagic(head) ?? (isText(head) ? byText(bytes) : undefined) ?? byFields(head, bytes) ?? byContainer(head)
   if (kind === undefined)
     throw unknown('bad-magic', `it begins with ${head.toString('hex', 0, Math.min(16, bytes.length))}`)
   return kind
@@ -67,11 +67,13 @@ function byText(bytes: Uint8Array): EvidenceKind | undefined {
 /** Versions that do not exist yet are reports too: their parser says so. */
 const MAX_REPORT_VERSION = 16
 const SIGNATURE_ALGORITHM_AT = 0x34
-const EV_NO_ACTION = 3
+const MAX_TCG_TYPE = 0x14
+const FIRST_EFI_TYPE = 0x8000_0001
+const LAST_EFI_TYPE = 0x8000_00e1
 const MAX_PCR = 23
 
 /** Versions, types and sizes, where they stand in each structure. */
-function byFields(head: Buffer): EvidenceKind | undefined {
+function byFields(head: Buffer, bytes: Uint8Array): EvidenceKind | undefined {
   const version = head.readUInt16LE(0)
   // An SNP report has a version of 32 bits where a quote has the type of its key, which is never 0.
   const keyType = head.readUInt16LE(2)
@@ -86,15 +88,21 @@ function byFields(head: Buffer): EvidenceKind | undefined {
   const report = head.readUInt32LE(0)
   if (report >= 1 && report <= MAX_REPORT_VERSION && head.readUInt32LE(SIGNATURE_ALGORITHM_AT) === 1)
     return 'snp-report'
-  const isEvent = head.readUInt32LE(0) <= MAX_PCR && head.readUInt32LE(4) === EV_NO_ACTION
-  return isEvent || head.toString('latin1', 32, 47) === 'Spec ID Event03' ? 'event-log' : undefined
+  return isEvent(head, bytes.length) ? 'event-log' : undefined
+}
+
+/** The first entry of a log: PCR, type, SHA-1 digest, size of its data. */
+function isEvent(head: Buffer, length: number): boolean {
+  const type = head.readUInt32LE(4)
+  const isType = type <= MAX_TCG_TYPE || (type >= FIRST_EFI_TYPE && type <= LAST_EFI_TYPE)
+  return head.readUInt32LE(0) <= MAX_PCR && isType && head.readUInt32LE(28) <= length - 32
 }
 
 /** For files that may be a quote of a TD or of a TPM. */
 export function isTdxQuote(bytes: Uint8Array): boolean {
   const head = Buffer.alloc(HEAD_BYTES)
   head.set(bytes.subarray(0, HEAD_BYTES))
-  return byFields(head) === 'tdx-quote'
+  return byFields(head, bytes) === 'tdx-quote'
 }
 
 /** go-tpm-tools: field 1, a TPMT_PUBLIC. az-cvm-vtpm: the length of a signature, 256. */

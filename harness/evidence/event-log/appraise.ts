@@ -118,7 +118,7 @@ function imageFindings(
     ...images
       .filter(({ value }) => !allowed.includes(hexOf(value.digest)))
       .map(({ value, event }) =>
-        finding('image-not-allowed', `the ${value.kind} of event ${event} is none that the policy names`, {
+        finding('image-not-allowed', `the image of event ${event} is none that the policy names`, {
           expected,
           got: `${hexOf(value.digest)}${value.pathHint === undefined ? '' : ` (says it is ${escapeControls(value.pathHint)})`}`,
         }),

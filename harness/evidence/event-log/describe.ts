@@ -163,13 +163,13 @@ function readingSections(reading: BootReading, verified: VerifiedEventLog): read
     ...secureBoot.authorities.map((each) =>
       said('allowed by', each, `an entry of ${escapeControls(each.value.name)}`),
     ),
-    ...(bootOrder ? [said('BootOrder', bootOrder, bootOrder.value.map(bootName).join(' '))] : []),
+    ...(bootOrder ? [said('BootOrder', bootOrder, bootOrder.value.entries.map(bootName).join(' '))] : []),
     ...bootEntries.map((each) =>
       said(bootName(each.value.number), each, escapeControls(each.value.option?.description ?? 'malformed')),
     ),
     ...images.map((each) =>
       said(
-        each.value.kind,
+        each.value.kindHint,
         each,
         `${hexOf(each.value.digest)} ${escapeControls(each.value.pathHint ?? '')}`.trim(),
       ),

@@ -7,8 +7,8 @@ import { parseSystemdLog, type SystemdRecord } from '../../formats/event-log/sys
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { Steps } from '../examination.ts'
 import { appraiseTdxQuote } from '../tdx/appraise.ts'
-import { tdxCollateral } from '../tdx/examine.ts'
-import { type VerifiedTdxQuote, verifyTdxQuote } from '../tdx/verify.ts'
+import { verifyTdxEvidence } from '../tdx/examine.ts'
+import type { VerifiedTdxQuote } from '../tdx/verify.ts'
 import { appraiseTpmQuotes, DEFAULT_BANKS } from '../tpm/appraise.ts'
 import { parseTpmQuotes, type VerifiedTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import { readAttestationKey, readTpmEvidence } from '../tpm/quote-file.ts'
@@ -88,7 +88,7 @@ function verifyLogs(parsed: ParsedEventLog, request: VerifyRequest): CoveredEven
 function verifyCover(quotes: readonly Uint8Array[], request: VerifyRequest): Cover {
   const tdQuote = quotes.find(isTdxQuote)
   if (tdQuote) {
-    const quote = verifyTdxQuote(parseTdxQuote(tdQuote), tdxCollateral(request), { at: request.at })
+    const quote = verifyTdxEvidence(parseTdxQuote(tdQuote), request)
     return { kind: 'tdx', quote }
   }
   const parsed = quotes.map((quote) => parseTpmQuotes(quote, request))

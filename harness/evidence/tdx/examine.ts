@@ -6,6 +6,7 @@ import type { VerifyRequest } from '../verify-evidence.ts'
 import { appraiseTdxQuote } from './appraise.ts'
 import { mergeTdxCollateral, parseTdxCollateral, type TdxCollateral } from './collateral.ts'
 import { describeTdxQuote } from './describe.ts'
+import { tdxRoot } from './simulated-root.ts'
 import { type VerifiedTdxQuote, verifyTdxQuote } from './verify.ts'
 
 export type TdxRequest = Pick<
@@ -17,17 +18,29 @@ export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote
   return {
     kind: 'tdx-quote',
     parse: () => parseTdxQuote(quote),
-    verify: (parsed) => verifyTdxQuote(parsed, tdxCollateral(request), { at: request.at }),
+    verify: (parsed) => verifyTdxEvidence(parsed, request),
     appraise: (verified): readonly Finding[] => appraiseTdxQuote(verified, request),
     describe: describeTdxQuote,
   }
 }
 
+/** Throws FormatError and VerifyError. */
+export function verifyTdxEvidence(
+  quote: TdxQuote,
+  request: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral' | 'policy' | 'at'>,
+): VerifiedTdxQuote {
+  const collateral = tdxCollateral(request)
+  const root = tdxRoot(quote.header.qeVendorId, collateral.certificates, request)
+  return verifyTdxQuote(quote, collateral, { at: request.at, root })
+}
+
 /** Certificates and lists count as collateral however they were given. Throws FormatError. */
-export function tdxCollateral({
+function tdxCollateral({
   certificates,
   crls,
   collateral,
 }: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral'>): TdxCollateral {
-  return mergeTdxCollateral(...[...collateral, ...certificates, ...crls].map((file) => parseTdxCollateral(file)))
+  return mergeTdxCollateral(
+    ...[...collateral, ...certificates, ...crls].map((file) => parseTdxCollateral(file)),
+  )
 }

@@ -41,11 +41,8 @@ export function verdictOf(made: VerifyRequest): Promise<Verdict> {
   return verifyEvidence(made)
 }
 
-/** The index names a bundle, or a folder of documents. */
-export function tdxCollateralOf(name: string): readonly string[] {
-  return [name]
-}
-
 function contents(names: readonly string[]): readonly Uint8Array[] {
-  return names.flatMap((name) => (name.includes('.') ? [name] : vectorNames(name))).map((name) => vector(name))
+  return names
+    .flatMap((name) => (name.includes('.') ? [name] : vectorNames(name)))
+    .map((name) => vector(name))
 }

@@ -44,7 +44,9 @@ export function parseTpmQuotes(
   parts: Pick<VerifyRequest, 'signature' | 'pcrs'>,
 ): ParsedTpmQuotes {
   const evidence = readTpmEvidence(bytes, parts)
-  return { ...evidence, attests: evidence.quotes.map(({ attest }) => parseAttest(attest)) }
+  const { quotes, unsigned } = evidence
+  const attests = [...quotes.map(({ attest }) => attest), ...(unsigned ? [unsigned] : [])]
+  return { ...evidence, attests: attests.map(parseAttest) }
 }
 
 /**
@@ -53,10 +55,16 @@ export function parseTpmQuotes(
  * FormatError and VerifyError.
  */
 export function verifyTpmQuotes(
-  { quotes, carriedAk }: TpmEvidence,
+  { quotes, carriedAk, unsigned }: TpmEvidence,
   { nonce, policy }: Pick<TpmRequest, 'nonce' | 'policy'>,
   trusted: { readonly key: AttestationKey; readonly from: string } | undefined,
 ): VerifiedTpmQuotes {
+  if (unsigned)
+    throw new VerifyError('cannot verify the TPM quote: its signature is missing', {
+      code: 'endorsement-missing',
+      expected: 'a TPMT_SIGNATURE (--signature)',
+      got: 'none',
+    })
   const key = trusted?.key ?? carriedAk
   // Where the policy says what the qualifying data must be, the appraisal compares them.
   const options = policy.tpm?.extraData === undefined ? { nonce } : {}

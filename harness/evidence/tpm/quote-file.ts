@@ -18,8 +18,10 @@ import { parseTpm2ToolsQuote } from './files/tpm2-tools.ts'
 import type { AttestationKey, TpmQuote } from './quote.ts'
 
 export interface TpmEvidence {
-  /** At least one; a guest with several banks may send one for each. */
+  /** A guest with several banks may send one for each. */
   readonly quotes: readonly TpmQuote[]
+  /** TPMS_ATTEST whose signature is not at hand: it can be shown, and no more. */
+  readonly unsigned?: Uint8Array
   /** What came along and nobody vouches for. */
   readonly carriedAk?: AttestationKey | undefined
   readonly eventLog?: Uint8Array | undefined
@@ -35,10 +37,12 @@ const TPM_GENERATED = 'ff544347'
 const LETTER_R = 0x72
 const PROTOBUF_FIELD_1 = 0x0a
 
-/** Throws FormatError; VerifyError `endorsement-missing` for an attestation whose signature is not at hand. */
+/** At least one quote, or one without its signature. Throws FormatError. */
 export function readTpmEvidence(bytes: Uint8Array, parts: QuoteParts = {}): TpmEvidence {
   const attest = bareAttest(bytes)
-  if (attest) return { quotes: [withSignature(attest, parts)] }
+  const { signature, pcrs } = parts
+  if (attest && signature === undefined) return { quotes: [], unsigned: attest }
+  if (attest && signature) return { quotes: [parseTpm2ToolsQuote({ attest, signature, pcrs })] }
   const text = () => Buffer.from(bytes).toString('utf8')
   if (isJson(bytes)) return fromJson(text())
   if (bytes[0] === LETTER_R) return { quotes: [parseKeylimeQuote(text())] }
@@ -57,15 +61,6 @@ function bareAttest(bytes: Uint8Array): Uint8Array | undefined {
   if (head.startsWith(TPM_GENERATED)) return bytes
   const sized = head.slice(4) === TPM_GENERATED && Number.parseInt(head.slice(0, 4), 16) === bytes.length - 2
   return sized ? bytes.subarray(2) : undefined
-}
-
-function withSignature(attest: Uint8Array, { signature, pcrs }: QuoteParts): TpmQuote {
-  if (signature) return parseTpm2ToolsQuote({ attest, signature, pcrs })
-  throw new VerifyError('cannot verify the TPM quote: its signature is missing', {
-    code: 'endorsement-missing',
-    expected: 'a TPMT_SIGNATURE (--signature)',
-    got: 'none',
-  })
 }
 
 /** By members: `ak_public` is Trustee's evidence of a TPM, `hcl_report` or `report` that of Azure. */

@@ -1,18 +1,19 @@
 /** HCL reports as one kind of evidence among others: hardware report, runtime data, and the vTPM's quote. */
 import { type Finding, VerifyError } from '../../base/errors.ts'
 import { type HclReport, parseHclReport } from '../../formats/hcl-report.ts'
+import { parseCertificates } from '../../formats/pem.ts'
 import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { AppraisalContext } from '../appraisal.ts'
 import { nonceGiven } from '../checks.ts'
-import { readEndorsementFiles } from '../endorsements.ts'
 import type { Steps } from '../examination.ts'
 import { finding } from '../finding.ts'
 import { appraiseSnpReport } from '../snp/appraise.ts'
-import { type VerifiedSnpReport, verifySnpReport } from '../snp/verify.ts'
+import { verifySnpEvidence } from '../snp/examine.ts'
+import type { VerifiedSnpReport } from '../snp/verify.ts'
 import { appraiseTdxQuote } from '../tdx/appraise.ts'
-import { tdxCollateral } from '../tdx/examine.ts'
-import { type VerifiedTdxQuote, verifyTdxQuote } from '../tdx/verify.ts'
+import { verifyTdxEvidence } from '../tdx/examine.ts'
+import type { VerifiedTdxQuote } from '../tdx/verify.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
 import { parseTpmQuotes, type VerifiedTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import { isJson, isTdxQuote } from '../unwrap.ts'
@@ -60,10 +61,9 @@ function verifyHcl(parsed: ParsedHcl, request: VerifyRequest): VerifiedHcl {
 }
 
 function verifySnp({ hcl, vcek }: ParsedHcl, request: VerifyRequest): VerifiedHardware {
-  const certificates = [...request.certificates, ...(vcek ? [vcek] : [])]
-  const endorsements = readEndorsementFiles({ ...request, certificates })
+  const carried = vcek ? parseCertificates(vcek) : []
   const report = parseSnpReport(hcl.hardwareReport)
-  return { kind: 'snp', snp: verifySnpReport(report, endorsements, { at: request.at }) }
+  return { kind: 'snp', snp: verifySnpEvidence({ report, certificates: carried, crls: [] }, request) }
 }
 
 /** The TDREPORT inside is sealed for the platform alone, so the TD quote has to come beside it. */
@@ -78,7 +78,7 @@ function verifyTdx({ tdQuote }: ParsedHcl, request: VerifyRequest): VerifiedHard
         got: 'none',
       },
     )
-  const verified = verifyTdxQuote(parseTdxQuote(quote), tdxCollateral(request), { at: request.at })
+  const verified = verifyTdxEvidence(parseTdxQuote(quote), request)
   return { kind: 'tdx', tdx: verified }
 }
 
