@@ -11,6 +11,8 @@ export interface VectorFiles {
   readonly certs?: readonly string[]
   readonly crls?: readonly string[]
   readonly collateral?: readonly string[]
+  /** Documents made from vectors. */
+  readonly collateralBytes?: readonly Uint8Array[]
   readonly quotes?: readonly string[]
   readonly ak?: string
   readonly signature?: string
@@ -30,7 +32,7 @@ export function request(evidence: string | Uint8Array, files: VectorFiles): Veri
     ...{ kind, nonce: files.nonce, policy: files.policy ?? STRICT, at: new Date(files.at ?? DEFAULT_TIME) },
     certificates: contents(certs),
     crls: contents(crls),
-    collateral: contents(collateral),
+    collateral: [...contents(collateral), ...(files.collateralBytes ?? [])],
     quotes: contents(quotes),
     ak: ak === undefined ? undefined : vector(ak),
     signature: signature === undefined ? undefined : vector(signature),
