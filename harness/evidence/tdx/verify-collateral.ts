@@ -33,20 +33,21 @@ export interface VerifiedCollateral {
  * verifyChain for the certificate that signed them.
  */
 export function verifyCollateral(collateral: TdxCollateral, context: CollateralContext): VerifiedCollateral {
-  const signers = tcbSigners(collateral)
+  const signers = tcbSigners(collateral, context.at)
   const trusted = new Set<Certificate>()
   const verify = <Content extends Dated>(
     documents: readonly SignedDocument<Content>[],
     what: string,
   ): Content | undefined => {
     const newest = pickNewest(documents, context.at)
-    if (newest === undefined) return undefined
+    // Without what could have signed it, a document is worth as much as none: a finding, as for any that is missing.
+    if (newest === undefined || signers.length === 0) return undefined
     verifyDocument(newest, { ...context, collateral, signers, trusted, what })
     return newest.content
   }
   const tcbInfo = verify(matching(collateral.tcbInfos, context.pck), 'TCB info')
   const qeIdentity = verify(collateral.qeIdentities, 'QE identity')
-  return { tcbInfo, qeIdentity, findings: findingsOf(tcbInfo, qeIdentity) }
+  return { tcbInfo, qeIdentity, findings: findingsOf({ tcbInfo, qeIdentity, signers }) }
 }
 
 interface Dated {
@@ -98,8 +99,12 @@ function matching(
 /** Any leaf of the root could sign a text; this name is given only to what signs collateral. */
 const TCB_SIGNING = 'SGX TCB Signing'
 
-function tcbSigners({ certificates }: TdxCollateral): readonly Certificate[] {
-  return certificates.filter(({ subject }) => commonName(subject)?.includes(TCB_SIGNING))
+/** Valid ones first: Intel renewed the certificate in 2025 and kept the key, so the old one fits as well. */
+function tcbSigners({ certificates }: TdxCollateral, at: Date): readonly Certificate[] {
+  const isValid = ({ notBefore, notAfter }: Certificate) => notBefore <= at && at <= notAfter
+  return certificates
+    .filter(({ subject }) => commonName(subject)?.includes(TCB_SIGNING))
+    .toSorted((left, right) => Number(isValid(right)) - Number(isValid(left)))
 }
 
 interface DocumentContext extends CollateralContext {
@@ -124,7 +129,7 @@ function verifyDocument(
     throw new VerifyError(`cannot trust the ${what}: no certificate given for it has signed it`, {
       code: 'collateral-signature',
       expected: `a signature over its exact text by a certificate named "${TCB_SIGNING}" in the collateral`,
-      got: signers.length === 0 ? 'no such certificate' : 'one that does not verify',
+      got: 'one that does not verify',
     })
   }
   if (!trusted.has(signer)) verifySigner(signer, { at, root, collateral })
@@ -164,14 +169,21 @@ function checkDates({ issueDate, nextUpdate }: Dated, { at, what }: { at: Date; 
   })
 }
 
-function findingsOf(tcbInfo: TcbInfo | undefined, qeIdentity: QeIdentity | undefined): readonly Finding[] {
-  const missing = [...(tcbInfo ? [] : ['TCB info']), ...(qeIdentity ? [] : ['QE identity'])]
+interface Found {
+  readonly tcbInfo: TcbInfo | undefined
+  readonly qeIdentity: QeIdentity | undefined
+  readonly signers: readonly Certificate[]
+}
+
+function findingsOf({ tcbInfo, qeIdentity, signers }: Found): readonly Finding[] {
+  const absent = [...(tcbInfo ? [] : ['TCB info']), ...(qeIdentity ? [] : ['QE identity'])]
+  const missing = signers.length === 0 ? [`certificate "${TCB_SIGNING}" that vouches for them`] : absent
   if (missing.length > 0) {
     return [
       {
         code: 'collateral-missing',
         message: 'the TCB status is unknown: the platform may have known vulnerabilities',
-        expected: 'TCB info and QE identity',
+        expected: 'TCB info and QE identity, and the certificate that signed them',
         got: `no ${missing.join(', no ')}`,
       },
     ]

@@ -34,6 +34,8 @@ export interface SgxExtensionSpec {
   readonly sgxType?: number
   /** Ids to leave out, below 1.2.840.113741.1.13.1: "4" for the FMSPC, "2.17" for PCESVN. */
   readonly without?: readonly string[]
+  /** Ids to have two times. */
+  readonly twice?: readonly string[]
 }
 
 export const SIMULATED_FMSPC = Buffer.from('50515253abcd', 'hex')
@@ -41,9 +43,11 @@ const COMPONENTS = [3, 3, 2, 2, 4, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0]
 
 /** Content of the SGX extension. */
 export function sgxExtension(spec: SgxExtensionSpec = {}): Buffer {
-  const { components = COMPONENTS, without = [] } = spec
-  const entry = (id: string, value: Uint8Array) =>
-    without.includes(id) ? [] : [sequence(oid(`${SGX}.${id}`), value)]
+  const { components = COMPONENTS, without = [], twice = [] } = spec
+  const entry = (id: string, value: Uint8Array) => {
+    const encoded = sequence(oid(`${SGX}.${id}`), value)
+    return without.includes(id) ? [] : twice.includes(id) ? [encoded, encoded] : [encoded]
+  }
   const tcb = [
     ...components.flatMap((svn, index) => entry(`2.${index + 1}`, integer(svn))),
     ...entry('2.17', integer(spec.pceSvn ?? 11)),
