@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash, hash as hashAtOnce, timingSafeEqual } from 'node:crypto'
 
 /** Digests over bytes in memory; `Hex` variants are lower case without a prefix. */
 
@@ -13,6 +13,9 @@ export const DIGEST_LENGTHS: Readonly<Record<DigestAlgorithm, number>> = {
 
 /** Digest of the parts one after the other; a string counts as its UTF-8 bytes. */
 export function digest(algorithm: DigestAlgorithm, ...parts: readonly (Uint8Array | string)[]): Buffer {
+  const [only] = parts
+  // A third faster for what is short: an event log has hundreds of digests.
+  if (only !== undefined && parts.length === 1) return hashAtOnce(algorithm, only, 'buffer')
   const hash = createHash(algorithm)
   for (const part of parts) hash.update(part)
   return hash.digest()

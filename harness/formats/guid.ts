@@ -6,9 +6,10 @@ const TEXT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /** Lower-case text of the first 16 of `bytes`, which must be there. */
 export function guidText(bytes: Uint8Array): string {
-  const hex = (from: number, to: number) => Buffer.from(bytes.subarray(from, to))
-  const groups = [hex(0, 4).reverse(), hex(4, 6).reverse(), hex(6, 8).reverse(), hex(8, 10), hex(10, 16)]
-  return groups.map((group) => group.toString('hex')).join('-')
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, GUID_BYTES)).toString('hex')
+  const byte = (index: number) => hex.slice(2 * index, 2 * index + 2)
+  const swapped = `${byte(3)}${byte(2)}${byte(1)}${byte(0)}-${byte(5)}${byte(4)}-${byte(7)}${byte(6)}`
+  return `${swapped}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 /** The 16 bytes of a GUID in text of either case. Throws FormatError `bad-value` for other text. */

@@ -4,6 +4,7 @@
  * systemd's docs/TPM2_PCR_MEASUREMENTS.md; Linux drivers/firmware/efi/libstub; GRUB manual, "Measured boot".
  */
 
+import { isUtf8 } from 'node:buffer'
 import { parseTaggedEvent } from '../../formats/event-log/efi-events.ts'
 import type { LogEvent } from '../../formats/event-log/event.ts'
 import { EV } from '../../formats/event-log/event-types.ts'
@@ -122,13 +123,14 @@ function sectionName({ data }: LogEvent): string | undefined {
 /** PCR 12, and PCR 8 of systemd-boot before 252: the text in UTF-16, hashed with, without, or with half of its NUL. */
 function readStubCommandLine(view: LogView, pcr: number, event: LogEvent): readonly Reading<CommandLine>[] {
   const { type, data } = event
-  if (type !== EV.IPL || data.length === 0 || data.length > MAX_TEXT_BYTES || ![8, 12].includes(pcr))
-    return []
+  if (type !== EV.IPL || ![8, 12].includes(pcr) || data.length > MAX_TEXT_BYTES) return []
+  // Text in ASCII is no command line of the stub's: GRUB's, or something that has yet to be named.
+  if (data[1] !== 0) return []
   const ended = data.at(-1) === 0 && data.at(-2) === 0
   const forms = [data, Buffer.concat([data, NUL]), ...(ended ? [data.subarray(0, -2)] : [])]
-  // Text in ASCII is no command line of the stub's: GRUB's, or something that has yet to be named.
-  if (data[1] !== 0 || !forms.some((form) => view.isDigestOf(event, form))) return []
-  return [view.fromDigest(pcr, event, { by: 'systemd', text: utf16(data) })]
+  const text = wholeUtf16(data)
+  if (text === undefined || !forms.some((form) => view.isDigestOf(event, form))) return []
+  return [view.fromDigest(pcr, event, { by: 'systemd', text })]
 }
 
 interface GrubText {
@@ -141,6 +143,8 @@ function readGrub(view: LogView, pcr: number, event: LogEvent): readonly Reading
   const { type, data } = event
   if (type !== EV.IPL || pcr !== 8 || data.length > MAX_TEXT_BYTES) return []
   const text = Buffer.from(data).toString('utf8').replace(/\0$/, '')
+  // What is shown must be what was hashed, to the last byte.
+  if (text.includes('\0') || !isUtf8(data)) return []
   const found = ['grub_cmd: ', 'kernel_cmdline: ', 'module_cmdline: '].find((prefix) =>
     text.startsWith(prefix),
   )
@@ -193,7 +197,14 @@ function addition(
   return view.fromDigest(pcr, event, { labelHint, descriptionHint, digest: view.digestOf(event) })
 }
 
-/** Up to the first NUL. */
+/** All of the text: nothing may hide behind a NUL. The last NUL, or half of it, is not part of it. */
+function wholeUtf16(data: Uint8Array): string | undefined {
+  const even = data.length % 2 === 0 ? data : data.at(-1) === 0 ? data.subarray(0, -1) : undefined
+  const text = even && Buffer.from(even).toString('utf16le').replace(/\0$/, '')
+  return text?.includes('\0') ? undefined : text
+}
+
+/** Up to the first NUL: for hints. */
 function utf16(data: Uint8Array): string {
   const text = Buffer.from(data).toString('utf16le')
   const end = text.indexOf('\0')

@@ -1,4 +1,5 @@
 /** How the firmware came to the operating system: boot entries (PCR 1), images (PCR 2, 4), disks and actions (PCR 4, 5). */
+import { digest, equalBytes } from '../../base/digest.ts'
 import { devicePathText } from '../../formats/device-path.ts'
 import {
   type GptEvent,
@@ -150,7 +151,8 @@ function isText(data: Uint8Array): boolean {
 function readExit(view: LogView): BootPathReading['exitBootServices'] {
   const events = view.eventsOf(5)
   for (const [text, value] of EXIT_ANSWERS) {
-    const event = events.find((each) => view.isDigestOf(each, text))
+    const measured = digest(view.bank, text)
+    const event = events.find((each) => equalBytes(view.digestOf(each), measured))
     if (event) return view.fromDigest(5, event, value)
   }
   return undefined

@@ -188,6 +188,17 @@ t.test('command lines are text only where the text hashes to what was extended',
   )
 })
 
+t.test('nothing hides behind a NUL, or in bytes that are no text', async (t) => {
+  const hidden = Buffer.from('quiet\0 init=/bin/sh\0', 'utf16le')
+  t.strictSame(read(honest([{ register: 12, type: EV.IPL, data: hidden }])).commandLines, [])
+  for (const tail of ['ro\0 init=/bin/sh', Buffer.from([0x72, 0xff])]) {
+    const data = Buffer.concat([Buffer.from('kernel_cmdline: '), Buffer.from(tail)])
+    const reading = read(honest([{ register: 8, type: EV.IPL, data, measured: tail }]))
+    t.strictSame(reading.commandLines, [])
+    t.equal(reading.additions.length, 1)
+  }
+})
+
 t.test('a UKI section needs its name in the register', async (t) => {
   const description = Buffer.from('.linux\0', 'utf16le')
   const name = { register: 11, type: EV.IPL, data: description, measured: '.linux\0' }

@@ -7,6 +7,7 @@ import { bindingMismatch, type EndorsingReport, mustBeMostPrivileged } from './h
 
 const REPORT_DATA_BYTES = 64
 const MAX_KEYS = 16
+const MIN_RSA_BITS = 2048
 
 export interface HclRuntimeData {
   /** HCLAkPub: signs quotes. */
@@ -84,13 +85,19 @@ function parseJson(bytes: Uint8Array): JsonObject {
 
 function publicKey(jwk: JsonObject, name: string): KeyObject {
   const { kty, n, e } = jwk
+  const key =
+    kty === 'RSA' && typeof n === 'string' && typeof e === 'string' ? rsaKey({ kty, n, e }) : undefined
+  if (key && (key.asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_RSA_BITS) return key
+  throw malformed(name, `is not an RSA key of ${MIN_RSA_BITS} bits or more in JWK form`)
+}
+
+/** Undefined for numbers that are no key. */
+function rsaKey(key: { readonly kty: 'RSA'; readonly n: string; readonly e: string }): KeyObject | undefined {
   try {
-    if (kty === 'RSA' && typeof n === 'string' && typeof e === 'string')
-      return createPublicKey({ key: { kty, n, e }, format: 'jwk' })
+    return createPublicKey({ key, format: 'jwk' })
   } catch {
-    // Falls through to the same refusal: numbers that are no key.
+    return undefined
   }
-  throw malformed(name, 'is not an RSA key in JWK form')
 }
 
 function readUserData(value: unknown): Uint8Array | undefined {

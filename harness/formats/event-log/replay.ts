@@ -12,7 +12,7 @@ export function extendsRegister(event: LogEvent): boolean {
 
 /** new = H(old ‖ digest). */
 export function extend(bank: DigestAlgorithm, old: Uint8Array, with_: Uint8Array): Buffer {
-  return digest(bank, old, with_)
+  return digest(bank, Buffer.concat([old, with_]))
 }
 
 /**
