@@ -24,7 +24,7 @@ const MAY_IMPORT = {
   ],
   report: ['base'],
   cli: [
-    ...['base', 'evidence', 'system', 'probe', 'materials', 'machine', 'platforms', 'verdict', 'run', 'report'],
+    ...['base', 'formats', 'evidence', 'system', 'probe', 'materials', 'machine', 'platforms', 'verdict', 'run', 'report'],
   ],
 }
 

@@ -95,3 +95,30 @@ export function addInspect(root: Command, finish: Finish): void {
       finish(await inspect(file, flags))
     })
 }
+
+export function addCerts(root: Command, finish: Finish): void {
+  const certs = root
+    .command('certs')
+    .description('the local cache of certificates, revocation lists and collateral')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  attestbed certs import vcek.der ask_ark.pem\n  attestbed certs list --json',
+    )
+  certs
+    .command('import')
+    .description('keep endorsements, each under what it vouches for')
+    .argument('<file...>', 'PEM, DER, SNP certificate tables, TDX collateral, or directories of them')
+    .option('--json', 'one JSON document on stdout')
+    .action(async (files: string[], flags) => {
+      const { importCerts } = await import('./certs.ts')
+      finish(await importCerts(files, flags))
+    })
+  certs
+    .command('list')
+    .description('list what is kept')
+    .option('--json', 'one JSON document on stdout')
+    .action(async (flags) => {
+      const { listCerts } = await import('./certs.ts')
+      finish(await listCerts(flags))
+    })
+}

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
-import { addInspect, addVerify } from './evidence-commands.ts'
+import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { ignoreClosedPipes } from './output.ts'
 import { jobCount, listOf, names } from './values.ts'
 
@@ -51,6 +51,7 @@ function program(finish: Finish): Command {
   addImages(root, finish)
   addVerify(root, finish)
   addInspect(root, finish)
+  addCerts(root, finish)
   for (const command of [root, ...root.commands])
     command.showHelpAfterError(`see ${command === root ? '' : 'attestbed '}${command.name()} --help`)
   return root

@@ -11,7 +11,9 @@ import {
 } from '../evidence/verify-evidence.ts'
 import { renderEvidence } from '../report/evidence-page.ts'
 import { paletteFor } from '../report/palette.ts'
+import { EndorsementCache } from './endorsement-cache.ts'
 import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './evidence-files.ts'
+import { withFoundEndorsements } from './find-endorsements.ts'
 import { widthOf, writeDocument } from './output.ts'
 
 export interface VerifyFlags {
@@ -27,6 +29,9 @@ export interface VerifyFlags {
   readonly nonce?: Uint8Array
   readonly policy?: string
   readonly at?: Date
+  readonly network?: boolean
+  readonly kds?: string
+  readonly pcs?: string
   readonly json?: boolean
 }
 
@@ -36,7 +41,11 @@ const NOT_ACCEPTABLE = 6
 /** Returns 0 for acceptable evidence, 5 for evidence that is malformed or not authentic, 6 for what is not acceptable. */
 export async function verify(file: string, flags: VerifyFlags): Promise<number> {
   const at = flags.at ?? new Date()
-  const examination = await verifyEvidence(await requestOf(file, { ...flags, at }))
+  const request = await requestOf(file, { ...flags, at })
+  const { network = false, kds, pcs } = flags
+  const services = network ? { kds, pcs } : undefined
+  const cache = new EndorsementCache()
+  const examination = await verifyEvidence(await withFoundEndorsements(request, { cache, services }))
   if (flags.json) writeDocument(documentOf(examination))
   else process.stdout.write(pageOf(examination, { at, policy: flags.policy ?? 'the strict default policy' }))
   return exitCodeOf(examination)
