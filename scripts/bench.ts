@@ -14,11 +14,8 @@ import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
-<<<<<<< HEAD
 import { evidenceTdx } from './bench/evidence-tdx.ts'
-=======
 import { eventLog } from './bench/event-log.ts'
->>>>>>> logs
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
