@@ -14,8 +14,9 @@ import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
+import { eventLog } from './bench/evidence-event-log.ts'
+import { evidenceSnp } from './bench/evidence-snp.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
-import { eventLog } from './bench/event-log.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -36,9 +37,10 @@ const MEASURES: readonly Measure[] = [
   rebuild,
   together,
   consoleEngine,
-  eventLog,
   memory,
+  evidenceSnp,
   evidenceTdx,
+  eventLog,
 ]
 
 const USAGE = 2
