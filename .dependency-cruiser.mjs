@@ -24,8 +24,8 @@ const MAY_IMPORT = {
   ],
   report: ['base'],
   cli: [
-    ...['base', 'formats', 'measure', 'system', 'probe', 'materials', 'machine', 'platforms', 'verdict', 'run'],
-    'report',
+    ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'platforms'],
+    ...['verdict', 'run', 'report'],
   ],
 }
 

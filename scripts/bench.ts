@@ -14,9 +14,9 @@ import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
-import { eventLog } from './bench/event-log.ts'
-import { evidenceTdx } from './bench/evidence-tdx.ts'
+import { eventLog } from './bench/evidence-event-log.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
+import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
@@ -39,10 +39,10 @@ const MEASURES: readonly Measure[] = [
   together,
   consoleEngine,
   launchDigest,
-  eventLog,
   memory,
-  evidenceTdx,
   evidenceSnp,
+  evidenceTdx,
+  eventLog,
 ]
 
 const USAGE = 2

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
+import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { ignoreClosedPipes } from './output.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { jobCount, listOf, names } from './values.ts'
@@ -51,6 +52,9 @@ function program(finish: Finish): Command {
   addImages(root, finish)
   addPredict(root, finish)
   addDiff(root, finish)
+  addVerify(root, finish)
+  addInspect(root, finish)
+  addCerts(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
@@ -91,6 +95,7 @@ Examples:
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
   attestbed predict sev-snp --firmware F what a launch will measure
+  attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,

@@ -2,8 +2,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UsageError } from '../base/errors.ts'
+import { nearest } from '../base/nearest.ts'
 import type { BroughtImage } from './brought-image.ts'
-import { nearest } from './nearest.ts'
 import { type Recipe, readRecipe, recipeFile } from './recipe.ts'
 
 export type KnownImage =

@@ -2,12 +2,12 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { nearest } from '../base/nearest.ts'
 import { directoriesOf } from './boot-disk.ts'
 import { contentKey } from './context.ts'
 import { layOut, MIB } from './disk.ts'
 import { sha256OfTree } from './file-digest.ts'
 import { selectDependencies } from './module-closure.ts'
-import { nearest } from './nearest.ts'
 
 t.test('contentKey depends on every input and not on the order of names', async (t) => {
   const key = contentKey({ a: 1, b: ['x', 'y'], c: { d: null, e: true } })

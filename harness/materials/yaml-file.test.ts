@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { UsageError } from '../base/errors.ts'
+import { parseYaml } from '../formats/yaml.ts'
 import { broughtImageJsonSchema, broughtImageSchema, readBroughtImage } from './brought-image.ts'
 import { findImage, listImages } from './image-list.ts'
-import { parseYaml } from './yaml-file.ts'
 
 const checkout = join(import.meta.dirname, '../..')
 const byo = join(checkout, 'images/byo')

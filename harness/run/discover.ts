@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { extname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { UsageError } from '../base/errors.ts'
-import { nearest } from '../materials/nearest.ts'
+import { nearest } from '../base/nearest.ts'
 import type { Scenario } from './scenario.ts'
 
 /** Scenarios of this checkout (or of the installed package, where they are compiled). */

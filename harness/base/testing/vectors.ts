@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
@@ -20,4 +20,11 @@ export function vector(file: string): Buffer {
 
 export function vectorText(file: string): string {
   return vector(file).toString('utf8')
+}
+
+/** Names of the vectors in a folder, sorted; `folder` as `index.yaml` spells it: `snp/certs`. */
+export function vectorNames(folder: string): readonly string[] {
+  return readdirSync(join(FOLDER, folder))
+    .sort()
+    .map((name) => `${folder}/${name}`)
 }

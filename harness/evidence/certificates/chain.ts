@@ -73,6 +73,8 @@ export interface VerifiedChain {
   readonly notAfter: Date
   /** For how many of the path's certificates a current list of their issuer was looked at. */
   readonly revocationChecked: number
+  /** When the oldest list that was looked at was issued; undefined where there was none. */
+  readonly listsIssued: Date | undefined
 }
 
 /** As many as any of our vendors has, and room for a cross-certificate. */
@@ -104,6 +106,10 @@ export function verifyChain(request: ChainRequest): VerifiedChain {
     notBefore: latest([...starts, ...revocationState.lists.map(({ thisUpdate }) => thisUpdate)]),
     notAfter: earliest([...ends, ...revocationState.lists.map(({ nextUpdate }) => nextUpdate)]),
     revocationChecked: revocationState.checked,
+    listsIssued:
+      revocationState.lists.length > 0
+        ? earliest(revocationState.lists.map(({ thisUpdate }) => thisUpdate))
+        : undefined,
   } as unknown as VerifiedChain
 }
 

@@ -31,6 +31,8 @@ export interface VerifiedTdxQuote {
   readonly tcb: TdxTcb | undefined
   /** Lowest of the numbers of the documents used: how recent an assessment the status rests on. */
   readonly evaluationDataNumber: number | undefined
+  /** When the older of the documents used was issued. */
+  readonly collateralIssued: Date | undefined
   /**
    * What was not checked for want of collateral, with codes 'collateral-missing' and 'crl-missing'; and
    * 'collateral-inconsistent' for documents of different evaluations. A strict appraisal accepts none of them.
@@ -65,10 +67,13 @@ export function verifyTdxQuote(
     tcbInfo &&
     qeIdentity &&
     evaluateTcb({ body: parsed.body, qeIsvSvn: parsed.qeReport.isvSvn, pck, tcbInfo, qeIdentity })
-  const numbers = [tcbInfo, qeIdentity].flatMap((document) => document?.evaluationDataNumber ?? [])
+  const documents = [tcbInfo, qeIdentity].flatMap((document) => document ?? [])
+  const numbers = documents.map((document) => document.evaluationDataNumber)
+  const issued = documents.map(({ issueDate }) => issueDate.getTime())
   return {
     ...{ quote: parsed, root, pckChain: chain.path, pck, tcb },
     evaluationDataNumber: numbers.length > 0 ? Math.min(...numbers) : undefined,
+    collateralIssued: issued.length > 0 ? new Date(Math.min(...issued)) : undefined,
     findings: [...findings, ...revocationFindings(chain, checked)],
   }
 }

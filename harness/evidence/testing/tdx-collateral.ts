@@ -1,7 +1,8 @@
 /** Collateral of an emulated TDX platform, as the PCS would answer. What is overridden is signed as it is. */
 import { encodePem } from '../../formats/pem.ts'
+import { SIMULATED_MRSIGNER } from '../tdx/simulated-root.ts'
 import type { KeyPair } from './pki.ts'
-import { SIMULATED_FMSPC, SIMULATED_MRSIGNER, type TdxPki } from './tdx-pki.ts'
+import { SIMULATED_FMSPC, type TdxPki } from './tdx-pki.ts'
 import { rawSignature } from './tdx-quote.ts'
 
 export type Json = Readonly<Record<string, unknown>>

@@ -4,8 +4,8 @@
  */
 import { der, integer, octetString, oid, sequence } from '../../formats/testing/der-writer.ts'
 import { parseCertificate } from '../../formats/x509.ts'
-import { trustAnchor } from '../certificates/chain.ts'
-import { INTEL_TDX_MODULE, type TdxRoot } from '../tdx/root.ts'
+import type { TdxRoot } from '../tdx/root.ts'
+import { simulatedTdxRoot } from '../tdx/simulated-root.ts'
 import {
   authority,
   type CertificateSpec,
@@ -93,7 +93,6 @@ const NAMES = {
 export const SERIAL = { root: 1, pckAuthority: 2, pck: 3, tcbSigning: 4 } as const
 
 /** MRSIGNER of the emulated quoting enclave: not Intel's, so that a mix of roots is refused by that alone. */
-export const SIMULATED_MRSIGNER = Buffer.alloc(32, 0x5a)
 
 export function makeTdxPki(spec: TdxPkiSpec = {}): TdxPki {
   const keys = {
@@ -116,24 +115,8 @@ export function makeTdxPki(spec: TdxPkiSpec = {}): TdxPki {
     tcbSigning: make('tcbSigning', 'root', spec.tcbSigning),
   }
   return {
-    ...{ keys, certificates, root: simulatedRoot(certificates.root) },
+    ...{ keys, certificates, root: simulatedTdxRoot(parseCertificate(certificates.root)) },
     rootCrl: (changes) => makeCrl({ issuer: NAMES.root, signer: keys.root, ...changes }),
     pckCrl: (changes) => makeCrl({ issuer: NAMES.pckAuthority, signer: keys.pckAuthority, ...changes }),
   }
 }
-
-function simulatedRoot(certificate: Buffer): TdxRoot {
-  return {
-    anchor: trustAnchor(parseCertificate(certificate), 'SIMULATED SGX Root CA'),
-    simulated: true,
-    qeVendorId: SIMULATED_QE_VENDOR,
-    qe: {
-      ...{ miscSelect: 0, miscSelectMask: 0xffff_ffff, isvProdId: 2, mrSigner: SIMULATED_MRSIGNER },
-      attributes: Buffer.from('11000000000000000000000000000000', 'hex'),
-      attributesMask: Buffer.from('fbffffffffffffff0000000000000000', 'hex'),
-    },
-    module: INTEL_TDX_MODULE,
-  }
-}
-
-export const SIMULATED_QE_VENDOR = Buffer.from('SIMULATED QE....')

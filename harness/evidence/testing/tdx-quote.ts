@@ -5,8 +5,9 @@
 import { createHash, sign } from 'node:crypto'
 import { ByteWriter } from '../../base/bytes.ts'
 import { encodePem } from '../../formats/pem.ts'
+import { SIMULATED_MRSIGNER, SIMULATED_QE_VENDOR } from '../tdx/simulated-root.ts'
 import { ecKeyPair, type KeyPair, publicKeyInfo } from './pki.ts'
-import { SIMULATED_MRSIGNER, SIMULATED_QE_VENDOR, type TdxPki } from './tdx-pki.ts'
+import type { TdxPki } from './tdx-pki.ts'
 
 /** Fields of the TD's report; absent ones are zero. Registers of 48 bytes, REPORTDATA of 64. */
 export interface TdReportSpec {

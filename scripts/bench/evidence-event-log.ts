@@ -18,7 +18,7 @@ const GRUB_LINE =
   'grub_cmd: setparams Debian GNU/Linux, with Linux 6.12.57+deb13-cloud-amd64 and a line as long as usual'
 
 export const eventLog: Measure = {
-  id: 'event-log',
+  id: 'evidence-event-log',
   title: 'event log of 64 KiB, three banks: parsed, replayed, verified and read',
   run: async ({ repeat = REPEAT, tell }) => {
     tell(`event log: ${repeat} times`)

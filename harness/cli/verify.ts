@@ -1,0 +1,119 @@
+/** `attestbed verify` and `attestbed inspect`: is a piece of evidence authentic, and is it acceptable? */
+
+import type { EvidenceKind } from '../evidence/kind.ts'
+import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
+import { STRICT } from '../evidence/policy/strict.ts'
+import {
+  inspectEvidence,
+  type Verdict,
+  type VerifyRequest,
+  verifyEvidence,
+} from '../evidence/verify-evidence.ts'
+import { renderEvidence } from '../report/evidence-page.ts'
+import { paletteFor } from '../report/palette.ts'
+import { EndorsementCache } from './endorsement-cache.ts'
+import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './evidence-files.ts'
+import { withFoundEndorsements } from './find-endorsements.ts'
+import { widthOf, writeDocument } from './output.ts'
+
+export interface VerifyFlags {
+  readonly kind?: EvidenceKind
+  readonly certs?: readonly string[]
+  readonly collateral?: readonly string[]
+  readonly crl?: readonly string[]
+  readonly quote?: readonly string[]
+  readonly userspaceLog?: string
+  readonly ak?: string
+  readonly signature?: string
+  readonly pcrs?: string
+  readonly nonce?: Uint8Array
+  readonly policy?: string
+  readonly at?: Date
+  readonly network?: boolean
+  readonly kds?: string
+  readonly pcs?: string
+  readonly json?: boolean
+}
+
+const NOT_AUTHENTIC = 5
+const NOT_ACCEPTABLE = 6
+
+/** Returns 0 for acceptable evidence, 5 for evidence that is malformed or not authentic, 6 for what is not acceptable. */
+export async function verify(file: string, flags: VerifyFlags): Promise<number> {
+  const at = flags.at ?? new Date()
+  const request = await requestOf(file, { ...flags, at })
+  const { network = false, kds, pcs } = flags
+  const services = network ? { kds, pcs } : undefined
+  const cache = new EndorsementCache()
+  const examination = await verifyEvidence(await withFoundEndorsements(request, { cache, services }))
+  if (flags.json) writeDocument(documentOf(examination))
+  else process.stdout.write(pageOf(examination, { at, policy: flags.policy ?? 'the strict default policy' }))
+  return exitCodeOf(examination)
+}
+
+async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date }): Promise<VerifyRequest> {
+  const { kind, certs = [], collateral = [], crl = [], quote = [], nonce, at } = flags
+  const optional = (path: string | undefined) => (path === undefined ? undefined : readEvidenceFile(path))
+  return {
+    evidence: await readEvidenceFile(file),
+    ...{ kind, nonce, at },
+    ak: await optional(flags.ak),
+    signature: await optional(flags.signature),
+    pcrs: await optional(flags.pcrs),
+    userspaceLog: await optional(flags.userspaceLog),
+    quotes: await readEvidenceFiles(quote),
+    certificates: await readEvidenceFiles(certs),
+    collateral: await readEvidenceFiles(collateral),
+    crls: await readEvidenceFiles(crl),
+    policy: flags.policy === undefined ? STRICT : await readPolicy(flags.policy),
+  }
+}
+
+/** Reading YAML and predicting digests is loaded only where there is a policy. */
+async function readPolicy(file: string): Promise<ResolvedPolicy> {
+  const [{ parsePolicy }, { resolveFiles }, { predictReferences }] = await Promise.all([
+    import('../evidence/policy/parse.ts'),
+    import('../evidence/policy/resolve.ts'),
+    import('../verdict/reference-values.ts'),
+  ])
+  const read = besides(file)
+  const policy = parsePolicy(await readPolicyText(file), { file })
+  return resolveFiles(await predictReferences(policy, read), read)
+}
+
+function exitCodeOf({ authentic, acceptable }: Verdict): number {
+  if (!authentic) return NOT_AUTHENTIC
+  return acceptable ? 0 : NOT_ACCEPTABLE
+}
+
+function documentOf({ kind, fields, authentic, acceptable, findings }: Verdict): object {
+  return { kind: kind ?? null, fields, authentic, acceptable, findings }
+}
+
+function pageOf(
+  { page, ...verdict }: Verdict,
+  { at, policy }: { readonly at: Date; readonly policy: string },
+): string {
+  return renderEvidence({ ...page, verdict: { ...verdict, at, policy } }, layout())
+}
+
+function layout() {
+  return { width: widthOf(process.stdout), palette: paletteFor(process.stdout) }
+}
+
+export interface InspectFlags {
+  readonly kind?: EvidenceKind
+  readonly json?: boolean
+}
+
+/** Decodes and believes nothing. Returns 0; throws FormatError for what is malformed. */
+export async function inspect(file: string, { kind, json = false }: InspectFlags): Promise<number> {
+  const {
+    page,
+    fields,
+    kind: found,
+  } = await inspectEvidence({ evidence: await readEvidenceFile(file), kind })
+  if (json) writeDocument({ kind: found, fields })
+  else process.stdout.write(renderEvidence({ ...page, verdict: undefined }, layout()))
+  return 0
+}

@@ -1,0 +1,74 @@
+/** Certificates and revocation lists from files of any form: PEM, DER, and the certificate table of an SNP host. */
+import { FormatError } from '../base/errors.ts'
+import { type Crl, parseCrl } from '../formats/crl.ts'
+import { looksLikePem, parseCertificates, parseCrls, parsePem } from '../formats/pem.ts'
+import { CERTIFICATE_GUIDS, parseCertificateTable } from '../formats/snp/certificate-table.ts'
+import type { Certificate } from '../formats/x509.ts'
+
+export interface EndorsementFiles {
+  readonly certificates: readonly Uint8Array[]
+  readonly crls: readonly Uint8Array[]
+}
+
+export interface Endorsements {
+  readonly certificates: readonly Certificate[]
+  readonly crls: readonly Crl[]
+}
+
+/** Throws FormatError for a file of none of these forms: what was given and not read must not look as if it counted. */
+export function readEndorsementFiles({ certificates, crls }: EndorsementFiles): Endorsements {
+  const read = [...certificates, ...crls].map(readFile)
+  return {
+    certificates: read.flatMap((each) => each.certificates),
+    crls: read.flatMap((each) => each.crls),
+  }
+}
+
+const DER_SEQUENCE = 0x30
+
+function readFile(bytes: Uint8Array): Endorsements {
+  if (looksLikePem(bytes)) return readPem(bytes)
+  return bytes[0] === DER_SEQUENCE ? readDer(bytes) : readTable(bytes)
+}
+
+function readPem(bytes: Uint8Array): Endorsements {
+  const labels = new Set(parsePem(bytes).map(({ label }) => label))
+  const hasLists = labels.has('X509 CRL')
+  return {
+    // Without either, the error says that a certificate is missing.
+    certificates: labels.has('CERTIFICATE') || !hasLists ? parseCertificates(bytes) : [],
+    crls: hasLists ? parseCrls(bytes) : [],
+  }
+}
+
+/** Both are SEQUENCEs of a SEQUENCE: the one that parses. */
+function readDer(bytes: Uint8Array): Endorsements {
+  try {
+    return { certificates: parseCertificates(bytes), crls: [] }
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    try {
+      return { certificates: [], crls: [parseCrl(bytes)] }
+    } catch {
+      throw error
+    }
+  }
+}
+
+const CERTIFICATES: readonly string[] = [
+  CERTIFICATE_GUIDS.vcek,
+  CERTIFICATE_GUIDS.vlek,
+  CERTIFICATE_GUIDS.ask,
+  CERTIFICATE_GUIDS.ark,
+]
+
+/** What a host puts beside the entries that AMD names is its own business. */
+function readTable(bytes: Uint8Array): Endorsements {
+  const entries = parseCertificateTable(bytes)
+  return {
+    certificates: entries
+      .filter(({ guid }) => CERTIFICATES.includes(guid))
+      .flatMap((entry) => parseCertificates(entry.bytes)),
+    crls: entries.filter(({ guid }) => guid === CERTIFICATE_GUIDS.crl).map((entry) => parseCrl(entry.bytes)),
+  }
+}

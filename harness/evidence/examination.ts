@@ -1,0 +1,97 @@
+/**
+ * Evidence from bytes to a verdict: decode, verify, appraise, in this order, the same for every kind. What a caller
+ * gets is data; nothing about the evidence is thrown.
+ */
+import { type Finding, FormatError, VerifyError } from '../base/errors.ts'
+import type { EvidenceKind } from './kind.ts'
+import type { EvidencePage } from './page.ts'
+
+/** What JSON can hold. Bytes are lower-case hex; 64-bit numbers are hex with 0x. */
+export type FieldValue = string | number | boolean | null | readonly FieldValue[] | Fields
+export interface Fields {
+  readonly [name: string]: FieldValue
+}
+
+export interface Decoded {
+  /** By the names of the vendor's headers, in lower case: `report_data`, `mr_td`. Believed only where authentic. */
+  readonly fields: Fields
+  readonly page: EvidencePage
+}
+
+export interface Examination extends Decoded {
+  readonly kind: EvidenceKind
+  /** Malformed evidence is not authentic either. */
+  readonly authentic: boolean
+  /** Never where it is not authentic. */
+  readonly acceptable: boolean
+  /** Where not authentic: the one break. Else everything that the policy does not accept. */
+  readonly findings: readonly Finding[]
+}
+
+/** The steps of a kind; `Parsed` has not been verified, `Verified` was. */
+export interface Steps<Parsed, Verified> {
+  readonly kind: EvidenceKind
+  /** May throw FormatError. */
+  readonly parse: () => Parsed
+  /** May throw VerifyError, and FormatError where an endorsement is malformed. */
+  readonly verify: (parsed: Parsed) => Verified
+  readonly appraise: (verified: Verified) => readonly Finding[]
+  /** Without `verified` only what the bytes say of themselves. */
+  readonly describe: (parsed: Parsed, verified?: Verified) => Decoded
+}
+
+export function decode<Parsed, Verified>(steps: Steps<Parsed, Verified>): Decoded {
+  return steps.describe(steps.parse())
+}
+
+export function examine<Parsed, Verified>(steps: Steps<Parsed, Verified>): Examination {
+  const { kind } = steps
+  const parsed = attempt(steps.parse)
+  if (parsed.finding) return { kind, ...NOTHING_DECODED, ...rejected(parsed.finding) }
+  const verified = attempt(() => steps.verify(parsed.value))
+  if (verified.finding) return { kind, ...steps.describe(parsed.value), ...rejected(verified.finding) }
+  const findings = steps.appraise(verified.value)
+  return {
+    kind,
+    ...steps.describe(parsed.value, verified.value),
+    authentic: true,
+    acceptable: findings.length === 0,
+    findings,
+  }
+}
+
+const NOTHING_DECODED: Decoded = {
+  fields: {},
+  page: { title: 'malformed evidence', says: [], vouchedBy: [] },
+}
+
+function rejected(finding: Finding): Pick<Examination, 'authentic' | 'acceptable' | 'findings'> {
+  return { authentic: false, acceptable: false, findings: [finding] }
+}
+
+type Attempt<Value> = { readonly value: Value; readonly finding?: undefined } | { readonly finding: Finding }
+
+function attempt<Value>(step: () => Value): Attempt<Value> {
+  try {
+    return { value: step() }
+  } catch (error) {
+    return { finding: findingOf(error) }
+  }
+}
+
+/** What broke, as a finding; anything that does not speak of the evidence is our bug and thrown on. */
+export function findingOf(error: unknown): Finding {
+  if (error instanceof VerifyError) {
+    const { code, message, expected, got } = error
+    return { code, message, expected, got }
+  }
+  if (error instanceof FormatError) {
+    const { code, message, field, offset } = error
+    return {
+      ...{ code, message },
+      expected: `a well-formed ${field}`,
+      got: `malformed at offset 0x${offset.toString(16)}`,
+    }
+  }
+  throw error
+}

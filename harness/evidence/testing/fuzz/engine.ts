@@ -1,0 +1,86 @@
+/** Mutates what parsers and verifiers are given, and keeps what reaches new code. */
+import type { Coverage } from './coverage.ts'
+import { mutate } from './mutate.ts'
+import type { Random } from './random.ts'
+
+export interface FuzzTarget {
+  readonly name: string
+  /** At least one input that is accepted, so that mutations start deep. */
+  readonly seeds: readonly Uint8Array[]
+  readonly maxBytes: number
+  /** Throws where something happened that never may: a crash, or a forgery that was believed. */
+  readonly run: (input: Uint8Array) => void
+}
+
+export interface FuzzFinding {
+  readonly target: string
+  readonly input: Uint8Array
+  readonly error: unknown
+}
+
+export interface FuzzOutcome {
+  readonly tried: number
+  /** Inputs that are kept to mutate further, the seeds included. */
+  readonly corpus: number
+  readonly findings: readonly FuzzFinding[]
+}
+
+export interface FuzzOptions {
+  readonly random: Random
+  readonly inputs: number
+  /** Without it mutations are blind. */
+  readonly coverage?: Coverage | undefined
+  /** Asked after each batch. */
+  readonly enough?: () => boolean
+}
+
+/** Asking V8 takes milliseconds, so many inputs share one question. */
+const BATCH = 64
+const MAX_CORPUS = 4096
+/** More of the same says nothing new. */
+const MAX_FINDINGS = 20
+
+export function fuzz(target: FuzzTarget, options: FuzzOptions): FuzzOutcome {
+  const { random, inputs, coverage, enough = () => false } = options
+  const corpus = [...target.seeds]
+  const findings = new Map<string, FuzzFinding>()
+  const run = (input: Uint8Array): void => {
+    try {
+      target.run(input)
+    } catch (error) {
+      findings.set(kindOf(error), { target: target.name, input: Buffer.from(input), error })
+    }
+  }
+  // What the seeds reach is no news.
+  for (const seed of target.seeds) coverage?.remember(coverage.newBlocks(() => run(seed)))
+  let tried = 0
+  while (tried < inputs && findings.size < MAX_FINDINGS && !enough()) {
+    const batch = Array.from({ length: Math.min(BATCH, inputs - tried) }, () =>
+      mutate(random.pick(corpus), { random, other: random.pick(corpus), maxBytes: target.maxBytes }),
+    )
+    tried += batch.length
+    const runAll = () => batch.forEach(run)
+    if (coverage === undefined) runAll()
+    else if (coverage.newBlocks(runAll).length > 0) corpus.push(...newsOf(batch, { coverage, run }))
+    if (corpus.length > MAX_CORPUS) corpus.splice(target.seeds.length, 1)
+  }
+  return { tried, corpus: corpus.length, findings: [...findings.values()] }
+}
+
+/** The inputs of a batch that reach what was never reached, found by running each alone. */
+function newsOf(
+  batch: readonly Uint8Array[],
+  { coverage, run }: { readonly coverage: Coverage; readonly run: (input: Uint8Array) => void },
+): readonly Uint8Array[] {
+  return batch.filter((input) => {
+    const blocks = coverage.newBlocks(() => run(input))
+    coverage.remember(blocks)
+    return blocks.length > 0
+  })
+}
+
+/** Where it was thrown: the same fault found a thousand times is one finding. */
+function kindOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return `${error.name} ${error.stack?.split('\n').find((line) => line.includes('/harness/')) ?? error.message}`
+}

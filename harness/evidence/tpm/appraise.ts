@@ -1,0 +1,92 @@
+/** Are authentic TPM quotes acceptable? All that the policy finds wrong; what it does not name has its strict default. */
+import type { Finding } from '../../base/errors.ts'
+import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
+import type { AppraisalContext } from '../appraisal.ts'
+import { atMost, bound, hexOf, nonceGiven, oneOf, policySilent } from '../checks.ts'
+import { finding } from '../finding.ts'
+import type { PcrBank as BankName } from '../policy/measured-boot.ts'
+import type { ResolvedTpmPolicy } from '../policy/resolve.ts'
+import type { VerifiedTpmQuotes } from './examine.ts'
+import type { PcrBank, VerifiedQuote } from './quote.ts'
+
+/** Every finding over all quotes of one AK, none where they are acceptable. */
+export function appraiseTpmQuotes(
+  { quotes, pcrs, akId }: VerifiedTpmQuotes,
+  context: AppraisalContext,
+): readonly Finding[] {
+  const { tpm } = context.policy
+  if (tpm === undefined) return [policySilent('TPM quotes', 'tpm')]
+  return [
+    ...bankFindings(quotes, tpm),
+    ...oneOf({ code: 'ak', field: 'the AK' }, akId, tpm.aks),
+    ...once(quotes.flatMap((quote) => quoteFindings(quote, { ...context, tpm }))),
+    ...pcrFindings(pcrs, tpm),
+    ...nonceGiven(context),
+  ]
+}
+
+export const DEFAULT_BANKS: readonly BankName[] = ['sha256', 'sha384', 'sha512']
+
+/** One bank that counts is enough: what a weak one says besides is not looked at unless the policy names it. */
+function bankFindings(
+  quotes: readonly VerifiedQuote[],
+  { banks = DEFAULT_BANKS }: ResolvedTpmPolicy,
+): readonly Finding[] {
+  const quoted = quotes
+    .flatMap(({ quote }) => quote.selections)
+    .filter(({ pcrs }) => pcrs.length > 0)
+    .map(({ algorithm }) => hashAlgorithm(algorithm)?.name ?? `0x${algorithm.toString(16)}`)
+  if (quoted.some((bank) => (banks as readonly string[]).includes(bank))) return []
+  return [
+    finding('bank', 'no PCR of a bank that the policy accepts was quoted', {
+      expected: `one of ${banks.join(', ')}`,
+      got: quoted.join(', ') || 'no PCR at all',
+    }),
+  ]
+}
+
+/** Several quotes of one guest mostly share what is wrong with them. */
+function once(findings: readonly Finding[]): readonly Finding[] {
+  return [...new Map(findings.map((each) => [JSON.stringify(each), each])).values()]
+}
+
+function quoteFindings(
+  { clockInfo, firmwareVersion, nonce: extraData }: VerifiedQuote,
+  { tpm, nonce }: AppraisalContext & { readonly tpm: ResolvedTpmPolicy },
+): readonly Finding[] {
+  const firmware = firmwareVersion.toString(16).padStart(16, '0')
+  return [
+    // Without a rule of the policy the nonce itself is required, and verification has compared it.
+    ...(tpm.extraData === undefined
+      ? []
+      : bound({ field: 'extraData', got: extraData, binding: tpm.extraData, nonce, fill: 'none' })),
+    ...(tpm.clockSafe === 'required' && !clockInfo.safe
+      ? [
+          finding('clock', 'the TPM says that its clock may have been set back', {
+            expected: 'safe',
+            got: 'not safe',
+          }),
+        ]
+      : []),
+    ...atMost({ code: 'reset-count', field: 'resetCount' }, clockInfo.resetCount, tpm.maximumResetCount),
+    ...oneOf({ code: 'firmware', field: "the TPM's firmware version" }, firmware, tpm.firmwareVersions),
+  ]
+}
+
+/** Values that no signed digest covers are not in `banks`, so they count as missing. */
+function pcrFindings(banks: readonly PcrBank[], { pcrs = {} }: ResolvedTpmPolicy): readonly Finding[] {
+  return Object.entries(pcrs).flatMap(([bank, required]) =>
+    Object.entries(required ?? {}).flatMap(([index, allowed]) => {
+      const of = banks.filter((each) => each.bank === bank)
+      const value = of.map(({ values }) => values.get(Number(index))).find((each) => each !== undefined)
+      if (value !== undefined)
+        return oneOf({ code: 'pcr', field: `PCR ${index} (${bank})` }, hexOf(value), allowed)
+      return [
+        finding('pcr-not-quoted', `PCR ${index} (${bank}) is not among the values that were quoted`, {
+          expected: allowed.join(' or '),
+          got: 'nothing',
+        }),
+      ]
+    }),
+  )
+}

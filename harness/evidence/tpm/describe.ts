@@ -1,0 +1,99 @@
+/** TPM quotes for people and for JSON. */
+import type { Attest } from '../../formats/tpm2/attest.ts'
+import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
+import type { PcrSelection } from '../../formats/tpm2/pcr-selection.ts'
+import { hexOf } from '../checks.ts'
+import type { Decoded, Fields } from '../examination.ts'
+import { hexOrZeros, holds, open, type PageSection, row, type Voucher } from '../page.ts'
+import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './examine.ts'
+import type { PcrBank, TpmQuote } from './quote.ts'
+
+export function describeTpmQuotes(
+  { attests, quotes }: ParsedTpmQuotes,
+  verified?: VerifiedTpmQuotes,
+): Decoded {
+  const several = attests.length > 1
+  return {
+    fields: {
+      quotes: attests.map((attest, index) => quoteFields(attest, quotes[index])),
+      ...(verified && { pcrs: banksFields(verified.pcrs), ak: verified.akId }),
+    },
+    page: {
+      title: several ? `${attests.length} TPM quotes` : 'TPM quote',
+      says: [
+        ...attests.map((attest, index) => quoteSection(attest, several ? `Quote ${index + 1}` : 'The TPM')),
+        ...(verified ? verified.pcrs.map(bankSection) : []),
+      ],
+      vouchedBy: verified ? vouchers(verified) : [],
+    },
+  }
+}
+
+const bankName = ({ algorithm }: PcrSelection): string =>
+  hashAlgorithm(algorithm)?.name ?? `0x${algorithm.toString(16)}`
+
+/** TPMS_ATTEST by the specification's names. */
+function quoteFields(attest: Attest, quote: TpmQuote | undefined): Fields {
+  const { clockInfo } = attest
+  return {
+    type: attest.type,
+    extra_data: hexOf(attest.extraData),
+    qualified_signer: hexOf(attest.qualifiedSigner),
+    clock: `0x${clockInfo.clock.toString(16)}`,
+    ...{ reset_count: clockInfo.resetCount, restart_count: clockInfo.restartCount, safe: clockInfo.safe },
+    firmware_version: `0x${attest.firmwareVersion.toString(16)}`,
+    ...(attest.quote && {
+      pcr_select: Object.fromEntries(attest.quote.selections.map((each) => [bankName(each), each.pcrs])),
+      pcr_digest: hexOf(attest.quote.pcrDigest),
+    }),
+    ...(quote && { signature_scheme: quote.signature.scheme, signature_hash: quote.signature.hash.name }),
+  }
+}
+
+function banksFields(banks: readonly PcrBank[]): Fields {
+  return Object.fromEntries(
+    banks.map(({ bank, values }) => [
+      bank,
+      Object.fromEntries([...values].map(([index, value]) => [index, hexOf(value)])),
+    ]),
+  )
+}
+
+function quoteSection(attest: Attest, title: string): PageSection {
+  const { clockInfo } = attest
+  const selections = attest.quote?.selections.filter(({ pcrs }) => pcrs.length > 0) ?? []
+  return {
+    title,
+    rows: [
+      row('qualifying data', hexOf(attest.extraData) || 'none'),
+      ...selections.map((each) => row(`PCRs, ${bankName(each)}`, each.pcrs.join(' '))),
+      row(
+        'clock',
+        `${clockInfo.clock} ms`,
+        `${clockInfo.resetCount} resets, ${clockInfo.restartCount} restarts${clockInfo.safe ? '' : '; may have been set back'}`,
+      ),
+      row('firmware version', `0x${attest.firmwareVersion.toString(16)}`),
+    ],
+  }
+}
+
+function bankSection({ bank, values }: PcrBank): PageSection {
+  return {
+    title: `PCR values that were signed, ${bank}`,
+    rows: [...values].map(([index, value]) => row(`PCR ${index}`, hexOrZeros(value))),
+  }
+}
+
+function vouchers({ quotes, akFrom, akId }: VerifiedTpmQuotes): readonly Voucher[] {
+  const restricted = quotes.every(({ akRestricted }) => akRestricted)
+  const withValues = quotes.every(({ pcrs }) => pcrs.length > 0)
+  return [
+    holds(`${akFrom} signed; SHA-256 of the key is ${akId}`),
+    restricted
+      ? holds('the key is restricted: it signs nothing that only looks like a quote')
+      : open('whether the key is restricted to what a TPM made: its public area was not given'),
+    withValues
+      ? holds('the PCR values are those that were signed')
+      : open('PCR values: only their digest was signed and given'),
+  ]
+}

@@ -1,0 +1,85 @@
+/** TPM quotes as one kind of evidence among others. */
+import { VerifyError } from '../../base/errors.ts'
+import { type Attest, parseAttest } from '../../formats/tpm2/attest.ts'
+import type { Steps } from '../examination.ts'
+import type { VerifyRequest } from '../verify-evidence.ts'
+import { appraiseTpmQuotes } from './appraise.ts'
+import { describeTpmQuotes } from './describe.ts'
+import { type AttestationKey, type PcrBank, type VerifiedQuote, verifyTpmQuote } from './quote.ts'
+import { attestationKeyId, readAttestationKey, readTpmEvidence, type TpmEvidence } from './quote-file.ts'
+
+export type TpmRequest = Pick<VerifyRequest, 'ak' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'>
+
+export interface ParsedTpmQuotes extends TpmEvidence {
+  readonly attests: readonly Attest[]
+}
+
+export interface VerifiedTpmQuotes {
+  readonly parsed: ParsedTpmQuotes
+  readonly quotes: readonly VerifiedQuote[]
+  /** All values that signed digests cover. */
+  readonly pcrs: readonly PcrBank[]
+  /** SHA-256 of the AK's SubjectPublicKeyInfo, hex. */
+  readonly akId: string
+  /** Why the AK is trusted: "given with --ak". */
+  readonly akFrom: string
+}
+
+export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
+  return {
+    kind: 'tpm-quote',
+    parse: () => parseTpmQuotes(bytes, request),
+    verify: (parsed) => {
+      const ak = request.ak && readAttestationKey(request.ak, request.at)
+      return verifyTpmQuotes(parsed, request, ak && { key: ak, from: 'the attestation key that was given' })
+    },
+    appraise: (verified) => appraiseTpmQuotes(verified, request),
+    describe: describeTpmQuotes,
+  }
+}
+
+/** Throws FormatError. */
+export function parseTpmQuotes(
+  bytes: Uint8Array,
+  parts: Pick<VerifyRequest, 'signature' | 'pcrs'>,
+): ParsedTpmQuotes {
+  const evidence = readTpmEvidence(bytes, parts)
+  const { quotes, unsigned } = evidence
+  const attests = [...quotes.map(({ attest }) => attest), ...(unsigned ? [unsigned] : [])]
+  return { ...evidence, attests: attests.map(parseAttest) }
+}
+
+/**
+ * Every quote by the one AK, and fresh where a nonce was given. An AK that only the evidence itself vouches for is used
+ * to see whether the evidence is consistent, and then refused: anyone can sign with a key of their own. Throws
+ * FormatError and VerifyError.
+ */
+export function verifyTpmQuotes(
+  { quotes, carriedAk, unsigned }: TpmEvidence,
+  { nonce, policy }: Pick<TpmRequest, 'nonce' | 'policy'>,
+  trusted: { readonly key: AttestationKey; readonly from: string } | undefined,
+): VerifiedTpmQuotes {
+  if (unsigned)
+    throw new VerifyError('cannot verify the TPM quote: its signature is missing', {
+      code: 'endorsement-missing',
+      expected: 'a TPMT_SIGNATURE (--signature)',
+      got: 'none',
+    })
+  const key = trusted?.key ?? carriedAk
+  // Where the policy says what the qualifying data must be, the appraisal compares them.
+  const options = policy.tpm?.extraData === undefined ? { nonce } : {}
+  const verified = key === undefined ? [] : quotes.map((quote) => verifyTpmQuote(quote, key, options))
+  if (key === undefined || trusted === undefined)
+    throw new VerifyError('cannot trust the TPM quote: nobody vouches for its attestation key', {
+      code: 'endorsement-missing',
+      expected: 'an attestation key that you trust (--ak), or an HCL report that endorses it',
+      got: key === undefined ? 'none' : 'only the key that came with the quote',
+    })
+  return {
+    parsed: { quotes, attests: quotes.map(({ attest }) => parseAttest(attest)) },
+    quotes: verified,
+    pcrs: verified.flatMap(({ pcrs }) => pcrs),
+    akId: attestationKeyId(key),
+    akFrom: trusted.from,
+  }
+}

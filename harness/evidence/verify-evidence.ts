@@ -1,0 +1,94 @@
+/**
+ * Evidence of any kind from files to a verdict: what `attestbed verify` does, without its files. What a kind needs is
+ * loaded when it is met.
+ */
+import { type Decoded, decode, type Examination, examine, findingOf, type Steps } from './examination.ts'
+import type { EvidenceKind } from './kind.ts'
+import type { ResolvedPolicy } from './policy/resolve.ts'
+import { type Unwrapped, unwrap } from './unwrap.ts'
+
+/** Contents of files, each read whole; any of them may be hostile. */
+export interface VerifyRequest {
+  readonly evidence: Uint8Array
+  /** Default: detected. */
+  readonly kind?: EvidenceKind | undefined
+  /** Issuers and leaves, in any order: PEM, DER, SNP certificate tables. */
+  readonly certificates: readonly Uint8Array[]
+  readonly crls: readonly Uint8Array[]
+  /** TDX: TCB info, QE identity, chains, lists, or all in one. */
+  readonly collateral: readonly Uint8Array[]
+  /** What covers an event log's registers, or goes with an HCL report: TD quotes, TPM quotes. */
+  readonly quotes: readonly Uint8Array[]
+  /** The attestation key that the caller trusts to be a TPM's. */
+  readonly ak?: Uint8Array | undefined
+  /** Parts of a TPM quote that tpm2-tools write as files of their own. */
+  readonly signature?: Uint8Array | undefined
+  readonly pcrs?: Uint8Array | undefined
+  /** systemd's measurement log, which goes on where the firmware's ends. */
+  readonly userspaceLog?: Uint8Array | undefined
+  /** 1 to 64 bytes. */
+  readonly nonce?: Uint8Array | undefined
+  readonly policy: ResolvedPolicy
+  readonly at: Date
+}
+
+export type Verdict = Omit<Examination, 'kind'> & {
+  /** Undefined where it could not be told. */
+  readonly kind: EvidenceKind | undefined
+}
+
+/** Never throws for what the evidence or an endorsement is; a malformed file is a finding. */
+export async function verifyEvidence(request: VerifyRequest): Promise<Verdict> {
+  try {
+    const unwrapped = unwrap(request)
+    return await withSteps(unwrapped, request, examine)
+  } catch (error) {
+    return unreadable(error, request.kind)
+  }
+}
+
+export interface InspectRequest {
+  readonly evidence: Uint8Array
+  readonly kind?: EvidenceKind | undefined
+}
+
+/** Decodes and believes nothing. Throws FormatError. */
+export async function inspectEvidence(
+  request: InspectRequest,
+): Promise<Decoded & { readonly kind: EvidenceKind }> {
+  const unwrapped = unwrap(request)
+  const nothing = { certificates: [], crls: [], collateral: [], quotes: [], policy: {}, at: new Date(0) }
+  const decoded = await withSteps(unwrapped, { ...request, ...nothing }, decode)
+  return { ...decoded, kind: unwrapped.kind }
+}
+
+function unreadable(error: unknown, kind: EvidenceKind | undefined): Verdict {
+  return {
+    kind,
+    fields: {},
+    page: { title: 'unreadable evidence', says: [], vouchedBy: [] },
+    authentic: false,
+    acceptable: false,
+    findings: [findingOf(error)],
+  }
+}
+
+/** Runs `use` on the steps of the kind, which are loaded now. */
+async function withSteps<Result>(
+  { kind, bytes }: Unwrapped,
+  request: VerifyRequest,
+  use: <Parsed, Verified>(steps: Steps<Parsed, Verified>) => Result,
+): Promise<Result> {
+  switch (kind) {
+    case 'snp-report':
+      return use((await import('./snp/examine.ts')).snpSteps(bytes, request))
+    case 'tdx-quote':
+      return use((await import('./tdx/examine.ts')).tdxSteps(bytes, request))
+    case 'tpm-quote':
+      return use((await import('./tpm/examine.ts')).tpmSteps(bytes, request))
+    case 'event-log':
+      return use((await import('./event-log/examine.ts')).eventLogSteps(bytes, request))
+    case 'hcl-report':
+      return use((await import('./vtpm/examine.ts')).hclSteps(bytes, request))
+  }
+}

@@ -1,0 +1,142 @@
+/** HCL reports as one kind of evidence among others: hardware report, runtime data, and the vTPM's quote. */
+import { type Finding, VerifyError } from '../../base/errors.ts'
+import { type HclReport, parseHclReport } from '../../formats/hcl-report.ts'
+import { parseCertificates } from '../../formats/pem.ts'
+import { parseSnpReport } from '../../formats/snp/report.ts'
+import { parseTdxQuote } from '../../formats/tdx/quote.ts'
+import type { AppraisalContext } from '../appraisal.ts'
+import { nonceGiven } from '../checks.ts'
+import type { Steps } from '../examination.ts'
+import { finding } from '../finding.ts'
+import { appraiseSnpReport } from '../snp/appraise.ts'
+import { verifySnpEvidence } from '../snp/examine.ts'
+import type { VerifiedSnpReport } from '../snp/verify.ts'
+import { appraiseTdxQuote } from '../tdx/appraise.ts'
+import { verifyTdxEvidence } from '../tdx/examine.ts'
+import type { VerifiedTdxQuote } from '../tdx/verify.ts'
+import { appraiseTpmQuotes } from '../tpm/appraise.ts'
+import { parseTpmQuotes, type VerifiedTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import { isJson, isTdxQuote } from '../unwrap.ts'
+import type { VerifyRequest } from '../verify-evidence.ts'
+import { appraiseHclClaims } from './appraise.ts'
+import { type AzureEvidence, parseAzureEvidence } from './azure-evidence.ts'
+import { describeHclReport } from './describe.ts'
+import type { EndorsingReport } from './hardware-report.ts'
+import { type VtpmEndorsement, verifyHclEndorsement } from './hcl.ts'
+
+/** What came in the file: the report, and in a container what belongs to it. */
+export type ParsedHcl = Pick<AzureEvidence, 'hcl'> & Partial<AzureEvidence>
+
+export type VerifiedHardware =
+  | { readonly kind: 'snp'; readonly snp: VerifiedSnpReport }
+  | { readonly kind: 'tdx'; readonly tdx: VerifiedTdxQuote }
+
+export interface VerifiedHcl {
+  readonly hcl: HclReport
+  readonly hardware: VerifiedHardware
+  readonly endorsement: VtpmEndorsement
+  /** By the endorsed AK; undefined where none was given. */
+  readonly quotes: VerifiedTpmQuotes | undefined
+}
+
+export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
+  return {
+    kind: 'hcl-report',
+    parse: () =>
+      isJson(bytes)
+        ? parseAzureEvidence(Buffer.from(bytes).toString('utf8'))
+        : { hcl: parseHclReport(bytes) },
+    verify: (parsed) => verifyHcl(parsed, request),
+    appraise: (verified) => appraiseHcl(verified, request),
+    describe: describeHclReport,
+  }
+}
+
+/** Hardware first: what it does not vouch for is nobody's. Throws FormatError and VerifyError. */
+function verifyHcl(parsed: ParsedHcl, request: VerifyRequest): VerifiedHcl {
+  const { hcl } = parsed
+  const hardware = hcl.hardware === 'snp' ? verifySnp(parsed, request) : verifyTdx(parsed, request)
+  const endorsement = verifyHclEndorsement(hcl, endorsing(hardware))
+  return { hcl, hardware, endorsement, quotes: verifyQuotes(parsed, { request, endorsement }) }
+}
+
+function verifySnp({ hcl, vcek }: ParsedHcl, request: VerifyRequest): VerifiedHardware {
+  const carried = vcek ? parseCertificates(vcek) : []
+  const report = parseSnpReport(hcl.hardwareReport)
+  return { kind: 'snp', snp: verifySnpEvidence({ report, certificates: carried, crls: [] }, request) }
+}
+
+/** The TDREPORT inside is sealed for the platform alone, so the TD quote has to come beside it. */
+function verifyTdx({ tdQuote }: ParsedHcl, request: VerifyRequest): VerifiedHardware {
+  const quote = tdQuote ?? request.quotes.find(isTdxQuote)
+  if (quote === undefined)
+    throw new VerifyError(
+      'cannot verify the HCL report: its TDREPORT proves nothing outside of the platform',
+      {
+        code: 'endorsement-missing',
+        expected: 'the TD quote over the same REPORTDATA (--quote)',
+        got: 'none',
+      },
+    )
+  const verified = verifyTdxEvidence(parseTdxQuote(quote), request)
+  return { kind: 'tdx', tdx: verified }
+}
+
+function endorsing(hardware: VerifiedHardware): EndorsingReport {
+  if (hardware.kind === 'tdx') return { kind: 'tdx', reportData: hardware.tdx.quote.body.reportData }
+  const { reportData, vmpl } = hardware.snp.report
+  return { kind: 'snp', reportData, vmpl: vmpl === 'host' ? Number.NaN : vmpl }
+}
+
+function verifyQuotes(
+  { quote: carried }: ParsedHcl,
+  { request, endorsement }: { readonly request: VerifyRequest; readonly endorsement: VtpmEndorsement },
+): VerifiedTpmQuotes | undefined {
+  const given = request.quotes
+    .filter((quote) => !isTdxQuote(quote))
+    .map((quote) => parseTpmQuotes(quote, request))
+  const quotes = [...(carried ? [carried] : []), ...given.flatMap((each) => each.quotes)]
+  if (quotes.length === 0) return undefined
+  return verifyTpmQuotes({ quotes }, request, {
+    key: endorsement.ak,
+    from: 'the attestation key that the hardware report endorses',
+  })
+}
+
+/** The nonce is the vTPM quote's to answer: REPORT_DATA is taken by the runtime data. */
+function appraiseHcl(
+  { hcl, hardware, endorsement, quotes }: VerifiedHcl,
+  context: AppraisalContext,
+): readonly Finding[] {
+  const { policy, nonce } = context
+  const { freshness, ...rest } = policy
+  const ofHardware = { ...context, nonce: undefined, policy: withoutNonce({ ...rest, freshness }) }
+  return [
+    ...(hardware.kind === 'snp'
+      ? appraiseSnpReport(hardware.snp, ofHardware)
+      : appraiseTdxQuote(hardware.tdx, ofHardware)),
+    ...appraiseHclClaims(endorsement, { hcl, policy }),
+    ...(quotes
+      ? appraiseTpmQuotes(quotes, { ...context, policy: { ...policy, tpm: policy.tpm ?? {} } })
+      : []),
+    ...(quotes === undefined && nonce !== undefined
+      ? [
+          finding(
+            'nonce-missing',
+            'nothing in an HCL report answers a nonce, and no quote of its vTPM was given',
+            {
+              expected: 'a TPM quote over the nonce (--quote)',
+              got: 'none',
+            },
+          ),
+        ]
+      : []),
+    ...(quotes === undefined ? nonceGiven(context) : []),
+  ]
+}
+
+/** Freshness without the rule that only what answers a nonce can keep. */
+function withoutNonce(policy: AppraisalContext['policy']): AppraisalContext['policy'] {
+  const { freshness, ...rest } = policy
+  return freshness === undefined ? rest : { ...rest, freshness: { ...freshness, nonce: 'optional' } }
+}
