@@ -13,7 +13,7 @@ const MAY_IMPORT = {
   probe: ['base', 'system'],
   materials: ['base', 'formats', 'system'],
   machine: ['base', 'system'],
-  rehearsal: ['base', 'measure', 'machine'],
+  rehearsal: ['base', 'measure', 'system', 'machine'],
   platforms: ['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal'],
   broker: ['base', 'evidence'],
   verdict: ['base', 'measure', 'evidence'],
@@ -23,7 +23,7 @@ const MAY_IMPORT = {
     ...['platforms', 'broker', 'verdict', 'attacks'],
   ],
   report: ['base'],
-  cli: ['base', 'system', 'probe', 'materials', 'machine', 'platforms', 'run', 'report'],
+  cli: ['base', 'measure', 'system', 'probe', 'materials', 'machine', 'rehearsal', 'platforms', 'run', 'report'],
 }
 
 /** Single files of another room that a room may import. */

@@ -40,6 +40,7 @@ t.test("QEMU's words become the error that they stand for", async (t) => {
     ['Image is not in qcow2 format', MaterialError, 'bad-format'],
     ['device requires 540672 bytes, block backend provides 1000 bytes', MaterialError, 'truncated'],
     ['system firmware block device  has invalid size 1024', MaterialError, 'truncated'],
+    ['snp_populate_metadata_pages: Failed to get HVA for GPA 0x0 sz 0x0', MaterialError, 'bad-format'],
     ['tpm-emulator: TPM result for CMD_INIT: 0x101 operation failed', LaunchError, 'swtpm-start'],
     ['write failed: No space left on device', HostError, 'disk-full'],
   ]

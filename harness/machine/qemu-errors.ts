@@ -94,6 +94,14 @@ const KNOWN_ERRORS: readonly KnownError[] = [
       material('truncated', `a firmware volume has ${current} bytes, ${required} are required`),
   },
   {
+    pattern: /snp_populate_metadata_pages: Failed to get HVA for GPA (0x[0-9a-f]+) sz (0x[0-9a-f]+)/,
+    make: ([, gpa, size]) =>
+      material(
+        'bad-format',
+        `an SEV section of the firmware, ${size} bytes at ${gpa}, is no memory of the guest; this build is not for SEV-SNP`,
+      ),
+  },
+  {
     pattern: /tpm-emulator: (.+)/,
     make: ([, reason]) => new LaunchError(`QEMU cannot use its vTPM: ${reason}`, { code: 'swtpm-start' }),
   },
