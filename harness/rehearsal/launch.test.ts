@@ -45,8 +45,8 @@ t.test('pages are named in the order in which they were measured, with where the
   const pages = (records: readonly SyntheticRecord[]) =>
     read(records).pages.map(({ gpa, type, contents }) => `${type} ${gpa?.toString(16)}+${contents.length}`)
   t.strictSame(pages(SNP_RECORDS), ['normal fffff000+4096', 'zero 800000+8192', 'vmsa fffffffff000+4096'])
-  t.strictSame(pages(TDX_RECORDS), ['measured fffff000+4096', 'added 809000+8192'])
-  t.strictSame(pages(SEV_ES_RECORDS), ['data fffff000+4096', 'vmsa undefined+4096'])
+  t.strictSame(pages(TDX_RECORDS), ['extended fffff000+4096', 'added 809000+8192'])
+  t.strictSame(pages(SEV_ES_RECORDS), ['normal fffff000+4096', 'vmsa undefined+4096'])
 })
 
 t.test("SEV's digest is the SHA-256 of the memory and the VMSAs, in their order", async (t) => {

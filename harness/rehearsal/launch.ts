@@ -4,7 +4,7 @@
 export interface RecordedPages {
   /** Guest-physical address; undefined where QEMU never mapped it. */
   readonly gpa: bigint | undefined
-  /** SNP: normal, vmsa, zero, unmeasured, secrets, cpuid. SEV: data, vmsa. TDX: measured, added. */
+  /** SNP: normal, vmsa, zero, unmeasured, secrets, cpuid. SEV: normal, vmsa. TDX: extended, added. */
   readonly type: string
   /** Whole pages of 4096 bytes; for SEV whatever length QEMU gave. */
   readonly contents: Uint8Array

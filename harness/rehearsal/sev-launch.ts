@@ -46,7 +46,7 @@ export function sevLaunch(recording: Recording): Launch {
       const technology = init?.encryptedState ? 'sev-es' : 'sev'
       return { technology, digest: digest.digest(), pages, fields }
     } else if (step.kind === 'memory' && step.command === COMMAND.updateData)
-      measured({ gpa: step.gpa, type: 'data', contents: step.contents })
+      measured({ gpa: step.gpa, type: 'normal', contents: step.contents })
     else if (readInit(step, recording) === undefined) throw badLaunch('command', "is none of SEV's")
   }
   throw badLaunch('LAUNCH_FINISH', 'is missing: the digest is not final')

@@ -43,7 +43,7 @@ function addRegion(mrtd: Hash, { type: flags, gpa, contents }: HandedMemory): Re
   if ((flags & ~MEASURE) !== 0) throw badLaunch('flags', `are ${flags}, only bit 0 is known`)
   for (let at = 0; at < contents.length; at += PAGE_SIZE)
     addPage(mrtd, gpa + BigInt(at), flags & MEASURE ? contents.subarray(at, at + PAGE_SIZE) : undefined)
-  return { gpa, type: flags & MEASURE ? 'measured' : 'added', contents }
+  return { gpa, type: flags & MEASURE ? 'extended' : 'added', contents }
 }
 
 /** `contents`: of a page that is measured with them. */
