@@ -5,6 +5,7 @@ import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { ignoreClosedPipes } from './output.ts'
 import { addPredict } from './predict-commands.ts'
+import { addRehearse } from './rehearse-commands.ts'
 import { jobCount, listOf, names } from './values.ts'
 
 const USAGE = 2
@@ -50,6 +51,7 @@ function program(finish: Finish): Command {
   addShell(root, finish)
   addImages(root, finish)
   addPredict(root, finish)
+  addRehearse(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
@@ -90,6 +92,7 @@ Examples:
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
   attestbed predict sev-snp --firmware F what a launch will measure
+  attestbed rehearse sev-snp             what QEMU measures, without the hardware
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,

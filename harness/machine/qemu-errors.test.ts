@@ -34,6 +34,7 @@ t.test("QEMU's words become the error that they stand for", async (t) => {
     ["-accel kvm: Could not open '/dev/sev': No such file or directory", HostError, 'platform-unusable'],
     ['accelerator does not support confidential guest sev-guest', HostError, 'platform-unusable'],
     ['-accel kvm: invalid accelerator kvm', HostError, 'platform-unusable'],
+    ["unable to find CPU model 'EPYC-Venice'", HostError, 'program-too-old'],
     ["Parameter 'debug-swap' is unexpected", HostError, 'program-too-old'],
     ["Invalid parameter 'debug-swap'", HostError, 'program-too-old'],
     ["-object x: Parameter 'qom-type' does not accept value 'igvm-cfg'", HostError, 'program-too-old'],

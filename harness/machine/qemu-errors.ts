@@ -54,6 +54,10 @@ const KNOWN_ERRORS: readonly KnownError[] = [
     make: ([, first, second, third]) => tooOld(`this QEMU has no property ${first ?? second ?? third}`),
   },
   {
+    pattern: /unable to find CPU model '([^']*)'/,
+    make: ([, model]) => tooOld(`this QEMU has no CPU model ${model}`),
+  },
+  {
     pattern: /unsupported TD attribute bits being requested: (0x[0-9a-f]+) \(QEMU supported: (0x[0-9a-f]+)\)/,
     make: ([, bits, supported]) =>
       tooOld(`this QEMU gives no trust domain the attributes ${bits}, only those in ${supported}`),

@@ -2,6 +2,7 @@ import type { MachineDescription } from '../machine/description.ts'
 import type { HostParameters } from '../probe/facts.ts'
 import type { FirmwareFeature } from '../probe/firmware.ts'
 import type { LaunchOptionName, LaunchOptions } from './launch-options.ts'
+import type { PredictLaunch } from './predicted-launch.ts'
 
 export type { HostParameters } from '../probe/facts.ts'
 
@@ -42,6 +43,8 @@ export interface PlatformDescriptor {
   readonly qemuSince?: readonly [major: number, minor: number]
   /** What its owner may choose; none on platforms that prove nothing. */
   readonly launchOptions: readonly LaunchOptionName[]
+  /** What its launch is measured as (launch digest, MRTD); absent where nothing is. */
+  readonly predictLaunch?: PredictLaunch
   /** `relaunch`: QEMU ends at a guest's reboot, and the same guest is started anew. */
   reboot(host: HostParameters): 'reset' | 'relaunch'
   /**
