@@ -1,0 +1,114 @@
+/**
+ * The ID block and its authentication, which the owner gives to SNP_LAUNCH_FINISH: AMD 56860 revision 1.58, 8.18 with
+ * tables "Structure of the ID Block" and "Structure of the ID Authentication Information".
+ */
+import { ByteReader } from '../../base/bytes.ts'
+import {
+  type EcdsaPublicKey,
+  type EcdsaSignature,
+  encodeEcdsaSignature,
+  readEcdsaPublicKey,
+  readEcdsaSignature,
+} from './ecdsa.ts'
+
+export const ID_BLOCK_BYTES = 96
+export const ID_AUTH_BYTES = 4096
+
+export interface SnpIdBlock {
+  /** The 96 bytes that the ID key signs. */
+  readonly raw: Uint8Array
+  /** Launch digest, 48 bytes. */
+  readonly launchDigest: Uint8Array
+  /** 16 bytes each. */
+  readonly familyId: Uint8Array
+  readonly imageId: Uint8Array
+  readonly guestSvn: number
+  readonly policy: bigint
+}
+
+/** Throws FormatError for another length than 96 bytes and another version than 1. */
+export function parseIdBlock(bytes: Uint8Array): SnpIdBlock {
+  const reader = new ByteReader(bytes, { what: 'ID block' })
+  const launchDigest = reader.bytes(48, 'LD')
+  const familyId = reader.bytes(16, 'FAMILY_ID')
+  const imageId = reader.bytes(16, 'IMAGE_ID')
+  const { offset } = reader
+  const version = reader.u32le('VERSION')
+  if (version !== 1) throw reader.error('bad-value', 'VERSION', `is ${version}, must be 1`, offset)
+  const guestSvn = reader.u32le('GUEST_SVN')
+  const policy = reader.u64le('POLICY')
+  reader.end()
+  return { raw: bytes, launchDigest, familyId, imageId, guestSvn, policy }
+}
+
+export interface SnpIdAuthentication {
+  readonly idSignature: EcdsaSignature
+  readonly idKey: EcdsaPublicKey
+  /** Absent where AUTHOR_KEY_ALGO is 0: the owner used no author key. */
+  readonly author?: {
+    /** Over the 1028 bytes of the ID key. */
+    readonly signature: EcdsaSignature
+    readonly key: EcdsaPublicKey
+  }
+}
+
+const ECDSA_P384_SHA384 = 1
+
+/** Throws FormatError for another length than 4096 bytes, other algorithms, and reserved bytes that are not zero. */
+export function parseIdAuthentication(bytes: Uint8Array): SnpIdAuthentication {
+  const reader = new ByteReader(bytes, { what: 'ID authentication' })
+  const idAlgorithm = reader.u32le('ID_KEY_ALGO')
+  if (idAlgorithm !== ECDSA_P384_SHA384)
+    throw reader.error(
+      'bad-value',
+      'ID_KEY_ALGO',
+      `is ${idAlgorithm}, must be 1 (ECDSA P-384 with SHA-384)`,
+      0,
+    )
+  const authorAlgorithm = reader.u32le('AUTHOR_KEY_ALGO')
+  if (authorAlgorithm > ECDSA_P384_SHA384)
+    throw reader.error('bad-value', 'AUTHOR_KEY_ALGO', `is ${authorAlgorithm}, must be 0 (none) or 1`, 4)
+  reader.mustBeZero(0x40 - 0x08, 'reserved (0x08)')
+  const idSignature = readEcdsaSignature(reader, 'ID_BLOCK_SIG')
+  const idKey = readEcdsaPublicKey(reader, 'ID_KEY')
+  reader.mustBeZero(0x680 - 0x644, 'reserved (0x644)')
+  const author = authorAlgorithm === 0 ? skipAuthor(reader) : readAuthor(reader)
+  reader.mustBeZero(ID_AUTH_BYTES - 0xc84, 'reserved (0xC84)')
+  reader.end()
+  return { idSignature, idKey, ...(author && { author }) }
+}
+
+function readAuthor(reader: ByteReader): NonNullable<SnpIdAuthentication['author']> {
+  const signature = readEcdsaSignature(reader, 'ID_KEY_SIG')
+  return { signature, key: readEcdsaPublicKey(reader, 'AUTHOR_KEY') }
+}
+
+function skipAuthor(reader: ByteReader): undefined {
+  reader.mustBeZero(0xc84 - 0x680, 'ID_KEY_SIG and AUTHOR_KEY')
+}
+
+/** 96 bytes; for tests and the emulated security processor. */
+export function encodeIdBlock(block: Omit<SnpIdBlock, 'raw'>): Buffer {
+  const bytes = Buffer.alloc(ID_BLOCK_BYTES)
+  bytes.set(block.launchDigest, 0)
+  bytes.set(block.familyId, 48)
+  bytes.set(block.imageId, 64)
+  bytes.writeUInt32LE(1, 80)
+  bytes.writeUInt32LE(block.guestSvn, 84)
+  bytes.writeBigUInt64LE(block.policy, 88)
+  return bytes
+}
+
+/** 4096 bytes. */
+export function encodeIdAuthentication({ idSignature, idKey, author }: SnpIdAuthentication): Buffer {
+  const bytes = Buffer.alloc(ID_AUTH_BYTES)
+  bytes.writeUInt32LE(ECDSA_P384_SHA384, 0)
+  bytes.writeUInt32LE(author ? ECDSA_P384_SHA384 : 0, 4)
+  bytes.set(encodeEcdsaSignature(idSignature), 0x40)
+  bytes.set(idKey.raw, 0x240)
+  if (author) {
+    bytes.set(encodeEcdsaSignature(author.signature), 0x680)
+    bytes.set(author.key.raw, 0x880)
+  }
+  return bytes
+}
