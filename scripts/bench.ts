@@ -14,6 +14,7 @@ import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
+import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -35,6 +36,7 @@ const MEASURES: readonly Measure[] = [
   together,
   consoleEngine,
   memory,
+  evidenceTdx,
 ]
 
 const USAGE = 2

@@ -106,17 +106,17 @@ export class Boot {
     })
     if (bench.printArgv) throw new PrintedArgv(commandsOf(spec, argv))
     emit({ type: 'phase', vm: name, phase: 'launching' })
-    const vtpm = await startVtpm(vm, spec)
     const startedAt = new Date()
     const transcript = await openTranscript(spec.directory)
     // Registered before the machine, so run after it: the transcript is whole then.
     scope.defer('recording', () => record(transcript, { directory: spec.directory, name, startedAt }))
+    const starting = startVtpm(vm, spec)
     const machine = await launchMachine(scope, bench.tools, spec.description, {
       directory: spec.directory,
       transcript,
-      ...(vtpm && { vtpm }),
+      ...(starting && { vtpm: starting }),
     })
-    const boot = new Boot(vm, { machine, vtpm, spec })
+    const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
     emit({ type: 'phase', vm: name, phase: 'firmware' })
     machine.console.onLine((line) => emit({ type: 'console-line', vm: name, line }))
@@ -185,7 +185,10 @@ export class Boot {
       since: this.#loginFrom,
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
-    this.#guest = new LabGuest(guest, image.description)
+    const { emit } = this.#vm.spec
+    this.#guest = new LabGuest(guest, image.description, (argv) =>
+      emit({ type: 'guest-command', vm: this.#vm.name, argv }),
+    )
     return this.#guest
   }
 
@@ -297,10 +300,7 @@ function startOf({ match, end }: ConsoleMatch): Mark {
   return end - Buffer.byteLength(typeof match === 'string' ? match : match[0])
 }
 
-async function startVtpm(
-  { name, spec: { bench, scope } }: BootOwner,
-  spec: BootSpec,
-): Promise<Swtpm | undefined> {
+function startVtpm({ name, spec: { bench, scope } }: BootOwner, spec: BootSpec): Promise<Swtpm> | undefined {
   const socket = spec.description.tpm?.controlSocket
   if (socket === undefined || spec.vtpm === undefined) return undefined
   return startSwtpm(scope, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })

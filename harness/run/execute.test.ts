@@ -1,12 +1,13 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { MaterialError } from '../base/errors.ts'
+import { HostError, MaterialError } from '../base/errors.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { Bench } from './bench.ts'
 import type { RunEvent } from './events.ts'
 import { execute, notStarted } from './execute.ts'
+import { faultOf } from './health.ts'
 import type { PlannedPoint } from './plan.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import { defineScenario, type ScenarioDefinition } from './scenario.ts'
@@ -100,6 +101,37 @@ t.test('a scenario that never ends is ended by its budget, and by an interruptio
   const abort = new AbortController()
   setImmediate(() => abort.abort())
   t.match((await runPoint(never, { abort })).result, { outcome: 'error', reason: /interrupted/ })
+})
+
+t.test('an error that a teardown hides is found', async (t) => {
+  const full = new HostError('no space is left', { code: 'disk-full', hint: 'Free some' })
+  const { result } = await runPoint(async () => {
+    const teardown = new AggregateError([new Error('of a log')], 'scope')
+    throw new SuppressedError(teardown, new Error('QEMU ended', { cause: full }))
+  })
+  t.match(result, { outcome: 'error', reason: 'disk-full: no space is left', hint: 'Free some' })
+})
+
+t.test('a vTPM in failure mode is a fault', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-test-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  // TPM2_Startup, and what it was answered.
+  const log = async (name: string, responseCode: string): Promise<string> => {
+    const file = join(directory, name)
+    const command = ' SWTPM_IO_Read: length 12\n 80 01 00 00 00 0C 00 00 01 44 00 00 \n'
+    await writeFile(file, `${command} SWTPM_IO_Write: length 10\n 80 01 00 00 00 0A ${responseCode} \n`)
+    return file
+  }
+  const healthy = await log('healthy', '00 00 00 00')
+  const refusing = await log('refusing', '00 00 01 8B')
+  t.equal(
+    await faultOf({ directory, vtpmLogs: [healthy, refusing, join(directory, 'never-started')] }),
+    undefined,
+  )
+  t.match(await faultOf({ directory, vtpmLogs: [healthy, await log('failed', '00 00 01 01')] }), {
+    code: 'swtpm-failed',
+    message: /TPM2_Startup/,
+  })
 })
 
 t.test('command lines that were asked for are no verdict', async (t) => {

@@ -15,23 +15,29 @@ const SLOW = { timeoutMs: 120_000 }
 export class LabGuest {
   readonly #guest: Guest
   readonly #plainPartition: string | undefined
+  readonly #onCommand: (argv: readonly string[]) => void
 
-  constructor(guest: Guest, image: ImageDescription) {
+  /** `onCommand` hears of each command before it runs. */
+  constructor(guest: Guest, image: ImageDescription, onCommand: (argv: readonly string[]) => void) {
     this.#guest = guest
+    this.#onCommand = onCommand
     this.#plainPartition = image.plainPartition
   }
 
   /** Runs a command to its end; a non-zero exit is a result. */
   run(argv: readonly string[], options?: RunOptions): Promise<GuestResult> {
+    this.#onCommand(argv)
     return this.#guest.run(argv, options)
   }
 
   /** Runs a command that must exit with 0: GuestError `command-failed` otherwise. */
   succeed(argv: readonly string[], options?: RunOptions): Promise<GuestResult> {
+    this.#onCommand(argv)
     return this.#guest.succeed(argv, options)
   }
 
   writeFile(path: string, content: Uint8Array): Promise<void> {
+    this.#onCommand(['write', path])
     return this.#guest.writeFile(path, content)
   }
 
@@ -42,6 +48,7 @@ export class LabGuest {
 
   /** Starts a command that ends the session, such as a reboot, and does not wait for its end. */
   async leaveBy(command: string): Promise<void> {
+    this.#onCommand([command])
     await this.#guest.begin(['sh', '-c', command])
   }
 

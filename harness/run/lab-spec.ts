@@ -30,5 +30,7 @@ export interface LabSpec {
   readonly signal: AbortSignal
   /** Large files that are removed when the scenario passed; the lab adds to it. */
   readonly scratch: string[]
+  /** Of every swtpm that served a VM; the lab adds to it. */
+  readonly vtpmLogs: string[]
   readonly emit: (event: ScenarioEvent) => void
 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { HostError, TimeoutError } from '../base/errors.ts'
+import { HostError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { ClaimResult } from './events.ts'
 import { judge } from './outcome.ts'
 
@@ -28,6 +28,17 @@ t.test('a broken infrastructure is an error, never a fail', async (t) => {
     outcome: 'error',
     reason: 'boot: no login within 60 s',
   })
+})
+
+t.test('a fault below the scenario is an error, whatever its claims say', async (t) => {
+  const fault = new LaunchError('the vTPM failed', { code: 'swtpm-failed', hint: 'Look at its log' })
+  const expected = {
+    outcome: 'error',
+    reason: 'swtpm-failed: the vTPM failed; the claims prove nothing',
+    hint: 'Look at its log',
+  }
+  t.same(judge({ claims: [claim('pass')], undecided: [], fault }), expected)
+  t.same(judge({ claims: [claim('fail')], undecided: [], fault, thrown: timeout }), expected)
 })
 
 t.test('what the host lacks is a skip with its code', async (t) => {

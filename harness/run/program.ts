@@ -49,7 +49,7 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   const tell = (text: string): void => emit({ type: 'run-note', at: Date.now(), text })
   const [scenarios, workshop] = await Promise.all([
     scenarioIds().then((ids) => loadScenarios(selectIds(ids, request.patterns))),
-    openWorkshop({ ...request, tell }),
+    openWorkshop({ ...request, tell, scope, vtpm: wantsVtpm(request) }),
   ])
   const points = await planFor(request, scenarios, workshop)
   const { runs } = workshop.paths
@@ -99,13 +99,17 @@ async function runPoint({ point, request, workshop, directory }: PointRun): Prom
   if (signal.aborted)
     return notStarted(point, new InterruptedError('the run was interrupted before this began'), emit)
   const { platform, firmware, variant } = point
-  const { context, host, keys, shelf } = workshop
+  const { context, host, keys, newVtpms, shelf } = workshop
   const bench = async (): Promise<Bench> => ({
     ...context,
-    ...{ platform, firmware, keys, image: await shelf.open(variant.image) },
+    ...{ platform, firmware, keys, newVtpms, image: await shelf.open(variant.image) },
     ...{ host: host.parameters, printArgv: request.printArgv ?? false },
   })
   return execute({ point, bench, runDirectory: directory, keep, signal, emit })
+}
+
+function wantsVtpm({ vtpms }: RunRequest): boolean {
+  return vtpms?.some((vtpm) => vtpm !== 'none') ?? true
 }
 
 function unknownImage(id: string): never {

@@ -41,7 +41,7 @@ const IMAGE_BUDGET: Budget = { vcpus: 1, memoryMiB: 1024, seconds: 7 * 24 * 3600
 export async function openShell(target: string, options: ShellOptions): Promise<void> {
   const { signal, tell } = options
   await using scope = new Scope('shell')
-  const workshop = await openWorkshop(options)
+  const workshop = await openWorkshop({ ...options, scope, vtpm: options.vtpm !== 'none' })
   const { image, vtpm, secureBoot, budget } = await resolveTarget(target, options)
   const description = await workshop.shelf.describe(image)
   const bench = await benchFor(workshop, options, { image: description.id, secureBoot })
@@ -64,6 +64,7 @@ export async function openShell(target: string, options: ShellOptions): Promise<
       claims,
       signal,
       scratch,
+      vtpmLogs: [],
     },
     emit: () => {},
   })
@@ -102,7 +103,7 @@ async function resolveTarget(target: string, { vtpm }: ShellOptions): Promise<Ta
 }
 
 async function benchFor(
-  { context, host, keys, shelf }: Workshop,
+  { context, host, keys, newVtpms, shelf }: Workshop,
   options: ShellOptions,
   { image, secureBoot }: { readonly image: string; readonly secureBoot: boolean },
 ): Promise<Bench> {
@@ -113,7 +114,7 @@ async function benchFor(
   const firmware = choice.build
   return {
     ...context,
-    ...{ platform, firmware, keys, printArgv: false, host: host.parameters },
+    ...{ platform, firmware, keys, newVtpms, printArgv: false, host: host.parameters },
     image: await shelf.open(image),
   }
 }

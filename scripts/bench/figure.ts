@@ -1,7 +1,7 @@
 /** What a measure yields, and how it compares with what was promised. */
 import { summarize } from './statistics.ts'
 
-export type Unit = 'ms' | 's' | 'MB' | 'MB/s' | 'ratio'
+export type Unit = 'ms' | 's' | 'MB' | 'MB/s' | '/s' | 'ratio'
 
 export type Limit = { readonly atMost: number } | { readonly atLeast: number }
 

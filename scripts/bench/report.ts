@@ -87,7 +87,7 @@ function limitText(limit: Limit, unit: Unit): string {
   return unit === 'ratio' ? words : `${words} ${unit}`
 }
 
-const DIGITS: Readonly<Record<Unit, number>> = { ms: 0, s: 1, MB: 0, 'MB/s': 0, ratio: 3 }
+const DIGITS: Readonly<Record<Unit, number>> = { ms: 0, s: 1, MB: 0, 'MB/s': 0, '/s': 0, ratio: 3 }
 
 function number(value: number, unit: Unit): string {
   return value.toFixed(DIGITS[unit])

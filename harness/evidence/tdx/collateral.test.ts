@@ -1,0 +1,244 @@
+import t from 'tap'
+import { FormatError, UsageError } from '../../base/errors.ts'
+import { outcomeOf, refusesToParse } from '../../base/testing/rejects.ts'
+import { encodePem } from '../../formats/pem.ts'
+import { parseTdxQuote } from '../../formats/tdx/quote.ts'
+import {
+  collateralFiles,
+  componentLevel,
+  type Json,
+  moduleIdentityOf,
+  qeIdentity,
+  SIMULATED_TIME,
+  signedJson,
+  tcbInfo,
+  tcbLevel,
+} from '../testing/tdx-collateral.ts'
+import { makeTdxPki, SIMULATED_FMSPC } from '../testing/tdx-pki.ts'
+import { makeTdxQuote } from '../testing/tdx-quote.ts'
+import { mergeTdxCollateral, parseTdxCollateral } from './collateral.ts'
+import { collateralRequests, fetchTdxCollateral, INTEL_PCS, platformSelector } from './pcs.ts'
+import { verifyTdxQuote } from './verify.ts'
+
+const pki = makeTdxPki()
+const files = collateralFiles(pki)
+const quote = makeTdxQuote(pki)
+const read = (value: unknown) => parseTdxCollateral(Buffer.from(JSON.stringify(value)))
+const statusWith = (...parts: readonly Uint8Array[]) =>
+  verifyTdxQuote(quote, mergeTdxCollateral(...parts.map(parseTdxCollateral)), {
+    ...{ at: SIMULATED_TIME, root: pki.root },
+  })
+const isComplete = ({ tcb, findings }: ReturnType<typeof statusWith>) =>
+  tcb?.status === 'UpToDate' && findings.length === 0
+
+/** What a tool makes of the PCS's answers: the value of a document, and its signature beside it. */
+const value = (document: Buffer, name: string) => JSON.stringify(JSON.parse(document.toString())[name])
+const signature = (document: Buffer): string => JSON.parse(document.toString()).signature
+
+t.test('the answers of the service, one file each, in any order', async (t) => {
+  t.ok(isComplete(statusWith(...Object.values(files))))
+  t.ok(isComplete(statusWith(...Object.values(files).reverse())))
+})
+
+t.test('lists and certificates in every encoding', async (t) => {
+  const { rootCrl, pckCrl, tcbInfo: info, qeIdentity: identity } = files
+  const encodings: Readonly<Record<string, (der: Buffer, label: string) => Buffer>> = {
+    DER: (der) => der,
+    PEM: (der, label) => Buffer.from(encodePem(label, der)),
+    hex: (der) => Buffer.from(`${der.toString('hex').toUpperCase()}\n`),
+    base64: (der) => Buffer.from(der.toString('base64')),
+  }
+  for (const [name, encode] of Object.entries(encodings)) {
+    const lists = [rootCrl, pckCrl].map((der) => encode(der, 'X509 CRL'))
+    const signer = encode(pki.certificates.tcbSigning, 'CERTIFICATE')
+    t.ok(isComplete(statusWith(info, identity, signer, ...lists)), name)
+  }
+})
+
+t.test('one document with everything', async (t) => {
+  const chain = files.signingChain.toString()
+  const bundle = {
+    ...{ tcb_info_issuer_chain: chain, qe_identity_issuer_chain: chain, pck_crl_issuer_chain: '' },
+    ...{ root_ca_crl: files.rootCrl.toString('hex'), pck_crl: files.pckCrl.toString('hex') },
+    ...{ tcb_info: value(files.tcbInfo, 'tcbInfo'), tcb_info_signature: signature(files.tcbInfo) },
+    qe_identity: value(files.qeIdentity, 'enclaveIdentity'),
+    qe_identity_signature: signature(files.qeIdentity),
+  }
+  const variants: Readonly<Record<string, Json>> = {
+    'values as text, signatures beside them': bundle,
+    'bytes as arrays of numbers': {
+      ...bundle,
+      ...{ root_ca_crl: [...files.rootCrl], pck_crl: [...files.pckCrl], pck_certificate_chain: null },
+      tcb_info_signature: [...Buffer.from(signature(files.tcbInfo), 'hex')],
+    },
+    'whole answers as text': {
+      ...bundle,
+      tcb_info: files.tcbInfo.toString(),
+      qe_identity: files.qeIdentity.toString(),
+    },
+    'whole answers as objects': { ...bundle, tcb_info: JSON.parse(files.tcbInfo.toString()) },
+    'a chain as it stands in a header': { ...bundle, tcb_info_issuer_chain: encodeURIComponent(chain) },
+  }
+  for (const [name, variant] of Object.entries(variants))
+    t.ok(isComplete(statusWith(Buffer.from(JSON.stringify(variant)))), name)
+})
+
+t.test("the documents of a PCCS's administrator", async (t) => {
+  const document = {
+    platforms: [],
+    collaterals: {
+      tcbinfos: [
+        {
+          fmspc: SIMULATED_FMSPC.toString('hex'),
+          sgx_tcbinfo: {},
+          tdx_tcbinfo: JSON.parse(files.tcbInfo.toString()),
+        },
+      ],
+      ...{ tdqeidentity: files.qeIdentity.toString(), rootcacrl: files.rootCrl.toString('hex') },
+      pckcacrl: { processorCrl: '', platformCrl: files.pckCrl.toString('hex') },
+      certificates: {
+        'SGX-TCB-Info-Issuer-Chain': encodeURIComponent(files.signingChain.toString()),
+        'SGX-PCK-Certificate-Issuer-Chain': { PLATFORM: files.signingChain.toString() },
+      },
+    },
+  }
+  t.ok(isComplete(statusWith(Buffer.from(JSON.stringify(document)))))
+})
+
+t.test('a file of which nothing is known is no collateral', async (t) => {
+  const refused = (bytes: string | Uint8Array, name: string) =>
+    refusesToParse(t, () => parseTdxCollateral(Buffer.from(bytes)), { code: 'bad-value' }, name)
+  refused('', 'nothing')
+  refused('{}', 'an empty object')
+  refused('{"tcbinfo":{}}', 'another spelling')
+  refused('hello', 'text')
+  refused('-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n', 'a key')
+  refused(Buffer.from([0x30, 0x03, 0x02, 0x01, 0x00]), 'another DER structure')
+  refused('{"tcb_info":"{}","tcb_info_signature":"00"}', 'a short signature')
+  refused('{"tcb_info":"{}"}', 'no signature')
+  refused(JSON.stringify({ root_ca_crl: [256] }), 'an array that is not of bytes')
+  refused(`{"tcb_info_issuer_chain":"%E0%A4%A"}`, 'a broken header')
+})
+
+t.test('a look-alike of the signed value is not taken for it', async (t) => {
+  const text = JSON.stringify(tcbInfo())
+  const { tcbSigning } = pki.keys
+  const signed = signedJson('tcbInfo', text, tcbSigning).toString()
+  const forged = JSON.stringify(tcbInfo({ tcbLevels: [tcbLevel({ sgx: [], pceSvn: 0, tdx: [] })] }))
+  const twice = [
+    signed.replace('{"tcbInfo":', `{"tcbInfo":${forged},"tcbInfo":`),
+    signed.replace('{"tcbInfo":', `{"\\u0074cbInfo":${forged},"tcbInfo":`),
+    signed.replace('"version":3', '"version":3,"version":3'),
+  ]
+  for (const document of twice)
+    refusesToParse(t, () => parseTdxCollateral(Buffer.from(document)), { code: 'bad-value' }, 'a key twice')
+  const nested = [
+    signed.replace('{"tcbInfo":', `{"note":{"tcbInfo":${forged}},"tcbInfo":`),
+    signed.replace('{"tcbInfo":', `{"note":${JSON.stringify(`,"tcbInfo":${forged}`)},"tcbInfo":`),
+    signed.replace('{"tcbInfo":', '{"note":"\\\\\\"{[","tcbInfo" \n:\t'),
+  ]
+  for (const document of nested) {
+    const [found] = parseTdxCollateral(Buffer.from(document)).tcbInfos
+    t.equal(Buffer.from(found?.signedBytes ?? []).toString(), text, 'the value beside the look-alike')
+  }
+})
+
+t.test('every field of a document is needed, and of its type', async (t) => {
+  const refused = (document: Json, name: string) =>
+    t.ok(
+      outcomeOf(() => read({ [name]: document, signature: '00'.repeat(64) })) instanceof FormatError,
+      `${name} ${JSON.stringify(document).slice(-60)}`,
+    )
+  for (const [name, document] of [
+    ['tcbInfo', tcbInfo()],
+    ['enclaveIdentity', qeIdentity()],
+  ] as const) {
+    const optional = ['tdxModuleIdentities']
+    for (const key of Object.keys(document).filter((key) => !optional.includes(key))) {
+      const { [key]: _, ...rest } = document
+      refused(rest, name)
+      refused({ ...document, [key]: {} }, name)
+      refused({ ...document, [key]: null }, name)
+    }
+    for (const issueDate of [
+      '2025-02-30T00:00:00Z',
+      '2025-06-19',
+      '2025-06-19T10:16:03+00:00',
+      '20250-06-19T10:16:03Z',
+    ])
+      refused({ ...document, issueDate }, name)
+    refused({ ...document, tcbLevels: [] }, name)
+  }
+  const wrong: readonly Json[] = [
+    ...[{ id: 'SGX' }, { version: 2 }, { tcbType: 1 }, { fmspc: '00' }, { tcbEvaluationDataNumber: -1 }],
+    { tcbLevels: [tcbLevel({ sgx: [256] })] },
+    { tcbLevels: [tcbLevel({ pceSvn: 65_536 })] },
+    { tcbLevels: [tcbLevel({ status: 'Fine' })] },
+    { tcbLevels: [tcbLevel({ advisoryIds: ['<b>'] })] },
+    { tcbLevels: [tcbLevel(), tcbLevel({ status: 'OutOfDate' })] },
+    { tdxModuleIdentities: [moduleIdentityOf('TDX_01', componentLevel(256))] },
+    { tdxModuleIdentities: [moduleIdentityOf('TDX_01', componentLevel(1), componentLevel(1, 'Revoked'))] },
+    {
+      tdxModuleIdentities: [
+        moduleIdentityOf('TDX_01', componentLevel(1)),
+        moduleIdentityOf('tdx_01', componentLevel(2)),
+      ],
+    },
+  ]
+  for (const changes of wrong) refused(tcbInfo(changes), 'tcbInfo')
+  for (const changes of [{ id: 'QE' }, { version: 3 }, { miscselect: '0' }])
+    refused(qeIdentity(changes), 'enclaveIdentity')
+})
+
+t.test('what to ask a service for follows from the quote, and says nothing of the platform', async (t) => {
+  const selector = platformSelector(parseTdxQuote(quote))
+  t.strictSame(selector, { fmspc: SIMULATED_FMSPC.toString('hex'), authority: 'platform' })
+  const urls = (service?: string) =>
+    collateralRequests({ fmspc: 'b0c06f000000', authority: 'processor' }, service).map(({ url }) => url)
+  t.strictSame(urls(), [
+    'https://api.trustedservices.intel.com/tdx/certification/v4/tcb?fmspc=b0c06f000000',
+    'https://api.trustedservices.intel.com/tdx/certification/v4/qe/identity',
+    'https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca=processor&encoding=der',
+    'https://certificates.trustedservices.intel.com/IntelSGXRootCA.der',
+  ])
+  const local = urls('https://localhost:8081/sgx/certification/v4/')
+  t.equal(local[3], 'https://localhost:8081/sgx/certification/v4/rootcacrl')
+  t.equal(local[0], 'https://localhost:8081/tdx/certification/v4/tcb?fmspc=b0c06f000000')
+  t.ok(urls('http://127.0.0.1:8081/pccs')[1]?.startsWith('http://127.0.0.1:8081/pccs/tdx/'))
+  for (const service of [
+    'http://pccs.example',
+    'ftp://pccs.example',
+    'file:///x',
+    'pccs',
+    'https://a:b@pccs.example',
+    `${INTEL_PCS}?x=1`,
+  ])
+    t.ok(outcomeOf(() => urls(service)) instanceof UsageError, service)
+})
+
+t.test('what a service answers becomes files that verify the quote', async (t) => {
+  const selector = platformSelector(parseTdxQuote(quote))
+  if (selector === undefined) throw new Error('the quote carries its chain')
+  const chain = encodeURIComponent(files.signingChain.toString())
+  const asked: string[] = []
+  const answers: Readonly<Record<string, readonly [Buffer, string | undefined]>> = {
+    tcb: [files.tcbInfo, 'TCB-Info-Issuer-Chain'],
+    identity: [files.qeIdentity, 'SGX-Enclave-Identity-Issuer-Chain'],
+    pckcrl: [files.pckCrl, 'SGX-PCK-CRL-Issuer-Chain'],
+    rootcacrl: [Buffer.from(files.rootCrl.toString('hex')), undefined],
+  }
+  const fetched = await fetchTdxCollateral(selector, {
+    service: 'https://pccs.example:8081',
+    fetch: async (url) => {
+      asked.push(url)
+      const [body, name] = answers[new URL(url).pathname.split('/').at(-1) ?? ''] ?? [
+        Buffer.alloc(0),
+        undefined,
+      ]
+      return { body, header: (wanted) => (wanted === name ? chain : undefined) }
+    },
+  })
+  t.equal(asked.length, 4)
+  t.ok(isComplete(statusWith(...fetched.map(({ bytes }) => bytes))))
+  t.equal(new Set(fetched.map(({ file }) => file)).size, fetched.length, 'each answer has a name of its own')
+})
