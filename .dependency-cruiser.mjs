@@ -13,7 +13,7 @@ const MAY_IMPORT = {
   probe: ['base', 'system'],
   materials: ['base', 'formats', 'system'],
   machine: ['base', 'system'],
-  rehearsal: ['base', 'measure', 'machine'],
+  rehearsal: ['base', 'measure', 'system', 'machine'],
   platforms: ['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal'],
   broker: ['base', 'evidence'],
   verdict: ['base', 'measure', 'evidence'],
@@ -24,7 +24,7 @@ const MAY_IMPORT = {
   ],
   report: ['base'],
   cli: [
-    ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'platforms'],
+    ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal', 'platforms'],
     ...['verdict', 'run', 'report'],
   ],
 }

@@ -6,6 +6,7 @@ import { escapeControls } from '../base/text.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { ignoreClosedPipes } from './output.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
+import { addRehearse } from './rehearse-commands.ts'
 import { jobCount, listOf, names } from './values.ts'
 
 const USAGE = 2
@@ -55,6 +56,7 @@ function program(finish: Finish): Command {
   addVerify(root, finish)
   addInspect(root, finish)
   addCerts(root, finish)
+  addRehearse(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
@@ -96,6 +98,7 @@ Examples:
   attestbed shell debian                 a guest with its console in this terminal
   attestbed predict sev-snp --firmware F what a launch will measure
   attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
+  attestbed rehearse sev-snp             what QEMU measures, without the hardware
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,

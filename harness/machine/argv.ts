@@ -41,7 +41,7 @@ export function qemuArguments(description: MachineDescription): string[] {
 
 /** Machine, processor and memory. */
 function frame(description: MachineDescription): string[] {
-  const { name, accelerator, machineOptions, firmware, cpu, vcpus, memoryMiB } = description
+  const { name, accelerator, machineOptions, firmware, cpu, vcpus, memoryMiB, kvmDevice } = description
   const flash =
     firmware.kind === 'pflash' ? { pflash0: PFLASH_CODE_NODE, pflash1: PFLASH_VARIABLES_NODE } : undefined
   const smm = firmware.kind === 'pflash' && firmware.secure
@@ -49,7 +49,8 @@ function frame(description: MachineDescription): string[] {
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-name', machineName(name)],
     ...['-machine', option('q35', { smm, ...flash, ...machineOptions })],
-    ...['-accel', accelerator, '-cpu', plainText('the CPU model', cpu)],
+    ...['-accel', option(accelerator, { device: kvmDevice })],
+    ...['-cpu', plainText('the CPU model', cpu)],
     ...['-smp', String(wholeNumber('the number of vCPUs', vcpus, 1))],
     ...['-m', `${wholeNumber('the memory in MiB', memoryMiB, 1)}M`],
   ]

@@ -63,6 +63,8 @@ export interface MachineDescription {
   /** Name of the VM in messages and in QEMU's `-name`: a letter or digit, then letters, digits, `-`. */
   readonly name: string
   readonly accelerator: Accelerator
+  /** What QEMU opens instead of /dev/kvm: a rehearsal stands in for it. */
+  readonly kvmDevice?: string
   /** Options of `-machine q35`, in order, without smm (which follows from the firmware). */
   readonly machineOptions: Readonly<Record<string, string>>
   /** The value of `-cpu`. */

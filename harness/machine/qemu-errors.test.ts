@@ -26,6 +26,30 @@ t.test("QEMU's words become the error that they stand for", async (t) => {
   const words: readonly (readonly [string, unknown, string])[] = [
     ['vm-type SEV-SNP not supported by KVM', HostError, 'platform-unusable'],
     ['vm-type TDX not supported by KVM', HostError, 'platform-unusable'],
+    [
+      "SEV: host kernel does not support requested KVM_X86_SEV_ES_VM VM type. To allow use of the legacy KVM_X86_DEFAULT_VM VM type, the 'legacy-vm-type' argument must be set to 'on' or 'auto' for the sev-guest object.\nvm-type (null) not supported by KVM",
+      HostError,
+      'platform-unusable',
+    ],
+    ["-accel kvm: Could not open '/dev/sev': No such file or directory", HostError, 'platform-unusable'],
+    ['accelerator does not support confidential guest sev-guest', HostError, 'platform-unusable'],
+    ['-accel kvm: invalid accelerator kvm', HostError, 'platform-unusable'],
+    ["unable to find CPU model 'EPYC-Venice'", HostError, 'program-too-old'],
+    ["Parameter 'debug-swap' is unexpected", HostError, 'program-too-old'],
+    ["Invalid parameter 'debug-swap'", HostError, 'program-too-old'],
+    ["-object x: Parameter 'qom-type' does not accept value 'igvm-cfg'", HostError, 'program-too-old'],
+    [
+      'Some QEMU unsupported TD attribute bits being requested: 0x1 (QEMU supported: 0x8000000050000000)',
+      HostError,
+      'program-too-old',
+    ],
+    [
+      "sev_snp_launch_finish: SNP_LAUNCH_FINISH ret=-5 fw_error=11 'Bad measurement'",
+      LaunchError,
+      'qemu-start',
+    ],
+    ['TDX ioctl KVM_TDX_INIT_VM failed, hw_errors: 0xc000010000000000', LaunchError, 'qemu-start'],
+    ['invalid kernel header', MaterialError, 'bad-format'],
     ["sev_common_kvm_init: cbitpos check failed, host '0' requested '51'", HostError, 'platform-unusable'],
     ['cannot set up private guest memory for sev-snp-guest: KVM required', HostError, 'platform-unusable'],
     ['Could not access KVM kernel module: No such file or directory', HostError, 'platform-unusable'],
@@ -40,6 +64,7 @@ t.test("QEMU's words become the error that they stand for", async (t) => {
     ['Image is not in qcow2 format', MaterialError, 'bad-format'],
     ['device requires 540672 bytes, block backend provides 1000 bytes', MaterialError, 'truncated'],
     ['system firmware block device  has invalid size 1024', MaterialError, 'truncated'],
+    ['snp_populate_metadata_pages: Failed to get HVA for GPA 0x0 sz 0x0', MaterialError, 'bad-format'],
     ['tpm-emulator: TPM result for CMD_INIT: 0x101 operation failed', LaunchError, 'swtpm-start'],
     ['write failed: No space left on device', HostError, 'disk-full'],
   ]
@@ -50,5 +75,11 @@ t.test("QEMU's words become the error that they stand for", async (t) => {
       line,
     )
   t.match(recognizeQemuError('Could not access KVM kernel module: Permission denied')?.hint, /usermod/)
+  t.match(recognizeQemuError("fw_error=11 'Bad measurement'")?.hint, /ID block names another launch digest/)
+  t.equal(
+    recognizeQemuError('warning: memory-encryption is deprecated, use confidential-guest-support instead'),
+    undefined,
+    'a warning is no refusal',
+  )
   t.equal(recognizeQemuError('qemu-system-x86_64: warning: TCG does not support x'), undefined)
 })

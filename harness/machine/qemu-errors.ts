@@ -25,6 +25,60 @@ const KNOWN_ERRORS: readonly KnownError[] = [
       ),
   },
   {
+    pattern: /host kernel does not support requested (KVM_X86_\w+) VM type/,
+    make: ([, type]) =>
+      unusable(
+        `this host's KVM has no VMs of type ${type}`,
+        'Needs Linux 6.10 or newer with SEV-ES on in kvm_amd',
+      ),
+  },
+  {
+    pattern: /Could not open '(\/dev\/sev\S*)': (.+)/,
+    make: ([, device, reason]) =>
+      unusable(`the security processor cannot be used: opening ${device}: ${reason}`, ASK_DOCTOR),
+  },
+  {
+    pattern: /accelerator does not support confidential guest (\S+)/,
+    make: ([, object]) => unusable(`${object} needs KVM, the guest was started without`, ASK_DOCTOR),
+  },
+  {
+    pattern: /invalid accelerator (\S+)/,
+    make: ([, name]) => unusable(`this QEMU is built without the accelerator ${name}`, ASK_DOCTOR),
+  },
+  {
+    pattern: /Parameter 'qom-type' does not accept value '(\S+)'/,
+    make: ([, type]) => tooOld(`this QEMU has no ${type}`),
+  },
+  {
+    pattern: /Parameter '(\S+)' is unexpected|Invalid parameter '(\S+)'|Property '\S+[.](\S+)' not found/,
+    make: ([, first, second, third]) => tooOld(`this QEMU has no property ${first ?? second ?? third}`),
+  },
+  {
+    pattern: /unable to find CPU model '([^']*)'/,
+    make: ([, model]) => tooOld(`this QEMU has no CPU model ${model}`),
+  },
+  {
+    pattern: /unsupported TD attribute bits being requested: (0x[0-9a-f]+) \(QEMU supported: (0x[0-9a-f]+)\)/,
+    make: ([, bits, supported]) =>
+      tooOld(`this QEMU gives no trust domain the attributes ${bits}, only those in ${supported}`),
+  },
+  {
+    pattern: /fw_error=(-?\d+) '([^']*)'/,
+    make: ([, code, words]) => firmwareError(Number(code), words ?? ''),
+  },
+  {
+    pattern: /TDX ioctl (\S+) failed, hw_errors: (0x[0-9a-f]+)/,
+    make: ([, command, error]) =>
+      new LaunchError(`the TDX module refused ${command}: error ${error}`, {
+        code: 'qemu-start',
+        hint: ASK_DOCTOR,
+      }),
+  },
+  {
+    pattern: /invalid kernel header/,
+    make: () => material('bad-format', 'the kernel is neither a PE image nor a Linux kernel'),
+  },
+  {
     pattern: /cannot set up private guest memory for (\S+): KVM required/,
     make: ([, object]) => unusable(`${object} needs KVM, the guest was started without`, ASK_DOCTOR),
   },
@@ -94,6 +148,14 @@ const KNOWN_ERRORS: readonly KnownError[] = [
       material('truncated', `a firmware volume has ${current} bytes, ${required} are required`),
   },
   {
+    pattern: /snp_populate_metadata_pages: Failed to get HVA for GPA (0x[0-9a-f]+) sz (0x[0-9a-f]+)/,
+    make: ([, gpa, size]) =>
+      material(
+        'bad-format',
+        `an SEV section of the firmware, ${size} bytes at ${gpa}, is no memory of the guest; this build is not for SEV-SNP`,
+      ),
+  },
+  {
     pattern: /tpm-emulator: (.+)/,
     make: ([, reason]) => new LaunchError(`QEMU cannot use its vTPM: ${reason}`, { code: 'swtpm-start' }),
   },
@@ -114,6 +176,26 @@ export function recognizeQemuError(words: string): AttestbedError | undefined {
 
 function unusable(reason: string, hint: string): HostError {
   return new HostError(`cannot start the guest: ${reason}`, { code: 'platform-unusable', hint })
+}
+
+function tooOld(reason: string): HostError {
+  return new HostError(`cannot start the guest: ${reason}`, {
+    code: 'program-too-old',
+    hint: 'A newer QEMU may have it; scripts/setup --tools=tree brings the newest',
+  })
+}
+
+/** SEV-SNP firmware ABI, table "Status codes"; the same number for SEV. */
+const BAD_MEASUREMENT = 11
+
+function firmwareError(code: number, words: string): LaunchError {
+  const hint =
+    code === BAD_MEASUREMENT
+      ? 'The ID block names another launch digest: attestbed rehearse shows what this QEMU measures, page by page'
+      : 'The codes are those of the SEV-SNP firmware ABI; attestbed doctor shows what this host can run'
+  return new LaunchError(`the security processor refused the launch: ${words} (fw_error ${code})`, {
+    ...{ code: 'qemu-start', hint },
+  })
 }
 
 function material(code: MaterialError['code'], reason: string): MaterialError {

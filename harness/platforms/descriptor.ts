@@ -1,6 +1,8 @@
 import type { MachineDescription } from '../machine/description.ts'
 import type { HostParameters } from '../probe/facts.ts'
 import type { FirmwareFeature } from '../probe/firmware.ts'
+import type { LaunchOptionName, LaunchOptions } from './launch-options.ts'
+import type { PredictLaunch } from './predicted-launch.ts'
 
 export type { HostParameters } from '../probe/facts.ts'
 
@@ -37,11 +39,18 @@ export interface PlatformDescriptor {
   readonly firmwareFeature?: FirmwareFeature
   /** Fact that must hold for firmware with SMM; absent: SMM needs nothing. */
   readonly smmFact?: string
+  /** First QEMU that can launch it, where that is not every one that we support. */
+  readonly qemuSince?: readonly [major: number, minor: number]
+  /** What its owner may choose; none on platforms that prove nothing. */
+  readonly launchOptions: readonly LaunchOptionName[]
+  /** What its launch is measured as (launch digest, MRTD); absent where nothing is. */
+  readonly predictLaunch?: PredictLaunch
   /** `relaunch`: QEMU ends at a guest's reboot, and the same guest is started anew. */
   reboot(host: HostParameters): 'reset' | 'relaunch'
   /**
    * The description as this platform needs it: accelerator, CPU, machine options, objects. Pure. Throws UsageError
-   * 'bad-value' for firmware it cannot load, HostError 'platform-unusable' where a value of the host is missing.
+   * 'bad-value' for firmware it cannot load and options it does not know, HostError 'platform-unusable' where a value of
+   * the host is missing, 'program-too-old' for QEMU.
    */
-  apply(description: MachineDescription, host: HostParameters): MachineDescription
+  apply(description: MachineDescription, host: HostParameters, options?: LaunchOptions): MachineDescription
 }

@@ -1,4 +1,5 @@
 import type { PlatformDescriptor, PlatformNeed } from './descriptor.ts'
+import { refuseOthers } from './launch-options.ts'
 
 /** What every platform on KVM needs. */
 export const kvmNeeds: readonly PlatformNeed[] = [
@@ -16,6 +17,10 @@ export const kvm: PlatformDescriptor = {
   wants: [],
   firmwareLoads: ['pflash', 'bios'],
   smmFact: 'kvm-firmware-smm',
+  launchOptions: [],
   reboot: () => 'reset',
-  apply: (description) => ({ ...description, accelerator: 'kvm', cpu: 'host' }),
+  apply: (description, _host, options = {}) => {
+    refuseOthers('kvm', options, [])
+    return { ...description, accelerator: 'kvm', cpu: 'host' }
+  },
 }

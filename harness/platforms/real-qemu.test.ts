@@ -12,6 +12,7 @@ import { openTools, type Tools } from '../system/tools.ts'
 import type { PlatformId } from './descriptor.ts'
 import { diagnoseHost } from './diagnose.ts'
 import { readFirmwareManifest } from './firmware.ts'
+import type { LaunchOptions } from './launch-options.ts'
 import { isPlatformId, PLATFORMS, platform } from './platforms.ts'
 
 const paths = resolvePaths()
@@ -23,6 +24,13 @@ const HOST: HostParameters = {
   cbitPosition: 0,
   quoteSocket: { type: 'unix', path: '/var/run/tdx-qgs/qgs.socket' },
   qemuVersion: [11, 1],
+}
+
+/** Guest features apart, for which this QEMU has no properties (see the refusals). */
+const EVERY_OPTION: LaunchOptions = {
+  ...{ cpu: 'host', policy: [], hostData: Buffer.alloc(32), mrConfigId: Buffer.alloc(48) },
+  idBlock: { block: Buffer.alloc(96), authentication: Buffer.alloc(4096), authorKey: true },
+  ...{ mrOwner: Buffer.alloc(48), mrOwnerConfig: Buffer.alloc(48), tdAttributes: ['sept-ve-disable'] },
 }
 
 const DESCRIPTION: MachineDescription = {
@@ -47,7 +55,10 @@ const DESCRIPTION: MachineDescription = {
 t.test('the real QEMU has every object, option, CPU and device property', withoutTools, async (t) => {
   if (tools instanceof Error) return
   const measured = { ...DESCRIPTION, directBoot: { kernel: '/uki.efi' } }
-  const described = PLATFORMS.map(({ id, apply }) => ({ id, description: apply(measured, HOST) }))
+  const described = PLATFORMS.map(({ id, apply, launchOptions }) => {
+    const options = Object.fromEntries(launchOptions.map((name) => [name, EVERY_OPTION[name]]))
+    return { id, description: apply(measured, HOST, options) }
+  })
   const types = described.flatMap(({ description }) =>
     description.objects.map((object) => object['qom-type']),
   )
@@ -101,12 +112,39 @@ t.test(
           /Property|Invalid parameter|unexpected|deprecated/i,
           'the command line itself is right',
         )
-        if (id === 'sev-snp' || id === 'tdx')
-          t.ok(recognizeQemuError(stderr) instanceof HostError, 'and is known')
+        const known = recognizeQemuError(stderr)
+        t.ok(known instanceof HostError && known.code === 'platform-unusable', 'and is known')
       })
     }
   },
 )
+
+t.test('what QEMU itself says of a wrong request is one clear error', withoutTools, async (t) => {
+  if (tools instanceof Error) return
+  const snp = (options: LaunchOptions): MachineDescription =>
+    platform('sev-snp').apply(bootable(tools, 'sev-snp'), HOST, options)
+  const object = (property: string) => ({ ...snp({}), objects: [{ 'qom-type': property, id: 'x' }] })
+  const requests: readonly (readonly [words: string, request: MachineDescription, code: string])[] = [
+    ['has no property debug-swap', snp({ guestFeatures: ['debug-swap'] }), 'program-too-old'],
+    ['has no some-future-guest', object('some-future-guest'), 'program-too-old'],
+    ['sev-snp-guest needs KVM', { ...snp({}), accelerator: 'tcg' }, 'platform-unusable'],
+    [
+      'cannot be used as firmware',
+      { ...DESCRIPTION, firmware: { kind: 'bios', file: '/nowhere.fd' } },
+      'missing',
+    ],
+    ['without the accelerator hvf', { ...DESCRIPTION, accelerator: 'hvf' as 'kvm' }, 'platform-unusable'],
+    [
+      '/dev/kvm cannot be opened',
+      { ...DESCRIPTION, accelerator: 'kvm', kvmDevice: '/nowhere' },
+      'platform-unusable',
+    ],
+  ]
+  for (const [words, request, code] of requests) {
+    const known = recognizeQemuError(await refusal(tools, request))
+    t.match(known, { code, message: words }, words)
+  }
+})
 
 t.test("the manifest says what the package's own descriptors say", withoutTools, async (t) => {
   if (tools instanceof Error) return

@@ -1,10 +1,9 @@
-import { rebootBy, withSev } from './confidential.ts'
+import { rebootBy } from './confidential.ts'
 import type { PlatformDescriptor } from './descriptor.ts'
+import { sevEsDigest } from './predicted-launch.ts'
 import { sevHostNeeds } from './sev.ts'
-
-/** SEV API specification, table 2: no debugging by the host, and encrypted register state. */
-const POLICY_NO_DEBUG = 1 << 0
-const POLICY_ES = 1 << 2
+import { withSev } from './sev-object.ts'
+import { ENCRYPTED_STATE, sevPolicy } from './sev-policy.ts'
 
 export const sevEs: PlatformDescriptor = {
   id: 'sev-es',
@@ -20,11 +19,21 @@ export const sevEs: PlatformDescriptor = {
   wants: [],
   firmwareLoads: ['bios'],
   firmwareFeature: 'sev-es',
+  qemuSince: [9, 1],
+  predictLaunch: sevEsDigest,
+  launchOptions: ['cpu', 'policy'],
   reboot: rebootBy,
-  apply: (description, host) =>
-    withSev(description, sevEs, host, {
-      type: 'sev-guest',
-      policy: POLICY_NO_DEBUG | POLICY_ES,
-      sharedMemory: false,
-    }),
+  apply: (description, host, options = {}) =>
+    withSev(
+      description,
+      { platform: sevEs, host, options },
+      {
+        type: 'sev-guest',
+        policy: sevPolicy(options, ENCRYPTED_STATE),
+        sharedMemory: false,
+        // Left to itself QEMU takes the older of KVM's two interfaces, under which the floating-point state is not in the
+        // VMSA: another launch digest than the one that other tools predict. The newer needs Linux 6.10.
+        properties: { 'legacy-vm-type': 'off' },
+      },
+    ),
 }

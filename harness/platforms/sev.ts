@@ -1,9 +1,8 @@
-import { withSev } from './confidential.ts'
 import type { PlatformDescriptor, PlatformNeed } from './descriptor.ts'
 import { kvmNeeds } from './kvm.ts'
-
-/** SEV API specification, table 2: no debugging by the host. */
-const POLICY_NO_DEBUG = 1 << 0
+import { sevDigest } from './predicted-launch.ts'
+import { withSev } from './sev-object.ts'
+import { sevPolicy } from './sev-policy.ts'
 
 /** What SEV, SEV-ES and SEV-SNP all need of an AMD host. */
 export const sevHostNeeds: readonly PlatformNeed[] = [
@@ -27,7 +26,13 @@ export const sev: PlatformDescriptor = {
   firmwareLoads: ['bios', 'pflash'],
   firmwareFeature: 'sev',
   smmFact: 'kvm-firmware-smm',
+  predictLaunch: sevDigest,
+  launchOptions: ['cpu', 'policy'],
   reboot: () => 'reset',
-  apply: (description, host) =>
-    withSev(description, sev, host, { type: 'sev-guest', policy: POLICY_NO_DEBUG, sharedMemory: false }),
+  apply: (description, host, options = {}) =>
+    withSev(
+      description,
+      { platform: sev, host, options },
+      { type: 'sev-guest', policy: sevPolicy(options, 0n), sharedMemory: false },
+    ),
 }

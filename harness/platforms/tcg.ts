@@ -1,4 +1,5 @@
 import type { PlatformDescriptor } from './descriptor.ts'
+import { refuseOthers } from './launch-options.ts'
 
 export const tcg: PlatformDescriptor = {
   id: 'tcg',
@@ -10,11 +11,11 @@ export const tcg: PlatformDescriptor = {
   ],
   wants: [],
   firmwareLoads: ['pflash', 'bios'],
+  launchOptions: [],
   reboot: () => 'reset',
-  apply: (description) => ({
-    ...description,
-    accelerator: 'tcg',
+  apply: (description, _host, options = {}) => {
+    refuseOthers('tcg', options, [])
     // Without SHA-NI the firmware hashes the UKI a fifth faster: TCG emulates those instructions slowly.
-    cpu: 'max,sha-ni=off',
-  }),
+    return { ...description, accelerator: 'tcg', cpu: 'max,sha-ni=off' }
+  },
 }

@@ -1,9 +1,23 @@
+import { UsageError } from '../base/errors.ts'
 import type { QemuObject } from '../machine/description.ts'
 import { confidential, rebootBy } from './confidential.ts'
 import type { HostParameters, PlatformDescriptor } from './descriptor.ts'
 import { kvmNeeds } from './kvm.ts'
+import { bitsOf, fixedBase64, type LaunchOptions, type NamedBits } from './launch-options.ts'
+import { tdxDigest } from './predicted-launch.ts'
+import { given } from './sev-object.ts'
 
 const TDX_ID = 'tdx0'
+const CPU = 'host'
+
+/** Intel TDX module ABI, TD attributes, those that QEMU lets an owner choose. */
+const ATTRIBUTES: NamedBits = {
+  debug: 1n << 0n,
+  'sept-ve-disable': 1n << 28n,
+  pks: 1n << 30n,
+}
+/** QEMU has a property of its own for it, which is on by default. */
+const SEPT_VE_DISABLE = 'sept-ve-disable'
 
 export const tdx: PlatformDescriptor = {
   id: 'tdx',
@@ -26,26 +40,50 @@ export const tdx: PlatformDescriptor = {
   ],
   firmwareLoads: ['bios'],
   firmwareFeature: 'tdx',
+  qemuSince: [10, 1],
+  predictLaunch: tdxDigest,
+  launchOptions: ['cpu', 'mrConfigId', 'mrOwner', 'mrOwnerConfig', 'tdAttributes'],
   reboot: rebootBy,
-  apply: (description, host) => {
-    const base = confidential(description, tdx, host)
+  apply: (description, host, options = {}) => {
+    requireHostCpu(options)
+    const base = confidential(description, { platform: tdx, host, options })
     return {
       ...base,
-      cpu: 'host',
+      cpu: options.cpu ?? CPU,
       machineOptions: {
         ...base.machineOptions,
         'kernel-irqchip': 'split',
         'confidential-guest-support': TDX_ID,
         hpet: 'off',
       },
-      objects: [...base.objects, tdxGuest(host)],
+      objects: [...base.objects, tdxGuest(host, options)],
     }
   },
 }
 
-function tdxGuest({ quoteSocket }: HostParameters): QemuObject {
+/** The TDX module gives a trust domain the processor that there is; QEMU refuses models. */
+function requireHostCpu({ cpu = CPU }: LaunchOptions): void {
+  if (cpu === CPU || cpu.startsWith(`${CPU},`)) return
+  throw new UsageError(`cannot launch tdx with CPU model "${cpu}": only "host" is possible`, {
+    code: 'bad-value',
+  })
+}
+
+function tdxGuest({ quoteSocket }: HostParameters, options: LaunchOptions): QemuObject {
+  const { mrConfigId, mrOwner, mrOwnerConfig, tdAttributes } = options
   return {
     ...{ 'qom-type': 'tdx-guest', id: TDX_ID },
-    ...(quoteSocket ? { 'quote-generation-socket': quoteSocket } : {}),
+    ...given({
+      'quote-generation-socket': quoteSocket,
+      mrconfigid: fixedBase64('MRCONFIGID', mrConfigId, 48),
+      mrowner: fixedBase64('MROWNER', mrOwner, 48),
+      mrownerconfig: fixedBase64('MROWNERCONFIG', mrOwnerConfig, 48),
+      ...(tdAttributes && attributeProperties(tdAttributes)),
+    }),
   }
+}
+
+function attributeProperties(names: readonly string[]): Readonly<Record<string, unknown>> {
+  const bits = bitsOf('TDATTRIBUTES', names, ATTRIBUTES)
+  return { attributes: Number(bits), [SEPT_VE_DISABLE]: names.includes(SEPT_VE_DISABLE) }
 }

@@ -1,27 +1,13 @@
-/**
- * node-pty's native addon, which is shipped as source only. One compiler call builds it: with the host's g++, or
- * where there is none with one of the host's own release, unpacked for the purpose, so that it fits the host's libc.
- */
+/** node-pty's native addon, which is shipped as source only. One compiler call builds it. */
 
 import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { withDir } from 'tmp-promise'
 import { HostError } from '../../base/errors.ts'
-import { hostErrorFrom } from '../apt/apt-errors.ts'
-import { DOCUMENTATION } from '../apt/extract.ts'
-import { findHostProgram, hostEnvironment } from '../apt/host-program.ts'
-import { readRelease } from '../apt/mirror.ts'
-import { extractPackages } from '../packages.ts'
 import { resolvePaths } from '../paths.ts'
-import { hostBinds, treeCommand } from '../sandbox.ts'
+import { compileNative } from './compiler.ts'
 import type { BuildOptions } from './tools-tree.ts'
-
-/** A C++ compiler, and what `treeCommand` needs to run it. */
-const COMPILER_PACKAGES: readonly string[] = ['g++', 'libc6-dev', 'bubblewrap', 'coreutils', 'dash']
-/** For hosts other than Debian: an old libc, so that the addon loads with any newer one. */
-const OLDEST_SUITE = 'bookworm'
 
 /** Does nothing when the addon is there. Throws HostError when it cannot be built. */
 export async function ensureTerminalAddon(options: BuildOptions): Promise<void> {
@@ -32,7 +18,15 @@ export async function ensureTerminalAddon(options: BuildOptions): Promise<void> 
   await mkdir(join(addon, '..'), { recursive: true })
   const partial = `${addon}.${process.pid}`
   try {
-    await compile(compilerArguments(modules, partial), options)
+    await compileNative(
+      {
+        compiler: 'g++',
+        args: compilerArguments(modules, partial),
+        purpose: 'the terminal of `attestbed shell`',
+        paths: [checkout],
+      },
+      options,
+    )
     await checkLoads(modules, partial)
     await rename(partial, addon)
   } finally {
@@ -56,54 +50,6 @@ function compilerArguments(modules: string, output: string): string[] {
     join(modules, 'node-pty/src/unix/pty.cc'),
     ...['-lutil', '-o', output],
   ]
-}
-
-async function compile(args: readonly string[], options: BuildOptions): Promise<void> {
-  const host = findHostProgram('g++') ?? findHostProgram('c++')
-  if (host && (await runCompiler(host, args, options.signal)) === undefined) {
-    return
-  }
-  await withDir(({ path }) => compileInTree(path, args, options), {
-    unsafeCleanup: true,
-    prefix: 'attestbed-',
-  })
-}
-
-async function compileInTree(tree: string, args: readonly string[], options: BuildOptions): Promise<void> {
-  const { environment, progress, signal } = options
-  const { id, codename } = readRelease()
-  progress.step('fetching a C++ compiler, for the terminal of `attestbed shell`')
-  await extractPackages({
-    suite: id === 'debian' && codename ? codename : OLDEST_SUITE,
-    packages: COMPILER_PACKAGES,
-    into: tree,
-    exclude: DOCUMENTATION,
-    onProgress: (step) => progress.packages(step),
-    environment,
-    signal,
-  })
-  const request = { program: 'g++', args, cwd: '/', fakeRoot: false }
-  const command = treeCommand(tree, hostBinds(), [resolvePaths(environment).checkout], request)
-  const problem = await runCompiler(command.file, command.args, signal)
-  if (problem !== undefined) throw hostErrorFrom("compiling node-pty's addon", problem)
-}
-
-/** What the compiler said when it failed, undefined when it did not. */
-async function runCompiler(
-  file: string,
-  args: readonly string[],
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  const environment = hostEnvironment()
-  const result = await execa(file, args, {
-    env: { ...environment, PATH: `${environment['PATH'] ?? ''}:/usr/bin` },
-    extendEnv: false,
-    reject: false,
-    stdin: 'ignore',
-    cancelSignal: signal,
-  })
-  signal.throwIfAborted()
-  return result.failed ? result.stderr || result.shortMessage : undefined
 }
 
 /** In a process of its own: an addon that does not fit may crash the one that loads it. */
