@@ -1,6 +1,7 @@
 /** GUID partition tables, for reading: UEFI specification 2.10, chapter 5.3. */
 import { crc32 } from 'node:zlib'
 import { ByteView } from './byte-view.ts'
+import { guidText } from './guid.ts'
 
 const SIGNATURE = 'EFI PART'
 const HEADER_MIN_BYTES = 92
@@ -72,7 +73,7 @@ export function parseGpt(start: Uint8Array, { sectorSize = 512 } = {}): Partitio
     if (partition) partitions.push(partition)
   }
   const diskSize = (view.u64(at + 32, 'AlternateLBA') + 1) * sectorSize
-  return { diskSize, diskGuid: guid(view.slice(at + 56, 16, 'DiskGUID')), partitions }
+  return { diskSize, diskGuid: guidText(view.slice(at + 56, 16, 'DiskGUID')), partitions }
 }
 
 function parseEntry(entry: ByteView, number: number, sectorSize: number): Partition | undefined {
@@ -89,8 +90,8 @@ function parseEntry(entry: ByteView, number: number, sectorSize: number): Partit
   const name = Buffer.from(entry.slice(56, NAME_BYTES, 'PartitionName')).toString('utf16le')
   return {
     number,
-    type: guid(type),
-    guid: guid(entry.slice(16, 16, 'UniquePartitionGUID')),
+    type: guidText(type),
+    guid: guidText(entry.slice(16, 16, 'UniquePartitionGUID')),
     label: name.replace(/\0.*$/s, ''),
     offset: first * sectorSize,
     size: (last - first + 1) * sectorSize,
@@ -123,11 +124,4 @@ function checkCrc(
     field,
     offset,
   })
-}
-
-/** Mixed-endian: the first three groups are stored little-endian. */
-function guid(bytes: Uint8Array): string {
-  const hex = (from: number, to: number) => Buffer.from(bytes.subarray(from, to))
-  const groups = [hex(0, 4).reverse(), hex(4, 6).reverse(), hex(6, 8).reverse(), hex(8, 10), hex(10, 16)]
-  return groups.map((group) => group.toString('hex')).join('-')
 }

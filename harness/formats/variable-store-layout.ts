@@ -1,0 +1,199 @@
+/**
+ * Where things lie in the flash of an edk2 variable store: firmware volume header (UEFI Platform Initialization
+ * specification 1.8, volume 3, 3.2.1), variable store header (edk2, MdeModulePkg/Include/Guid/VariableFormat.h),
+ * and the working area of the fault tolerant writes (MdeModulePkg/Include/Guid/FaultTolerantWrite.h, PI volume 3, 3.6).
+ */
+import { ByteReader } from '../base/bytes.ts'
+import { GUID_BYTES, guidBytes } from './guid.ts'
+
+const WHAT = 'variable store'
+/** EFI_SYSTEM_NV_DATA_FV_GUID, gEfiAuthenticatedVariableGuid, gEdkiiWorkingBlockSignatureGuid. */
+const NV_DATA_FV = guidBytes('fff12b8d-7696-4c8b-a985-2747075b4f50')
+const AUTHENTICATED_VARIABLES = guidBytes('aaf32c78-947b-439a-a180-2e144ec37792')
+const WORKING_BLOCK = guidBytes('9e58292b-7c68-497d-a0ce-6500fd9f1b95')
+
+const FV_SIGNATURE = Buffer.from('_FVH')
+const FV_SIGNATURE_AT = 40
+/** Header without its block map. */
+const FV_FIXED_BYTES = 56
+const FV_REVISION = 2
+const STORE_HEADER_BYTES = 28
+const FORMATTED = 0x5a
+const HEALTHY = 0xfe
+
+const FTW_ENTRY_BYTES = 40
+/** A write names at most so many records; edk2's variable driver uses one. */
+const MOST_FTW_RECORDS = 64
+
+export interface StoreLayout {
+  /** Length of the firmware volume: a VARS file is as long, a combined image goes on with other volumes. */
+  readonly volumeLength: number
+  readonly blockSize: number
+  /** First and last byte (exclusive) of the variable records. */
+  readonly recordsAt: number
+  readonly recordsEnd: number
+}
+
+/** Throws FormatError with the offset in the image. */
+export function parseStoreLayout(image: Uint8Array): StoreLayout {
+  const reader = new ByteReader(image, { what: WHAT })
+  const volume = parseVolumeHeader(reader)
+  checkImageLength(reader, volume.length)
+  return { ...parseStoreHeader(reader, volume), volumeLength: volume.length, blockSize: volume.blockSize }
+}
+
+interface Volume {
+  readonly length: number
+  readonly headerLength: number
+  readonly blockSize: number
+}
+
+function parseVolumeHeader(reader: ByteReader): Volume {
+  reader.mustBeZero(16, 'ZeroVector')
+  reader.magic(NV_DATA_FV, 'FileSystemGuid')
+  const fvLength = reader.u64le('FvLength')
+  reader.magic(FV_SIGNATURE, 'Signature')
+  reader.skip(4, 'Attributes')
+  const headerLength = reader.u16le('HeaderLength')
+  reader.skip(2, 'Checksum')
+  const extension = reader.u16le('ExtHeaderOffset')
+  if (extension !== 0) throw reader.error('bad-value', 'ExtHeaderOffset', `is ${extension}, must be 0`, 52)
+  reader.mustBeZero(1, 'Reserved')
+  const revision = reader.u8('Revision')
+  if (revision !== FV_REVISION)
+    throw reader.error('bad-value', 'Revision', `is ${revision}, must be ${FV_REVISION}`, 55)
+  const blocks = reader.u32le('NumBlocks')
+  const blockSize = reader.u32le('Length')
+  const length = Number(fvLength)
+  if (BigInt(blocks) * BigInt(blockSize) !== fvLength || length === 0)
+    throw reader.error(
+      'bad-value',
+      'FvLength',
+      `is ${fvLength}, its map has ${blocks} blocks of ${blockSize}`,
+      32,
+    )
+  if (headerLength !== FV_FIXED_BYTES + 16)
+    throw reader.error('bad-value', 'HeaderLength', `is ${headerLength}, must be ${FV_FIXED_BYTES + 16}`, 48)
+  reader.mustBeZero(8, 'end of the block map')
+  checkSum(reader, headerLength)
+  return { length, headerLength, blockSize }
+}
+
+/** The 16-bit words of the header add up to zero. */
+function checkSum(reader: ByteReader, headerLength: number): void {
+  reader.seek(0, 'header')
+  let sum = 0
+  for (let at = 0; at < headerLength; at += 2) sum = (sum + reader.u16le('header')) & 0xffff
+  if (sum === 0) return
+  throw reader.error('bad-value', 'Checksum', `is off by 0x${sum.toString(16)}, the header must sum to 0`, 50)
+}
+
+function checkImageLength(reader: ByteReader, volumeLength: number): void {
+  if (reader.length < volumeLength)
+    throw reader.error(
+      'truncated',
+      'FvLength',
+      `is ${volumeLength} bytes, the image has ${reader.length}`,
+      32,
+    )
+  if (reader.length === volumeLength) return
+  reader.seek(volumeLength, 'next volume')
+  const rest = reader.rest()
+  if (Buffer.from(rest.subarray(FV_SIGNATURE_AT, FV_SIGNATURE_AT + 4)).equals(FV_SIGNATURE)) return
+  const problem = `has ${rest.length} bytes, and no firmware volume begins there`
+  throw reader.error('trailing-bytes', 'what follows the volume', problem, volumeLength)
+}
+
+function parseStoreHeader(reader: ByteReader, volume: Volume): Pick<StoreLayout, 'recordsAt' | 'recordsEnd'> {
+  const at = volume.headerLength
+  reader.seek(at, 'Signature')
+  reader.magic(AUTHENTICATED_VARIABLES, 'Signature')
+  const size = reader.u32le('Size')
+  if (size < STORE_HEADER_BYTES || at + size > volume.length) {
+    const problem = `is ${size}, must be ${STORE_HEADER_BYTES} to ${volume.length - at}`
+    throw reader.error('bad-value', 'Size', problem, at + GUID_BYTES)
+  }
+  expectByte(reader, 'Format', FORMATTED)
+  expectByte(reader, 'State', HEALTHY)
+  reader.mustBeZero(6, 'Reserved')
+  return { recordsAt: reader.position, recordsEnd: at + size }
+}
+
+function expectByte(reader: ByteReader, field: string, expected: number): void {
+  const offset = reader.offset
+  const got = reader.u8(field)
+  const hex = (value: number) => `0x${value.toString(16)}`
+  if (got !== expected)
+    throw reader.error('bad-value', field, `is ${hex(got)}, must be ${hex(expected)}`, offset)
+}
+
+/**
+ * What the fault tolerant write driver left: `replayed-at-boot` where it had saved new content to the spare area but not
+ * yet to its place: the firmware will copy it over the variables at its next start.
+ */
+export type UnfinishedWrite = 'none' | 'dropped-at-boot' | 'replayed-at-boot'
+
+/** `none` where the volume has no working area, or nothing in it. Throws FormatError. */
+export function unfinishedWrite(image: Uint8Array, layout: StoreLayout): UnfinishedWrite {
+  const at = findWorkingBlock(image, layout)
+  if (at === undefined) return 'none'
+  const reader = new ByteReader(image.subarray(at, layout.volumeLength), { what: WHAT, base: at })
+  reader.skip(24, 'working block header')
+  const queue = reader.sub(queueBytes(reader), 'WriteQueue', 'fault tolerant write queue')
+  while (queue.remaining >= FTW_ENTRY_BYTES) {
+    const { state, records, recordBytes } = readWrite(queue)
+    // Bits are inverted, as erased flash is all ones: 0 means done.
+    if ((state & ALLOCATED) !== 0) return 'none'
+    if ((state & COMPLETE) === 0) {
+      queue.skip(records * recordBytes, 'records')
+      continue
+    }
+    return fateOf(queue, { records, recordBytes, written: (state & WRITES_ALLOCATED) === 0 })
+  }
+  return 'none'
+}
+
+const ALLOCATED = 1
+const WRITES_ALLOCATED = 2
+const COMPLETE = 4
+const SPARE_COMPLETE = 2
+const DESTINATION_COMPLETE = 4
+
+function findWorkingBlock(image: Uint8Array, layout: StoreLayout): number | undefined {
+  const { blockSize, recordsEnd, volumeLength } = layout
+  for (let at = Math.ceil(recordsEnd / blockSize) * blockSize; at < volumeLength; at += blockSize)
+    if (WORKING_BLOCK.equals(image.subarray(at, at + GUID_BYTES))) return at
+  return undefined
+}
+
+function queueBytes(reader: ByteReader): number {
+  const offset = reader.offset
+  const size = reader.u64le('WriteQueueSize')
+  if (size <= BigInt(reader.remaining)) return Number(size)
+  throw reader.error('bad-value', 'WriteQueueSize', `is ${size}, ${reader.remaining} bytes remain`, offset)
+}
+
+/** EFI_FAULT_TOLERANT_WRITE_HEADER; its fields are aligned as a C compiler does it. */
+function readWrite(queue: ByteReader): { state: number; records: number; recordBytes: number } {
+  const offset = queue.offset
+  const state = queue.u8('WriteHeader.State')
+  queue.skip(23, 'CallerId')
+  const writes = queue.u64le('NumberOfWrites')
+  const privateBytes = queue.u64le('PrivateDataSize')
+  if ((state & ALLOCATED) !== 0) return { state, records: 0, recordBytes: 0 }
+  if (writes > BigInt(MOST_FTW_RECORDS) || privateBytes > BigInt(queue.length))
+    throw queue.error('too-large', 'NumberOfWrites', `is ${writes}, of ${privateBytes} private bytes`, offset)
+  return { state, records: Number(writes), recordBytes: FTW_ENTRY_BYTES + Number(privateBytes) }
+}
+
+function fateOf(
+  queue: ByteReader,
+  { records, recordBytes, written }: { records: number; recordBytes: number; written: boolean },
+): UnfinishedWrite {
+  for (let index = 0; written && index < records; index++) {
+    const state = queue.u8('WriteRecord.State')
+    queue.skip(recordBytes - 1, 'WriteRecord')
+    if ((state & SPARE_COMPLETE) === 0 && (state & DESTINATION_COMPLETE) !== 0) return 'replayed-at-boot'
+  }
+  return 'dropped-at-boot'
+}

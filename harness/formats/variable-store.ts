@@ -1,0 +1,170 @@
+/**
+ * The authenticated variable store that OVMF keeps in its flash: the VARS file of a pflash pair, or the start of a
+ * combined image. Records as in edk2, MdeModulePkg/Include/Guid/VariableFormat.h (AUTHENTICATED_VARIABLE_HEADER).
+ * Flash can only clear bits without an erase, so a record's state is a byte whose bits fall one by one.
+ */
+import { ByteReader } from '../base/bytes.ts'
+import { GUID_BYTES, guidText } from './guid.ts'
+import { readUcs2 } from './ucs2.ts'
+import {
+  parseStoreLayout,
+  type StoreLayout,
+  type UnfinishedWrite,
+  unfinishedWrite,
+} from './variable-store-layout.ts'
+
+const WHAT = 'variable record'
+export const RECORD_HEADER_BYTES = 60
+export const RECORD_ALIGNMENT = 4
+const START_ID = 0x55aa
+const TIMESTAMP_BYTES = 16
+
+/** States of a record, as the bits that have fallen. */
+const STATE_UNWRITTEN = 0xff
+export const STATE_ADDED = 0x3f
+/** Was valid while its successor was being written: counts where the successor is not there. */
+const STATE_IN_DELETED_TRANSITION = 0x3e
+
+/** Owner of BootOrder, SecureBoot and the like. */
+export const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
+
+/** UEFI specification 2.10, 8.2. */
+export const VARIABLE_ATTRIBUTES = {
+  nonVolatile: 1,
+  bootService: 2,
+  runtime: 4,
+  timeBasedAuthenticated: 0x20,
+} as const
+
+export interface EfiVariable {
+  readonly name: string
+  readonly guid: string
+  readonly attributes: number
+  readonly data: Uint8Array
+  readonly monotonicCount: bigint
+  /** EFI_TIME of the last authenticated write, 16 bytes; zeros for other variables. */
+  readonly timestamp: Uint8Array
+  readonly publicKeyIndex: number
+}
+
+export interface VariableStore {
+  /** What the firmware would answer, in the order of the flash. */
+  readonly variables: readonly EfiVariable[]
+  readonly layout: StoreLayout
+  /** Bytes for new records; what deleted ones take is reclaimed by the firmware when it needs it. */
+  readonly freeBytes: number
+  readonly deletedRecords: number
+  readonly unfinishedWrite: UnfinishedWrite
+}
+
+/**
+ * Parses `image` (a VARS file or a combined image). A record whose writing was interrupted is skipped as the firmware
+ * does it; anything else that is not in order is a FormatError with the offset in the image.
+ */
+export function parseVariableStore(image: Uint8Array): VariableStore {
+  const layout = parseStoreLayout(image)
+  const { records, end } = readRecords(image, layout)
+  const variables = liveVariables(records)
+  return {
+    variables,
+    layout,
+    freeBytes: layout.recordsEnd - end,
+    deletedRecords: records.length - variables.length,
+    unfinishedWrite: unfinishedWrite(image, layout),
+  }
+}
+
+function liveVariables(records: readonly FlashRecord[]): readonly EfiVariable[] {
+  const added = new Set(
+    records.flatMap(({ state, variable }) =>
+      state === STATE_ADDED && variable ? [variableKey(variable)] : [],
+    ),
+  )
+  return records.flatMap(({ state, variable }) =>
+    variable && (state === STATE_ADDED || !added.has(variableKey(variable))) ? [variable] : [],
+  )
+}
+
+export interface VariableRef {
+  readonly name: string
+  /** Default: EFI_GLOBAL_VARIABLE. */
+  readonly guid?: string
+}
+
+export function findVariable(
+  { variables }: Pick<VariableStore, 'variables'>,
+  ref: VariableRef,
+): EfiVariable | undefined {
+  return variables.find((variable) => variableKey(variable) === variableKey(ref))
+}
+
+/** Equal for what the firmware takes for the same variable. */
+export function variableKey({ name, guid = EFI_GLOBAL_VARIABLE }: VariableRef): string {
+  return `${guid.toLowerCase()}:${name}`
+}
+
+/** `variable` of a live record; what others hold may be half a name. */
+interface FlashRecord {
+  readonly state: number
+  readonly variable?: EfiVariable
+}
+
+function readRecords(image: Uint8Array, layout: StoreLayout): { records: FlashRecord[]; end: number } {
+  const base = layout.recordsAt
+  const reader = new ByteReader(image.subarray(base, layout.recordsEnd), { what: WHAT, base })
+  const records: FlashRecord[] = []
+  while (startsRecord(reader)) {
+    const record = readRecord(reader)
+    if (record === undefined) break
+    records.push(record)
+    const padding = (RECORD_ALIGNMENT - ((base + reader.position) % RECORD_ALIGNMENT)) % RECORD_ALIGNMENT
+    reader.skip(Math.min(padding, reader.remaining), 'padding')
+  }
+  return { records, end: reader.offset }
+}
+
+/** Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing. */
+function startsRecord(reader: ByteReader): boolean {
+  if (reader.remaining < RECORD_HEADER_BYTES) return false
+  const at = reader.position
+  const startId = reader.u16le('StartId')
+  reader.seek(at, 'StartId')
+  if (startId === START_ID) return true
+  if ((startId & START_ID) === START_ID) return false
+  throw reader.error('bad-magic', 'StartId', `is 0x${startId.toString(16)}, must be 0x55aa or erased`)
+}
+
+/** Undefined for a record that ends the list: its header was being written when the power went. */
+function readRecord(reader: ByteReader): FlashRecord | undefined {
+  const at = reader.position
+  reader.skip(2, 'StartId')
+  const state = reader.u8('State')
+  if (state === STATE_UNWRITTEN) {
+    reader.seek(at, 'StartId')
+    return undefined
+  }
+  reader.mustBeZero(1, 'Reserved')
+  const attributes = reader.u32le('Attributes')
+  const monotonicCount = reader.u64le('MonotonicCount')
+  const timestamp = reader.bytes(TIMESTAMP_BYTES, 'TimeStamp')
+  const publicKeyIndex = reader.u32le('PubKeyIndex')
+  const nameSize = reader.u32le('NameSize')
+  const dataSize = reader.u32le('DataSize')
+  const guid = guidText(reader.bytes(GUID_BYTES, 'VendorGuid'))
+  if (state !== STATE_ADDED && state !== STATE_IN_DELETED_TRANSITION) {
+    reader.skip(nameSize, 'Name')
+    reader.skip(dataSize, 'Data')
+    return { state }
+  }
+  const name = readName(reader, nameSize)
+  const data = reader.bytes(dataSize, 'Data')
+  return { state, variable: { name, guid, attributes, data, monotonicCount, timestamp, publicKeyIndex } }
+}
+
+function readName(reader: ByteReader, size: number): string {
+  const name = reader.sub(size, 'Name', 'variable name')
+  // An even size too: what is left of an odd one is found by end().
+  const text = readUcs2(name, 'Name')
+  name.end()
+  return text
+}
