@@ -178,6 +178,88 @@ export class FormatError extends AttestbedError<FormatCode> {
   }
 }
 
+export type VerifyCode =
+  // certificates and revocation lists
+  | 'endorsement-missing'
+  | 'bad-chain'
+  | 'bad-certificate'
+  | 'certificate-signature'
+  | 'not-yet-valid'
+  | 'expired'
+  | 'revoked'
+  | 'unknown-root'
+  | 'crl-missing'
+  | 'crl-signature'
+  | 'crl-expired'
+  | 'crl-not-yet-valid'
+  // what hardware signed
+  | 'report-signature'
+  | 'bad-signing-key'
+  | 'tcb-mismatch'
+  | 'chip-mismatch'
+  | 'id-block-signature'
+  | 'quote-signature'
+  | 'qe-signature'
+  | 'qe-binding'
+  | 'qe-identity'
+  | 'not-a-td'
+  // collateral
+  | 'collateral-missing'
+  | 'collateral-signature'
+  | 'collateral-expired'
+  | 'collateral-not-yet-valid'
+  | 'fmspc-mismatch'
+  | 'pce-mismatch'
+  | 'tcb-unknown'
+  | 'module-identity'
+  // TPM, event logs, bindings
+  | 'not-a-quote'
+  | 'nonce-mismatch'
+  | 'pcr-mismatch'
+  | 'replay-mismatch'
+  | 'event-mismatch'
+  | 'bad-credential'
+  | 'binding-mismatch'
+
+/** Not authentic: the first break on the way from the evidence to a pinned root. */
+export class VerifyError extends AttestbedError<VerifyCode> {
+  override readonly name = 'VerifyError'
+  override readonly exitCode = 5
+  /** What the check requires, ready to print; attacker-controlled bytes only as hex or escaped. */
+  readonly expected: string
+  readonly got: string
+
+  constructor(
+    message: string,
+    details: ErrorDetails<VerifyCode> & { readonly expected: string; readonly got: string },
+  ) {
+    super(message, details)
+    this.expected = details.expected
+    this.got = details.got
+  }
+}
+
+/** One thing that a policy does not accept. All four are safe to print on a terminal. */
+export interface Finding {
+  /** kebab-case, stable: what tests assert and tools read. */
+  readonly code: string
+  readonly message: string
+  readonly expected: string
+  readonly got: string
+}
+
+/** Authentic, not acceptable: carries every finding, at least one. */
+export class AppraiseError extends AttestbedError<'not-acceptable'> {
+  override readonly name = 'AppraiseError'
+  override readonly exitCode = 6
+  readonly findings: readonly Finding[]
+
+  constructor(message: string, details: { readonly findings: readonly Finding[]; readonly hint?: string }) {
+    super(message, { code: 'not-acceptable', hint: details.hint })
+    this.findings = details.findings
+  }
+}
+
 /** A claim is false. */
 export class ExpectationError extends AttestbedError<'claim-false'> {
   override readonly name = 'ExpectationError'
