@@ -23,7 +23,10 @@ const MAY_IMPORT = {
     ...['platforms', 'broker', 'verdict', 'attacks'],
   ],
   report: ['base'],
-  cli: ['base', 'system', 'probe', 'materials', 'machine', 'platforms', 'run', 'report'],
+  cli: [
+    ...['base', 'formats', 'measure', 'system', 'probe', 'materials', 'machine', 'platforms', 'verdict', 'run'],
+    'report',
+  ],
 }
 
 /** Single files of another room that a room may import. */

@@ -15,6 +15,7 @@ import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
+import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
 import { bootDebian, bootMicro } from './bench/power-on.ts'
@@ -34,6 +35,7 @@ const MEASURES: readonly Measure[] = [
   rebuild,
   together,
   consoleEngine,
+  launchDigest,
   memory,
 ]
 

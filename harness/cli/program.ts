@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { ignoreClosedPipes } from './output.ts'
+import { addPredict } from './predict-commands.ts'
 import { jobCount, listOf, names } from './values.ts'
 
 const USAGE = 2
@@ -48,9 +49,15 @@ function program(finish: Finish): Command {
   addDoctor(root, finish)
   addShell(root, finish)
   addImages(root, finish)
-  for (const command of [root, ...root.commands])
-    command.showHelpAfterError(`see ${command === root ? '' : 'attestbed '}${command.name()} --help`)
+  addPredict(root, finish)
+  for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
+    command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
+}
+
+/** `attestbed predict tdx`: the words that call a command. */
+function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
 }
 
 const CODES: readonly (readonly [string, UsageCode])[] = [
@@ -82,6 +89,7 @@ Examples:
   attestbed run encrypted-root           one subject, or one scenario by its full id
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
+  attestbed predict sev-snp --firmware F what a launch will measure
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,

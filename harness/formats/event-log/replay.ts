@@ -1,0 +1,49 @@
+/** What the registers hold after the events of a log: TPM 2.0 Part 1, 17.2; Intel TDX module ABI, TDG.MR.RTMR.EXTEND. */
+import { DIGEST_LENGTHS, type DigestAlgorithm, digest } from '../../base/digest.ts'
+import { digestIn, type EventLog, type LogEvent } from './event.ts'
+import { EV } from './event-types.ts'
+import { startupLocality } from './parse.ts'
+
+/** EV_NO_ACTION is never extended: PFP 10.4.5. */
+export function extendsRegister(event: LogEvent): boolean {
+  return event.type !== EV.NO_ACTION
+}
+
+/** new = H(old ‖ digest). */
+export function extend(bank: DigestAlgorithm, old: Uint8Array, with_: Uint8Array): Buffer {
+  return digest(bank, old, with_)
+}
+
+/**
+ * The value of each register that the log names, in `bank`, keyed as the log numbers them. Registers start at zero;
+ * PCR 0 starts at the locality of TPM2_Startup (4 where a hardware core root measured before it). Empty where the log
+ * does not have the bank.
+ */
+export function replayEventLog(log: EventLog, bank: DigestAlgorithm): ReadonlyMap<number, Uint8Array> {
+  const registers = new Map<number, Uint8Array>()
+  if (!log.banks.some((each) => each.bank === bank)) return registers
+  const locality = initialLocality(log)
+  if (locality !== undefined) registers.set(0, initialValue(bank, locality))
+  for (const event of log.events) {
+    const measured = extendsRegister(event) ? digestIn(event, bank) : undefined
+    if (!measured) continue
+    const old = registers.get(event.register) ?? initialValue(bank)
+    registers.set(event.register, extend(bank, old, measured))
+  }
+  return registers
+}
+
+/** All zero but for the last byte, which holds the locality in PCR 0. */
+export function initialValue(bank: DigestAlgorithm, locality = 0): Buffer {
+  const value = Buffer.alloc(DIGEST_LENGTHS[bank])
+  value[value.length - 1] = locality
+  return value
+}
+
+function initialLocality(log: EventLog): number | undefined {
+  const stated = log.events.map(startupLocality).find((locality) => locality !== undefined)
+  if (stated !== undefined) return stated
+  return log.events.some(({ type, register }) => type === EV.EFI_HCRTM_EVENT && register === 0)
+    ? 4
+    : undefined
+}
