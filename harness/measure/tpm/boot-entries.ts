@@ -50,6 +50,15 @@ export interface BootEntryInputs {
   readonly shell: boolean
 }
 
+/** The file `bootorder` of QEMU's fw_cfg: OpenFirmware paths, one a line, the last with a NUL; empty without devices. */
+export function qemuBootOrder(devices: readonly BootDevice[]): string {
+  const paths = devices.map(({ slot, function: number = 0 }) => {
+    const address = number === 0 ? slot.toString(16) : `${slot.toString(16)},${number.toString(16)}`
+    return `/pci@i0cf8/scsi@${address}/disk@0,0`
+  })
+  return paths.length === 0 ? '' : `${paths.join('\n')}\0`
+}
+
 interface Entry {
   readonly number: number
   readonly option: LoadOption

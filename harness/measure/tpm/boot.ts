@@ -7,7 +7,7 @@ import { parseUki, type Uki, ukiSection } from '../../formats/uki.ts'
 import type { VariableStore } from '../../formats/variable-store.ts'
 import { parseVariableStore } from '../../formats/variable-store.ts'
 import { type AcpiBlobs, acpiEvents } from './acpi-events.ts'
-import { type BootDevice, bootVariables } from './boot-entries.ts'
+import { type BootDevice, bootVariables, qemuBootOrder } from './boot-entries.ts'
 import { bootSecret } from './boot-secret.ts'
 import { action, type PredictedEvent, separator, unknown } from './event.ts'
 import { type FirmwareCode, firmwareCodeEvents } from './firmware-code.ts'
@@ -89,7 +89,11 @@ export function predictTpm(boot: TpmBoot): TpmPrediction {
 function beforeBoot(boot: TpmBoot, store: VariableStore): readonly PredictedEvent[] {
   const { firmware, machine, bootDevices } = boot
   const { features } = firmware
-  const smm = machine && smmLayout(firmware.volumes[0], machine)
+  const bootOrderBytes = bootDevices && Buffer.byteLength(qemuBootOrder(bootDevices))
+  const smm =
+    machine && bootOrderBytes !== undefined
+      ? smmLayout(firmware.volumes[0], { ...machine, bootOrderBytes })
+      : undefined
   const smbios = features.smbiosMeasurement ? [smbiosTableEvent(boot.smbios)] : []
   const entries: readonly PredictedEvent[] =
     bootDevices === undefined

@@ -25,6 +25,11 @@ export interface SmmMachine {
   readonly vcpus: number
 }
 
+export interface SmmPlacement extends SmmMachine {
+  /** Bytes of the file `bootorder` in QEMU's fw_cfg. */
+  readonly bootOrderBytes: number
+}
+
 /** How a machine's PEI phase places what the code is patched with; all values are guest physical addresses. */
 export interface SmmLayout {
   readonly build: SmmBuild
@@ -81,7 +86,7 @@ const BUILDS: Readonly<Record<string, SmmBuild>> = {
 /** Undefined for a volume of a build that is not in the table. */
 export function smmLayout(
   volume: Uint8Array | undefined,
-  { memoryMiB, vcpus }: SmmMachine,
+  { memoryMiB, vcpus, bootOrderBytes }: SmmPlacement,
 ): SmmLayout | undefined {
   const build = volume && BUILDS[sha256Hex(volume)]
   if (build === undefined) return undefined
@@ -91,8 +96,18 @@ export function smmLayout(
     ...{ build, vcpus },
     stack: tseg - build.stackBelow - build.stackPerVcpu * (vcpus - 1),
     smBase: tseg - 0x7000,
-    idt: tseg - build.idtBelow - build.idtPerVcpu * (vcpus - 1) + (hole ? build.idtWithHole : 0),
+    idt:
+      tseg -
+      build.idtBelow -
+      build.idtPerVcpu * (vcpus - 1) +
+      (hole ? build.idtWithHole : 0) +
+      cachedFile(bootOrderBytes),
   }
+}
+
+/** The PEI phase keeps a copy in a HOB: 24 bytes of header, 6 of its own, all in steps of 8 (OvmfPkg, QemuFwCfgCacheInit.c). */
+function cachedFile(bytes: number): number {
+  return bytes === 0 ? 0 : Math.ceil((24 + 6 + bytes) / 8) * 8
 }
 
 /** The volume as it is in memory when it is measured. */
