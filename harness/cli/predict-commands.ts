@@ -1,5 +1,6 @@
 /** `attestbed predict ...` and `attestbed diff`: flags and help; the work is imported when it is called. */
 import { type Command, Option } from 'commander'
+import { addPredictTpm } from './predict-tpm-command.ts'
 
 type Finish = (exitCode: number) => void
 
@@ -31,6 +32,7 @@ export function addPredict(root: Command, finish: Finish): void {
     const { predictTdx } = await import('./predict-tdx.ts')
     finish(await predictTdx(flags))
   })
+  addPredictTpm(predict, finish)
 }
 
 export function addDiff(root: Command, finish: Finish): void {

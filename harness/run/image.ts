@@ -1,7 +1,7 @@
 /** An image as a scenario's VM needs it: a description, and a disk for one VM. */
 
 import { imageMaterials, imagePackages, type MaterialInput, type PackageEntry } from '../materials/bill.ts'
-import { FALLBACK_BOOT_PATH, replaceEsp } from '../materials/boot-disk.ts'
+import { type EspFiles, FALLBACK_BOOT_PATH, replaceEsp } from '../materials/boot-disk.ts'
 import type { BroughtImage } from '../materials/brought-image.ts'
 import type { MaterialContext } from '../materials/context.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
@@ -25,7 +25,8 @@ export interface PreparedUki {
   /** The UKI that lies on the ESP now. */
   readonly current: () => { readonly file: string; readonly sha256: string }
   readonly build: (change: Omit<ImageUkiOptions, 'keys'>) => Promise<string>
-  readonly replace: (file: string) => Promise<void>
+  /** Makes the ESP anew with the UKI and `beside`. */
+  readonly replace: (file: string, beside?: EspFiles) => Promise<void>
 }
 
 export interface PreparedDisk {
@@ -83,9 +84,9 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
     uki: {
       current: () => current,
       build: async (change) => (await ensureImageUki(context, image, { ...change, keys })).file,
-      replace: async (file) => {
+      replace: async (file, beside = {}) => {
         const replacement = { file, sha256: await sha256File(file) }
-        const files = { [FALLBACK_BOOT_PATH]: replacement }
+        const files = { ...beside, [FALLBACK_BOOT_PATH]: replacement }
         await replaceEsp(context.tools, { disk: disk.file, base, files, directory })
         current = replacement
       },

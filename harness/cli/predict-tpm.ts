@@ -1,0 +1,163 @@
+/** `attestbed predict tpm`: materials from files, the registers as a table or a document. */
+import { open } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { type DigestAlgorithm, sha256Hex } from '../base/digest.ts'
+import { UsageError } from '../base/errors.ts'
+import { parseGpt } from '../formats/gpt.ts'
+import { type TpmDocument, tpmDocument } from '../measure/documents/tpm-prediction.ts'
+import { predictTpm } from '../measure/tpm/boot.ts'
+import type { BootDevice } from '../measure/tpm/boot-entries.ts'
+import { parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
+import { paletteFor } from '../report/palette.ts'
+import { FILE_LIMITS, readMaterial, wholeNumber } from './material-files.ts'
+import { writeDocument } from './output.ts'
+import { memoryBytes } from './predict-tdx.ts'
+
+/** The flags as commander hands them over. */
+export interface TpmFlags {
+  readonly uki: string
+  readonly firmware: string
+  readonly vars: string
+  readonly disk?: string
+  readonly memory?: string
+  readonly vcpus: string
+  readonly bootSlot?: readonly string[]
+  readonly acpi?: string
+  readonly smbios?: string
+  readonly addon?: readonly string[]
+  readonly globalAddon?: readonly string[]
+  readonly credential?: readonly string[]
+  readonly sysext?: readonly string[]
+  readonly confext?: readonly string[]
+  readonly bootSecretMixin?: string
+  readonly loadOptions?: string
+  readonly smbiosCommandLine?: string
+  readonly profile: string
+  readonly phase?: readonly string[]
+  readonly bank?: readonly DigestAlgorithm[]
+  readonly json?: boolean
+}
+
+/** Primary GPT with 128 entries, behind the protective MBR. */
+const GPT_BYTES = 34 * 512
+const MOST_VCPUS = 4096
+const MIB = 2 ** 20
+
+/** Returns the exit code. Throws UsageError and FormatError. */
+export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
+  const [firmware, variables, uki] = await Promise.all([
+    readMaterial(flags.firmware, '--firmware', FILE_LIMITS.firmware),
+    readMaterial(flags.vars, '--vars', FILE_LIMITS.firmware),
+    readMaterial(flags.uki, '--uki', FILE_LIMITS.kernel),
+  ])
+  const disk = flags.disk === undefined ? undefined : await diskStart(flags.disk)
+  const machine = flags.memory === undefined ? undefined : machineOf(flags, flags.memory)
+  const bootDevices = flags.bootSlot && devicesOf(flags.bootSlot, disk)
+  const prediction = predictTpm({
+    ...{ firmware: parseFirmwareCode(firmware), variables, uki },
+    ...(disk && { disk }),
+    ...(machine && { machine }),
+    ...(bootDevices && { bootDevices }),
+    ...(await tablesOf(flags)),
+    ...(await espFilesOf(flags)),
+    ...(flags.loadOptions !== undefined && { loadOptions: flags.loadOptions }),
+    ...(flags.smbiosCommandLine !== undefined && { smbiosCommandLine: flags.smbiosCommandLine }),
+    profile: Number(wholeNumber(flags.profile, '--profile')),
+    phases: flags.phase ?? [],
+  })
+  const document = tpmDocument(prediction, {
+    banks: flags.bank ?? ['sha256'],
+    inputs: {
+      ...{ firmware: sha256Hex(firmware), variables: sha256Hex(variables), uki: sha256Hex(uki) },
+      ...(flags.memory !== undefined && { memory: flags.memory, vcpus: flags.vcpus }),
+    },
+  })
+  if (flags.json) writeDocument(document)
+  else process.stdout.write(readable(document))
+  return 0
+}
+
+async function diskStart(path: string): Promise<Uint8Array> {
+  const handle = await open(path).catch((cause: NodeJS.ErrnoException) => {
+    throw new UsageError(`cannot read --disk ${path}: ${cause.code}`, { code: 'bad-value', cause })
+  })
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(GPT_BYTES), 0, GPT_BYTES, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+function machineOf({ vcpus }: TpmFlags, memory: string): { memoryMiB: number; vcpus: number } {
+  const count = wholeNumber(vcpus, '--vcpus')
+  if (count >= 1n && count <= MOST_VCPUS)
+    return { memoryMiB: memoryBytes(memory) / MIB, vcpus: Number(count) }
+  throw new UsageError(`--vcpus is "${vcpus}", 1 to ${MOST_VCPUS} are supported`, { code: 'bad-value' })
+}
+
+/** Partitions are those of the disk that is given: it is taken for the first device. */
+function devicesOf(slots: readonly string[], disk: Uint8Array | undefined): readonly BootDevice[] {
+  const partitions = disk ? parseGpt(disk).partitions.map(({ guid }) => guid) : []
+  return slots.map((text, index) => {
+    const slot = wholeNumber(text, '--boot-slot')
+    if (slot > 31n)
+      throw new UsageError(`--boot-slot is "${text}", 0 to 31 are possible`, { code: 'bad-value' })
+    return { slot: Number(slot), partitions: index === 0 ? partitions : [] }
+  })
+}
+
+async function tablesOf({ acpi, smbios, bootSecretMixin }: TpmFlags) {
+  const blob = (name: string) => readMaterial(join(acpi ?? '', name), '--acpi', FILE_LIMITS.document)
+  return {
+    ...(acpi !== undefined && {
+      acpi: { loader: await blob('table-loader'), rsdp: await blob('rsdp'), tables: await blob('tables') },
+    }),
+    ...(smbios !== undefined && { smbios: await readMaterial(smbios, '--smbios', FILE_LIMITS.document) }),
+    ...(bootSecretMixin !== undefined && {
+      bootSecretMixin: await readMaterial(bootSecretMixin, '--boot-secret-mixin', FILE_LIMITS.document),
+    }),
+  }
+}
+
+async function espFilesOf(flags: TpmFlags) {
+  const read = (paths: readonly string[] = [], flag: string) =>
+    Promise.all(
+      paths.map(async (path) => {
+        const content = await readMaterial(path, flag, FILE_LIMITS.kernel)
+        return { name: basename(path), content, file: content }
+      }),
+    )
+  return {
+    addons: {
+      local: await read(flags.addon, '--addon'),
+      global: await read(flags.globalAddon, '--global-addon'),
+    },
+    companions: {
+      credentials: await read(flags.credential, '--credential'),
+      sysexts: await read(flags.sysext, '--sysext'),
+      confexts: await read(flags.confext, '--confext'),
+    },
+  }
+}
+
+/** Each register with its events below it; what is not known says why. */
+function readable({ pcrs, unknown, events, refused }: TpmDocument): string {
+  const { strong, faint } = paletteFor(process.stdout)
+  const lines = refused === undefined ? [] : [strong(`the firmware refuses the UKI: ${refused}`)]
+  for (const [bank, values] of Object.entries(pcrs))
+    for (let index = 0; index < 16; index++) {
+      const register = `pcr${index}`
+      const reasons = unknown.find((each) => each.register === register)?.reasons ?? []
+      const own = events.filter((event) => event.register === register)
+      lines.push(strong(`${register.padEnd(5)} ${bank} ${values[index] ?? 'not known'}`))
+      lines.push(...reasons.map((reason) => `      because ${reason}`))
+      lines.push(...own.map((event) => faint(eventLine(event, bank))))
+    }
+  return `${lines.join('\n')}\n`
+}
+
+function eventLine({ type, description, digests }: TpmDocument['events'][number], bank: string): string {
+  const digest = digests[bank]?.slice(0, 16) ?? 'not known'
+  return `      ${digest.padEnd(16)} ${type.padEnd(34)} ${description.split(': not known, ')[0]}`
+}

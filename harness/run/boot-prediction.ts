@@ -1,0 +1,55 @@
+/** What the next boot of a VM will measure, from its materials as they are now. */
+import { readFile } from 'node:fs/promises'
+import { UsageError } from '../base/errors.ts'
+import { predictTpm, type TpmBoot, type TpmPrediction } from '../measure/tpm/boot.ts'
+import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
+import { type FirmwareCode, parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
+import { viewDisk } from './disk-view.ts'
+import type { ScenarioVm } from './vm.ts'
+
+/** Where the harness's disk is: the first PCI device of its command line (harness/machine/argv.ts). */
+const DISK_SLOT = 1
+/** Of the UKI at the fallback path. */
+export const EXTRA_DIRECTORY = 'EFI/BOOT/BOOTX64.EFI.extra.d'
+
+/** The firmware's volumes take a second to decompress, and are the same for every boot of a run. */
+const parsedFirmware = new Map<string, Promise<FirmwareCode>>()
+
+/**
+ * The VM must be off. `known`: what the materials do not have: tables of the machine, phases that will be reached.
+ * Throws UsageError `bad-scenario` for a UKI that is not ours or firmware without a variable store.
+ */
+export async function predictBoot(
+  vm: ScenarioVm,
+  known: Pick<TpmBoot, 'acpi' | 'smbios' | 'phases'> = {},
+): Promise<TpmPrediction> {
+  const { uki } = vm.disk
+  if (uki === undefined || vm.firmware.kind !== 'pflash')
+    throw new UsageError('a boot is predicted for a UKI of ours, under firmware with a variable store', {
+      code: 'bad-scenario',
+    })
+  const { start, partitions, esp } = await viewDisk(vm)
+  const mixin = esp?.find(BOOT_SECRET_MIXIN) && esp.read(BOOT_SECRET_MIXIN)
+  const extra = `${EXTRA_DIRECTORY}/`.toLowerCase()
+  const addons = (esp?.entries ?? [])
+    .map(({ path }) => path)
+    .filter((path) => path.toLowerCase().startsWith(extra) && path.toLowerCase().endsWith('.addon.efi'))
+    .map((path) => ({ name: path.slice(extra.length), file: esp?.read(path) ?? Buffer.alloc(0) }))
+  const { memoryMiB, vcpus } = vm.spec.budget
+  return predictTpm({
+    ...known,
+    firmware: await firmwareOf(vm.firmware.code),
+    variables: await readFile(vm.firmware.variables),
+    uki: await readFile(uki.current().file),
+    ...{ disk: start, machine: { memoryMiB, vcpus } },
+    bootDevices: [{ slot: DISK_SLOT, partitions: partitions.map(({ guid }) => guid) }],
+    ...(mixin && { bootSecretMixin: mixin }),
+    addons: { local: addons },
+  })
+}
+
+function firmwareOf(file: string): Promise<FirmwareCode> {
+  const parsed = parsedFirmware.get(file) ?? readFile(file).then(parseFirmwareCode)
+  parsedFirmware.set(file, parsed)
+  return parsed
+}
