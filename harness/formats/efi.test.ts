@@ -1,5 +1,6 @@
 import t from 'tap'
 import { refuses, refusesTruncation, survivesChangedBytes } from '../base/testing/refusals.ts'
+import { addBootEntry, bootConfiguration, setBootNext, setBootOrder } from './boot-configuration.ts'
 import {
   devicePathText,
   encodeDevicePath,
@@ -239,4 +240,28 @@ t.test('a load option keeps its parts, and BootXXXX its number', async (t) => {
   t.strictSame(['BootNext', 'Boot00ab', 'xBoot0001'].map(bootEntryNumber), [undefined, undefined, undefined])
   t.strictSame(parseBootNumbers(encodeBootNumbers([1, 0xab00])), [1, 0xab00])
   refuses(t, () => parseBootNumbers(Buffer.from([1, 0, 2])), 'truncated')
+})
+
+t.test('boot entries get the first free number, and BootNext comes and goes', async (t) => {
+  const bootFile = (file: string) => ({ description: file, file, partition })
+  const first = addBootEntry(variableFlash([]), bootFile('EFI/Linux/a.efi'))
+  const second = addBootEntry(first.image, bootFile('EFI/Linux/b.efi'))
+  t.strictSame([first.number, second.number], [0x100, 0x101])
+  const tried = setBootNext(setBootOrder(second.image, [0x100]), 0x101)
+  t.strictSame(bootConfiguration(tried), {
+    entries: [
+      { number: 0x100, description: 'EFI/Linux/a.efi', active: true, file: '\\EFI\\Linux\\a.efi' },
+      { number: 0x101, description: 'EFI/Linux/b.efi', active: true, file: '\\EFI\\Linux\\b.efi' },
+    ],
+    order: [0x100],
+    next: 0x101,
+  })
+  t.strictSame(bootConfiguration(setBootNext(tried, undefined)).next, undefined)
+  const without = deleteVariable(tried, { name: 'Boot0100' })
+  t.equal(addBootEntry(without, bootFile('c.efi')).number, 0x100)
+  refuses(
+    t,
+    () => bootConfiguration(setVariable(tried, { name: 'Boot0100', data: Buffer.alloc(3) })),
+    'truncated',
+  )
 })

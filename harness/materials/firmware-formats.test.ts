@@ -15,7 +15,12 @@ import {
 import { encodeSignatureLists, parseSignatureLists } from '../formats/signature-list.ts'
 import { findVariable, parseVariableStore } from '../formats/variable-store.ts'
 import { deleteVariable, setVariable } from '../formats/variable-store-edit.ts'
+import { resolvePaths } from '../system/paths.ts'
+import { Store } from '../system/store.ts'
 import { openTools, type Tools } from '../system/tools.ts'
+import { createOverlay, writeRegion } from './boot-disk.ts'
+import { ensureEspOnlyDisk } from './disk.ts'
+import { changeEsp, findEsp, readEsp } from './esp.ts'
 
 const found: Tools | undefined = await openTools().catch(() => undefined)
 const skip = found ? false : 'no tools tree: run scripts/setup'
@@ -147,3 +152,49 @@ for (const { bits, MiB } of [
     const free = /([\d ]+) bytes free/.exec(stdout.toString())?.[1]?.replaceAll(' ', '')
     t.equal(fat.freeBytes, Number(free), 'mtools counts the same free bytes')
   })
+
+t.test('the ESP of a disk is changed from outside, and only the ESP', { skip }, async (t) => {
+  const { tools, directory } = await bench(t)
+  const context = { tools, paths: resolvePaths(), store: new Store(join(directory, 'store')) }
+  const base = await ensureEspOnlyDisk(context, { espMiB: 34 })
+  const disk = join(directory, 'disk.qcow2')
+  await createOverlay(tools, { file: disk, backing: base.file, backingFormat: 'raw' })
+  const esp = await findEsp(tools, { disk, directory })
+  t.match(esp, { offset: 1 << 20, size: 34 << 20, partition: { partition: 1, start: 2048n, size: 69632n } })
+  await t.rejects(readEsp(tools, esp, directory), {
+    name: 'FormatError',
+    offset: (1 << 20) + 510,
+    message: disk,
+  })
+
+  const volume = join(directory, 'fresh.img')
+  await writeFile(volume, '')
+  await truncate(volume, esp.size)
+  await tools.run('mkfs.vfat', ['-F', '32', volume])
+  await writeRegion(tools, disk, { file: volume, offset: esp.offset })
+  const file = join(directory, 'content')
+  await writeFile(file, 'one')
+  const put = (path: string) => ({ kind: 'put' as const, path, file })
+  await changeEsp(tools, esp, { directory, changes: [put('EFI/Linux/b.efi'), put('EFI/Linux/c.efi')] })
+  await writeFile(file, 'two, longer')
+  const changes = [
+    put('efi/LINUX/b.efi'),
+    { kind: 'remove' as const, path: 'EFI/Linux/c.efi' },
+    { kind: 'rename' as const, from: 'EFI/Linux/b.efi', to: 'EFI/Linux/B+3.efi' },
+  ]
+  await changeEsp(tools, esp, { directory, changes })
+  const fat = await readEsp(tools, esp, directory)
+  t.strictSame(
+    fat.entries.map(({ path }) => path),
+    ['EFI', 'EFI/Linux', 'EFI/Linux/B+3.efi'],
+  )
+  t.equal(fat.read('EFI/Linux/B+3.efi').toString(), 'two, longer')
+  await truncate(file, fat.freeBytes + 1)
+  await t.rejects(changeEsp(tools, esp, { directory, changes: [put('too-large')] }), {
+    ...{
+      name: 'MaterialError',
+      code: 'disk-full',
+      message: /too-large on the ESP of .*disk\.qcow2 \(at 0x100000\)/,
+    },
+  })
+})

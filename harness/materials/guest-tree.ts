@@ -96,6 +96,7 @@ async function configureSystem(
 }
 
 async function configureUnits(tree: string, root: RootRecipe): Promise<void> {
+  if (root.defaultTarget === undefined) return
   const units = join(tree, 'etc/systemd/system')
   await link(
     '/dev/null',

@@ -11,6 +11,8 @@ export const IMAGE_CAPABILITIES = [
   'own-uki',
   'offline-sealing',
   'plain-partition',
+  /** Updates itself between two UKIs, and tells on its console how. */
+  'ab-slots',
 ] as const
 export type ImageCapability = (typeof IMAGE_CAPABILITIES)[number]
 

@@ -29,7 +29,9 @@ export const recipeSchema = z.strictObject({
     .default([])
     .describe('tar patterns of files that are left out'),
   initrd: z.strictObject({
-    init: relativePath.describe('relative to the recipe'),
+    init: relativePath
+      .or(z.string().regex(/^\.\.\/initrd\/[\w-]+$/, 'a file of images/initrd'))
+      .describe('relative to the recipe; ../initrd/NAME for one that images share'),
     programs: z.array(relativePath),
     libraries: z.array(relativePath).default([]).describe('opened at run time'),
     modules: z.array(moduleName).default([]),
@@ -38,7 +40,9 @@ export const recipeSchema = z.strictObject({
     .strictObject({
       hostname: z.string().regex(/^[a-z0-9-]{1,63}$/),
       rootPassword: z.string().min(1),
-      defaultTarget: unitName,
+      defaultTarget: unitName
+        .optional()
+        .describe('absent: the root has an /sbin/init of its own and no systemd'),
       wants: z
         .record(unitName, z.array(unitName))
         .default({})

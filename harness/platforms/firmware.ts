@@ -27,6 +27,8 @@ export interface FirmwareRequest {
   readonly secureBoot: boolean
   /** EFI variables must survive a reset and a relaunch. */
   readonly persistentVariables?: boolean
+  /** Loaded so and not otherwise; absent: as the platform likes best. */
+  readonly load?: 'bios' | 'pflash'
 }
 
 export type FirmwareChoice =
@@ -78,7 +80,7 @@ function requirements(platform: PlatformDescriptor, request: FirmwareRequest): r
     ...(platform.firmwareFeature ? [`feature ${platform.firmwareFeature}`] : []),
     ...(request.secureBoot ? ['feature secure-boot'] : []),
     ...(request.persistentVariables ? ['feature persistent-variables'] : []),
-    `load by ${platform.firmwareLoads.join(' or ')}`,
+    `load by ${request.load ?? platform.firmwareLoads.join(' or ')}`,
   ]
 }
 
@@ -89,6 +91,7 @@ function whatLacks(
   facts: readonly Fact[],
 ): string | undefined {
   if (!platform.firmwareLoads.includes(build.load)) return `loads by ${build.load}`
+  if (request.load !== undefined && build.load !== request.load) return `loads by ${build.load}`
   if (request.secureBoot && !build.features.includes('secure-boot')) return 'does not enforce Secure Boot'
   if (request.persistentVariables && !build.features.includes('persistent-variables')) {
     return 'keeps no variables over a reset'

@@ -21,6 +21,7 @@ import { loginOf } from './login-of.ts'
 import { phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import type { Canary } from './secrets.ts'
+import type { BootTimeline } from './timeline.ts'
 import { Unlock, type UnlockSignal } from './unlock.ts'
 
 export interface BootSpec {
@@ -49,6 +50,12 @@ const UNLOCK_SIGNALS: readonly SignalPattern[] = [
   { signal: 'nothing-bootable', match: /BdsDxe: No bootable option or device was found/ },
 ]
 
+/** No scenario has an update that takes more of them before the old slot is back. */
+const MOST_RESETS = 5
+
+/** What the userland of an image with A/B slots prints when it has decided about its update. */
+const GUEST_READY = /attestbed-guest: \S+ ready/
+
 /** A refusal by the firmware is something to be looked for here; everything else still ends the wait. */
 const GUEST_FAILURES = FAILURE_PATTERNS.filter(({ code }) => code !== 'firmware-refused')
 
@@ -59,6 +66,7 @@ export interface BootOwner {
   readonly hasRecoveryKey: boolean
   /** Throws UsageError where the VM was made without one. */
   readonly recoveryKey: string
+  readonly timeline: BootTimeline
   /** Boots in a new QEMU process. */
   boot(): Promise<Boot>
 }
@@ -82,7 +90,10 @@ export class Boot {
   #awaitedUnlock = false
   #loginFrom: Mark
   #typedAtUnlock = 0
+  #typedAtReady = 0
   #reachedKernel = false
+  /** Resolves at the first reset after this boot began. */
+  readonly #reset: Promise<void>
 
   private constructor(vm: BootOwner, process: Process) {
     this.#vm = vm
@@ -93,6 +104,13 @@ export class Boot {
     this.#stopListening = process.machine.console.tap({
       needles: NEEDLES,
       onLine: (line) => this.#keep(line),
+    })
+    this.#reset = new Promise((resolve) => {
+      const stop = process.machine.qmp.onEvent(({ name }) => {
+        if (name !== 'RESET') return
+        stop()
+        resolve()
+      })
     })
   }
 
@@ -116,6 +134,7 @@ export class Boot {
       transcript,
       ...(starting && { vtpm: starting }),
     })
+    vm.timeline.watch(machine)
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
     emit({ type: 'phase', vm: name, phase: 'firmware' })
@@ -125,6 +144,11 @@ export class Boot {
     )
     await machine.cont()
     return boot
+  }
+
+  /** Bytes that were typed during this boot until its userland was ready, where `settle` followed it. */
+  get typedBeforeReady(): number {
+    return this.#typedAtReady
   }
 
   /** Bytes that were typed at the console during this boot before the root opened. */
@@ -199,20 +223,69 @@ export class Boot {
   /** Reboots by the guest's own command. The next boot is in the same QEMU where it can reset. */
   async reboot(): Promise<Boot> {
     const { description } = this.#vm.spec.bench.image
-    const { machine } = this
-    const deadlineMs = description.timeouts.shutDownSeconds * 1000
-    const resets = this.#process.spec.description.onReset === 'reset'
     const guest = await this.#loggedIn()
-    const reset = resets ? machine.nextReset({ deadlineMs }) : undefined
-    await guest.leaveBy(description.reboot)
-    if (reset) {
-      await reset
-      this.#stopListening()
-      this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'firmware' })
-      return new Boot(this.#vm, this.#process)
+    const next = this.afterReset({ deadlineMs: description.timeouts.shutDownSeconds * 1000 })
+    await Promise.all([next, guest.leaveBy(description.reboot)])
+    return next
+  }
+
+  /**
+   * The boot that follows the guest's next reset, whatever causes it: in the same QEMU where the platform can reset, in
+   * a new one where it cannot. Throws what `nextReset` and `waitForEnd` of the machine throw.
+   */
+  async afterReset({ deadlineMs }: { readonly deadlineMs: number }): Promise<Boot> {
+    if (this.#process.spec.description.onReset === 'reset') {
+      await this.machine.nextReset({ deadlineMs })
+      return this.#inSameProcess()
     }
     await this.#awaitEnd('reset', deadlineMs)
     return this.#vm.boot()
+  }
+
+  /**
+   * Follows a guest that decides by itself, over as many resets as it takes, to the boot in which its userland is ready.
+   * Throws TimeoutError `boot` when one boot takes longer than the image's own deadline, GuestError `reset` when the guest
+   * does nothing but reset.
+   */
+  async settle(resetsLeft = MOST_RESETS): Promise<Boot> {
+    const { timeouts } = this.#vm.spec.bench.image.description
+    const deadlineMs = timeouts.bootSeconds * 1000
+    const over = new AbortController()
+    const ready = this.machine.console.expect(GUEST_READY, {
+      ...{ since: this.#begin, deadlineMs, expectFailures: [], timeoutCode: 'boot' },
+      ...{ awaited: 'the guest to be ready', signal: AbortSignal.any([over.signal, this.#vm.spec.signal]) },
+    })
+    const next = await Promise.race([ready.then(() => this), this.#resetByItself()]).finally(() =>
+      over.abort(),
+    )
+    ready.catch(() => {})
+    if (next === this) {
+      this.#typedAtReady = this.machine.console.sentBytes - this.#sentBefore
+      this.#loginFrom = (await ready).end
+      return this
+    }
+    if (resetsLeft > 0) return next.settle(resetsLeft - 1)
+    throw new GuestError(`${this.#vm.name} reset ${MOST_RESETS + 1} times and was never ready`, {
+      ...{ code: 'reset', consoleTail: this.machine.console.lastLines().join('\n') },
+    })
+  }
+
+  /** Rejects never: where the guest ended otherwise, whoever waits for its console learns it there. */
+  async #resetByItself(): Promise<Boot> {
+    if (this.#process.spec.description.onReset === 'reset') {
+      await this.#reset
+      return this.#inSameProcess()
+    }
+    const { kind } = await this.machine.ended
+    if (kind !== 'reset') return new Promise(() => {})
+    await this.#released()
+    return this.#vm.boot()
+  }
+
+  #inSameProcess(): Boot {
+    this.#stopListening()
+    this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'firmware' })
+    return new Boot(this.#vm, this.#process)
   }
 
   /** Powers off by the guest's own command. */

@@ -18,6 +18,14 @@ export interface DiskRequest {
   readonly directory: string
   readonly recoveryKey?: string | undefined
   readonly tpm2?: TpmEnrolment | undefined
+  /** Another UKI than the image's own, or another place for it. */
+  readonly uki?: FirstUki | undefined
+}
+
+export interface FirstUki {
+  /** On the ESP. */
+  readonly path: string
+  readonly change: Omit<ImageUkiOptions, 'keys'>
 }
 
 /** The UKI on a VM's ESP, where it is one that we can build. */
@@ -70,12 +78,13 @@ export async function builtImage(context: MaterialContext, id: string): Promise<
 
 async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<PreparedDisk> {
   const { context, keys, directory, recoveryKey, tpm2 } = request
-  const uki = await ensureImageUki(context, image, { keys })
+  const path = request.uki?.path ?? FALLBACK_BOOT_PATH
+  const uki = await ensureImageUki(context, image, { ...request.uki?.change, keys })
   const base = image.disk
   let current: { readonly file: string; readonly sha256: string } = uki
   const enrol = { ...(tpm2 && { tpm2 }), ...(recoveryKey !== undefined && { recoveryKey }) }
   const disk = await prepareDisk(context, {
-    ...{ base, directory, files: { [FALLBACK_BOOT_PATH]: uki } },
+    ...{ base, directory, files: { [path]: uki } },
     ...((tpm2 || recoveryKey !== undefined) && { enrol }),
   })
   return {
@@ -86,7 +95,7 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
       build: async (change) => (await ensureImageUki(context, image, { ...change, keys })).file,
       replace: async (file, beside = {}) => {
         const replacement = { file, sha256: await sha256File(file) }
-        const files = { ...beside, [FALLBACK_BOOT_PATH]: replacement }
+        const files = { ...beside, [path]: replacement }
         await replaceEsp(context.tools, { disk: disk.file, base, files, directory })
         current = replacement
       },

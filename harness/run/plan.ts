@@ -65,11 +65,15 @@ interface Candidate {
 
 function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
   const { axes, host, platform, found } = candidate
-  const { secureBoot, persistentVariables } = found.scenario.needs
+  const { secureBoot, persistentVariables, firmwareLoad } = found.scenario.needs
   const builds = axes.firmware ?? [undefined]
   return builds.map((build) => {
     const stock = { builds: build ? [build] : host.firmware, facts: host.report.facts }
-    const choice = firmwareFor(platform, { secureBoot, persistentVariables }, stock)
+    const choice = firmwareFor(
+      platform,
+      { secureBoot, persistentVariables, ...(firmwareLoad && { load: firmwareLoad }) },
+      stock,
+    )
     const skip =
       unusable(platform, host) ??
       lackingImage(candidate) ??

@@ -12,6 +12,7 @@ export type ImageNeed =
   | 'own-uki'
   | 'offline-sealing'
   | 'plain-partition'
+  | 'ab-slots'
 
 export interface ClaimDeclaration {
   /** One sentence that is true or false. */
@@ -24,6 +25,8 @@ export interface ScenarioNeeds {
   readonly secureBoot: boolean
   /** EFI variables must survive a reset (pflash). */
   readonly persistentVariables: boolean
+  /** Only firmware that is loaded so: `bios` keeps no variables over a reset, as SNP and TDX guests have it. */
+  readonly firmwareLoad?: 'bios' | 'pflash'
   readonly image: readonly ImageNeed[]
 }
 

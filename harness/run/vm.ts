@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { MaterialError, UsageError } from '../base/errors.ts'
-import type { FirmwareLoad, MachineDescription } from '../machine/description.ts'
+import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { provisionSrk } from '../machine/vtpm/srk.ts'
 import { copyVtpmState } from '../machine/vtpm/state.ts'
@@ -20,6 +20,8 @@ import type { PreparedDisk } from './image.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { firstLine } from './login-of.ts'
 import { type Canary, freshRecoveryKey } from './secrets.ts'
+import { initialUki, type SlotLayout, type Slots } from './slots.ts'
+import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
 
 export interface VmOptions {
@@ -32,6 +34,12 @@ export interface VmOptions {
    * that also run on images whose root is not.
    */
   readonly recoveryKey?: 'enrolled' | 'if-encrypted'
+  /** The image's two slots: `a` is installed as the host's `Slots` says, and is the default. */
+  readonly slots?: SlotLayout
+  /** A watchdog device that resets the guest; the guest has to arm it. */
+  readonly watchdog?: true
+  /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
+  readonly onPanic?: 'end' | 'continue'
 }
 
 export interface VmSpec extends LabSpec {
@@ -47,7 +55,11 @@ export class ScenarioVm {
   readonly spec: VmSpec
   readonly disk: PreparedDisk
   readonly firmware: FirmwareLoad
+  readonly timeline = new BootTimeline()
+  readonly #options: VmOptions
   readonly #recoveryKey: string | undefined
+  readonly #drives: DriveDescription[] = []
+  #slots: Slots | undefined
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
@@ -60,6 +72,7 @@ export class ScenarioVm {
       readonly firmware: FirmwareLoad
       readonly vtpmState: string | undefined
       readonly recoveryKey: string | undefined
+      readonly options: VmOptions
     },
   ) {
     this.name = spec.name
@@ -68,6 +81,7 @@ export class ScenarioVm {
     this.firmware = made.firmware
     this.#vtpmState = made.vtpmState
     this.#recoveryKey = made.recoveryKey
+    this.#options = made.options
   }
 
   /** Makes vTPM state, variable store and disk. The VM's materials do not depend on its boots. */
@@ -82,7 +96,8 @@ export class ScenarioVm {
       // Only a seal has to wait for the TPM that it is made to.
       if (options.seal) await vtpm
       const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
-      return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2 })
+      const uki = options.slots && initialUki(options.slots)
+      return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
       prepareFirmware(bench, { directory, secureBoot: spec.secureBoot }),
@@ -91,8 +106,9 @@ export class ScenarioVm {
       // Some fifty modules that nothing needed so far: they load while the vTPM's state is made.
       import('./boot.ts'),
     ])
-    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey })
+    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey, options })
     spec.scratch.push(disk.file)
+    if (options.slots) vm.#slots = await openSlots(vm, options.slots)
     return vm
   }
 
@@ -104,6 +120,17 @@ export class ScenarioVm {
   get recoveryKey(): string {
     if (this.#recoveryKey !== undefined) return this.#recoveryKey
     throw new UsageError(`VM ${this.name} was made without a recovery key`, { code: 'bad-scenario' })
+  }
+
+  /** The two slots that `slots` asked for, as the host sees them while the VM is off. */
+  get slots(): Slots {
+    if (this.#slots) return this.#slots
+    throw new UsageError(`VM ${this.name} was made without slots`, { code: 'bad-scenario' })
+  }
+
+  /** Adds a disk to every later QEMU process. */
+  attach(drive: DriveDescription): void {
+    this.#drives.push(drive)
   }
 
   /** Switches the VM on in a new QEMU process. A stateless vTPM is a new one. */
@@ -174,12 +201,13 @@ export class ScenarioVm {
       vcpus: budget.vcpus,
       memoryMiB: budget.memoryMiB,
       firmware: this.firmware,
-      drives: [{ id: 'disk', file: this.disk.file, format: this.disk.format, bootIndex: 0 }],
+      drives: [{ id: 'disk', file: this.disk.file, format: this.disk.format, bootIndex: 0 }, ...this.#drives],
       ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
       objects: [],
       smbiosStrings: [...this.#smbiosStrings],
       ports: [],
-      watchdog: false,
+      watchdog: this.#options.watchdog ?? false,
+      onPanic: this.#options.onPanic ?? 'end',
       virtioOptions: {},
       onReset: bench.platform.reboot(bench.host) === 'reset' ? 'reset' : 'exit',
       qmpSocket: join(sockets, 'qmp'),
@@ -244,6 +272,12 @@ export class ScenarioVm {
     const logs = await Promise.all(this.#vtpmLogs.map((log) => readTpmCommandLog(log)))
     return logs.flatMap(unsealsPerStartup)
   }
+}
+
+async function openSlots(vm: ScenarioVm, layout: SlotLayout): Promise<Slots> {
+  if (layout === 'counting') return (await import('./counted-slots.ts')).CountedSlots.open(vm)
+  if (layout === 'fallback') return (await import('./fallback-slots.ts')).FallbackSlots.open(vm)
+  return (await import('./boot-next-slots.ts')).BootNextSlots.open(vm)
 }
 
 function literals(options: VmOptions): Record<number, string> {

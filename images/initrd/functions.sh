@@ -42,7 +42,8 @@ say_pcrs() {
   read -r pcr7 <$bank/7
   read -r pcr11 <$bank/11
   read -r pcr12 <$bank/12
-  say pcr-sha256 4=$pcr4 7=$pcr7 11=$pcr11 12=$pcr12
+  read -r pcr13 <$bank/13
+  say pcr-sha256 4=$pcr4 7=$pcr7 11=$pcr11 12=$pcr12 13=$pcr13
 }
 
 # udev is not there to do it.

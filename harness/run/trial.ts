@@ -1,0 +1,60 @@
+/** One update that is tried once, and what came of it. */
+import type { Boot } from './boot.ts'
+import type { SlotState, SlotUki } from './slots.ts'
+import type { BootEnding, BootRecord, Refusal } from './timeline.ts'
+import type { ScenarioVm } from './vm.ts'
+
+export interface Trial {
+  /** Boots from the relaunch with BootNext on. */
+  readonly boots: readonly BootRecord[]
+  /** Slots in which an initrd ran, in order. */
+  readonly slots: readonly string[]
+  /** How the first boot of the new slot ended; `refused` where the firmware never started it. */
+  readonly newSlot: BootEnding | 'refused'
+  readonly refused: readonly Refusal[]
+  /** Boots of the old slot that opened the root, of those that there were. */
+  readonly oldUnlocked: readonly boolean[]
+  readonly state: SlotState
+  /** Bytes that were typed at the console. */
+  readonly typedBytes: number
+}
+
+/**
+ * Offers `uki` from the host and switches the VM on; when the guest has settled, it is reset `resets` times more (default
+ * 0), and then it is switched off. The VM must be off.
+ */
+export async function tryUpdate(
+  vm: ScenarioVm,
+  { resets = 0, ...uki }: SlotUki & { readonly resets?: number },
+): Promise<Trial> {
+  await vm.slots.offer(uki)
+  const before = vm.timeline.boots.length
+  let boot = await (await vm.boot()).settle()
+  for (let reset = 0; reset < resets; reset++) boot = await resetOnce(boot)
+  const typedBytes = boot.machine.console.sentBytes
+  await boot.cut()
+  return describe(vm, { boots: vm.timeline.boots.slice(before), typedBytes })
+}
+
+/** Presses the reset button, and follows the guest until it has settled again. */
+export async function resetOnce(boot: Boot): Promise<Boot> {
+  const next = boot.afterReset({ deadlineMs: RESET_MS })
+  await boot.machine.reset()
+  return (await next).settle()
+}
+
+const RESET_MS = 60_000
+
+async function describe(vm: ScenarioVm, seen: Pick<Trial, 'boots' | 'typedBytes'>): Promise<Trial> {
+  const { boots, typedBytes } = seen
+  const [first] = boots
+  const old = boots.filter(({ slot }) => slot === 'a')
+  return {
+    ...{ boots, typedBytes },
+    slots: boots.map(({ slot }) => slot),
+    newSlot: first?.slot === 'b' ? first.ending : 'refused',
+    refused: first?.refused ?? [],
+    oldUnlocked: old.map(({ unlocked }) => unlocked),
+    state: await vm.slots.state(),
+  }
+}

@@ -1,0 +1,67 @@
+import { defineScenario, resetOnce } from '../../harness/run/index.ts'
+
+export const scenario = defineScenario({
+  title: 'a guest updates itself with efibootmgr, and a full ESP leaves it as it was',
+  images: ['ab'],
+  vtpms: ['stateful'],
+  needs: {
+    secureBoot: true,
+    persistentVariables: true,
+    image: ['offline-sealing', 'own-uki', 'ab-slots', 'login'],
+  },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
+  claims: {
+    full: { claim: 'the installation on a full ESP fails while it copies' },
+    untouched: { claim: 'the ESP has the files that it had before, and the firmware tries nothing' },
+    afterFull: { claim: 'then the old slot unlocks the root' },
+    control: { claim: 'control: with room on the ESP the same installation succeeds' },
+    tried: { claim: 'the new slot boots next and unlocks the root' },
+    stays: { claim: 'it stays the default over a reset' },
+    unsealed: { claim: 'the same vTPM released the key in every boot' },
+    nothingTyped: { claim: 'nothing was typed before the userland was ready' },
+  },
+  run: async (lab) => {
+    const vm = await lab.vm('owner', { seal: 'offline', slots: 'boot-next' })
+    await vm.slots.attachUpdate()
+    await vm.slots.fillEsp({ leaving: 8 << 20 })
+    const before = (await vm.slots.esp()).entries.map(({ path, size }) => `${path} ${size}`)
+
+    const full = await (await vm.boot()).settle()
+    const typed = [full.typedBeforeReady]
+    const failed = await (await full.login()).run(['update-install', 'efibootmgr'])
+    lab.claim('full', { expected: 1, got: failed.exitCode })
+    const next = await full.reboot()
+    await next.settle()
+    typed.push(next.typedBeforeReady)
+    await next.cut()
+    const after = (await vm.slots.esp()).entries.map(({ path, size }) => `${path} ${size}`)
+    lab.claim('untouched', {
+      expected: { files: before, state: { order: ['a'], next: 'none' } },
+      got: { files: after, state: await vm.slots.state() },
+    })
+    lab.claim('afterFull', { expected: ['a', true], got: slotOf(vm.timeline.boots[1]) })
+
+    await vm.slots.changeEsp({ kind: 'remove', path: 'fill' })
+    const roomy = await (await vm.boot()).settle()
+    typed.push(roomy.typedBeforeReady)
+    const done = await (await roomy.login()).run(['update-install', 'efibootmgr'])
+    lab.claim('control', { expected: 0, got: done.exitCode })
+    const trial = await (await roomy.reboot()).settle()
+    typed.push(trial.typedBeforeReady)
+    lab.claim('tried', { expected: ['b', true], got: slotOf(vm.timeline.boots[3]) })
+    const last = await resetOnce(trial)
+    typed.push(last.typedBeforeReady)
+    await last.cut()
+    lab.claim('stays', {
+      expected: { boot: ['b', true], state: { order: ['b', 'a'], next: 'none' } },
+      got: { boot: slotOf(vm.timeline.boots[4]), state: await vm.slots.state() },
+    })
+    for (const line of vm.timeline.lines) lab.note(line)
+    lab.claim('unsealed', { expected: [1, 1, 1, 1, 1], got: await vm.unsealsPerBoot() })
+    lab.claim('nothingTyped', { expected: [0, 0, 0, 0, 0], got: typed })
+  },
+})
+
+function slotOf(boot: { readonly slot: string; readonly unlocked: boolean } | undefined): readonly unknown[] {
+  return [boot?.slot, boot?.unlocked]
+}

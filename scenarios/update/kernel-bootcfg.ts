@@ -1,0 +1,44 @@
+import { defineScenario, resetOnce } from '../../harness/run/index.ts'
+
+export const scenario = defineScenario({
+  title: "a guest updates itself with virt-firmware's kernel-bootcfg",
+  images: ['ab'],
+  vtpms: ['stateful'],
+  needs: {
+    secureBoot: true,
+    persistentVariables: true,
+    image: ['offline-sealing', 'own-uki', 'ab-slots', 'login'],
+  },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
+  claims: {
+    before: { claim: 'control: a reset without an update boots the old slot again' },
+    once: { claim: 'kernel-bootcfg --add-uki --once: the new slot boots next and unlocks the root' },
+    confirmed: { claim: 'kernel-bootcfg --boot-ok: it is the default from then on' },
+    stays: { claim: 'it boots again after a reset' },
+    unsealed: { claim: 'the same vTPM released the key in every boot' },
+    nothingTyped: { claim: 'nothing was typed before the userland was ready' },
+  },
+  run: async (lab) => {
+    const vm = await lab.vm('owner', { seal: 'offline', slots: 'boot-next' })
+    await vm.slots.attachUpdate({ extraCommandLine: 'attestbed.confirm=kernel-bootcfg' })
+    const first = await (await vm.boot()).settle()
+    const old = await resetOnce(first)
+    lab.claim('before', { expected: ['a', 'a'], got: vm.timeline.boots.map(({ slot }) => slot) })
+    const installed = await (await old.login()).run(['update-install', 'kernel-bootcfg'], {
+      timeoutMs: 180_000,
+    })
+    lab.note(`kernel-bootcfg ended with ${installed.exitCode}`)
+    const trial = await (await old.reboot()).settle()
+    const tried = vm.timeline.boots[2]
+    lab.claim('once', { expected: ['b', true], got: [tried?.slot, tried?.unlocked] })
+    const last = await resetOnce(trial)
+    const again = vm.timeline.boots[3]
+    await last.cut()
+    lab.claim('confirmed', { expected: { order: ['b', 'a'], next: 'none' }, got: await vm.slots.state() })
+    lab.claim('stays', { expected: ['b', true], got: [again?.slot, again?.unlocked] })
+    for (const line of vm.timeline.lines) lab.note(line)
+    lab.claim('unsealed', { expected: [1, 1, 1, 1], got: await vm.unsealsPerBoot() })
+    const typed = [first, old, trial, last].map(({ typedBeforeReady }) => typedBeforeReady)
+    lab.claim('nothingTyped', { expected: [0, 0, 0, 0], got: typed })
+  },
+})
