@@ -98,7 +98,7 @@ export class LabGuest {
     const device = await this.luksDevice()
     const signed = (await this.run(['test', '-e', PCR_PUBLIC_KEY])).exitCode === 0
     await this.succeed(['sh', '-c', 'umask 077; : >"$1"', 'sh', KEY_FILE])
-    await this.#guest.writeFile(KEY_FILE, Buffer.from(options.recoveryKey))
+    await this.#guest.writeFile(KEY_FILE, Buffer.from(options.recoveryKey), { secret: true })
     try {
       await this.succeed(
         [
