@@ -103,6 +103,25 @@ t.test('a scenario that never ends is ended by its budget, and by an interruptio
   t.match((await runPoint(never, { abort })).result, { outcome: 'error', reason: /interrupted/ })
 })
 
+t.test('what a scenario sees after its end decides nothing', async (t) => {
+  let refused: unknown
+  const late: Run = async (lab) => {
+    await new Promise<void>((resolve) => setTimeout(resolve, 60))
+    try {
+      refused = lab.claim('opens', { expected: 1, got: 2 })
+    } catch (error) {
+      refused = error
+    }
+  }
+  const { result } = await runPoint(async (lab) => {
+    void late(lab)
+    throw new MaterialError('lost', { code: 'missing' })
+  })
+  t.match(result, { outcome: 'error', reason: /lost/, claims: [] })
+  while (refused === undefined) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.match(refused, { code: 'bad-scenario' })
+})
+
 t.test('an error that a teardown hides is found', async (t) => {
   const full = new HostError('no space is left', { code: 'disk-full', hint: 'Free some' })
   const { result } = await runPoint(async () => {

@@ -48,6 +48,8 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
       secureBoot: scenario.needs.secureBoot,
       signal: AbortSignal.any([signal, limit]),
     })
+    // Before the scope closes: a scenario that lost the race goes on, and sees its VMs being torn down.
+    using _ = { [Symbol.dispose]: () => claims.close() }
     await Promise.race([scenario.run(lab), overBudget(limit, scenario.budget.seconds), interrupted(signal)])
   })
   if (thrown instanceof PrintedArgv) send({ type: 'command-lines', commands: thrown.commands })
