@@ -116,6 +116,7 @@ export class Boot {
       transcript,
       ...(starting && { vtpm: starting }),
     })
+    vm.spec.ends.push({ name, ended: machine.ended })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
     emit({ type: 'phase', vm: name, phase: 'firmware' })
@@ -303,7 +304,9 @@ function startOf({ match, end }: ConsoleMatch): Mark {
 function startVtpm({ name, spec: { bench, scope } }: BootOwner, spec: BootSpec): Promise<Swtpm> | undefined {
   const socket = spec.description.tpm?.controlSocket
   if (socket === undefined || spec.vtpm === undefined) return undefined
-  return startSwtpm(scope, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
+  // Its place among the teardowns is taken now, before QEMU's: no guest outlives its vTPM.
+  const own = scope.child(`swtpm of ${name}`)
+  return startSwtpm(own, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
 }
 
 /** What a person pastes, in order: swtpm has to be there before QEMU. */

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { HostError, MaterialError } from '../base/errors.ts'
+import type { GuestEndKind } from '../machine/end.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { Bench } from './bench.ts'
 import type { RunEvent } from './events.ts'
@@ -144,13 +145,27 @@ t.test('a vTPM in failure mode is a fault', async (t) => {
   const healthy = await log('healthy', '00 00 00 00')
   const refusing = await log('refusing', '00 00 01 8B')
   t.equal(
-    await faultOf({ directory, vtpmLogs: [healthy, refusing, join(directory, 'never-started')] }),
+    await faultOf({ directory, vtpmLogs: [healthy, refusing, join(directory, 'never-started')], ends: [] }),
     undefined,
   )
-  t.match(await faultOf({ directory, vtpmLogs: [healthy, await log('failed', '00 00 01 01')] }), {
+  t.match(await faultOf({ directory, vtpmLogs: [healthy, await log('failed', '00 00 01 01')], ends: [] }), {
     code: 'swtpm-failed',
     message: /TPM2_Startup/,
   })
+})
+
+t.test('a vTPM that died beneath a guest is a fault, whatever the guest said afterwards', async (t) => {
+  const ended = (kind: GuestEndKind) => [
+    { name: 'owner', ended: Promise.resolve({ kind, reason: 'so it was', at: 0, consoleTail: '' }) },
+  ]
+  const directory = t.testdir()
+  for (const kind of ['killed', 'shut-down', 'reset', 'firmware-refused'] as const)
+    t.equal(await faultOf({ directory, vtpmLogs: [], ends: ended(kind) }), undefined, kind)
+  t.match(await faultOf({ directory, vtpmLogs: [], ends: ended('vtpm-died') }), {
+    code: 'swtpm-died',
+    message: /owner.*so it was/,
+  })
+  t.match(await faultOf({ directory, vtpmLogs: [], ends: ended('io-error') }), { code: 'disk-full' })
 })
 
 t.test('command lines that were asked for are no verdict', async (t) => {

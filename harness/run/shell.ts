@@ -67,6 +67,7 @@ export async function openShell(target: string, options: ShellOptions): Promise<
       signal,
       scratch,
       vtpmLogs: [],
+      ends: [],
     },
     emit: () => {},
   })
