@@ -249,7 +249,8 @@ export class Boot {
 
   /** How often a canary is in the guest's memory as the host sees it. */
   async findInMemory(canary: Canary): Promise<number> {
-    const file = join(this.#process.spec.directory, 'memory')
+    // Named as scratch: where we are killed meanwhile, the next run removes it.
+    const file = join(this.#process.spec.directory, 'memory.img')
     const { memoryMiB } = this.#process.spec.description
     try {
       await this.machine.qmp.execute('pmemsave', { val: 0, size: memoryMiB * 1024 * 1024, filename: file })
