@@ -140,7 +140,10 @@ export class LabGuest {
 
   async readCounter(): Promise<number> {
     const { stdout } = await this.succeed(['tpm2_nvread', '-C', 'o', COUNTER_INDEX], SLOW)
-    return Number(stdout.readBigUInt64BE(0))
+    if (stdout.length === 8) return Number(stdout.readBigUInt64BE(0))
+    throw new GuestError(`the NV counter ${COUNTER_INDEX} has 8 bytes, the guest read ${stdout.length}`, {
+      code: 'protocol',
+    })
   }
 
   async rememberedCount(): Promise<number> {

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { ImageDescription } from '../materials/image-description.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
-import { type FoundScenario, selectIds } from './discover.ts'
+import { type FoundScenario, loadScenarios, selectIds } from './discover.ts'
 import { plan } from './plan.ts'
 import { defineScenario } from './scenario.ts'
 
@@ -115,4 +115,21 @@ t.test('patterns: an id, a folder, a glob, a path; a typo names what was meant',
     hint: 'did you mean encrypted-root/stateful-vtpm? (attestbed list names them all)',
   }
   t.throws(() => selectIds(ids, ['stateful-vptm']), meant)
+})
+
+t.test('a scenario file that is wrong is wrong usage, with its place', async (t) => {
+  const directory = t.testdir({
+    a: {
+      'syntax.ts': '\nexport const scenario = {{\n',
+      'throws.ts': 'const a: any = undefined\n\nexport const scenario = a.b.c\n',
+      'empty.ts': 'export {}\n',
+      'homemade.ts': 'export const scenario = {}\n',
+    },
+  })
+  const rejects = (name: string, message: RegExp) =>
+    t.rejects(loadScenarios([`a/${name}`], directory), { code: 'bad-scenario', message }, name)
+  await rejects('syntax', /^cannot load \S+syntax\.ts:2: .*Unexpected token/)
+  await rejects('throws', /^cannot load \S+throws\.ts:3:27: TypeError/)
+  await rejects('empty', /empty\.ts exports no `scenario`/)
+  await rejects('homemade', /defineScenario has not made/)
 })
