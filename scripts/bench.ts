@@ -20,6 +20,7 @@ import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
 import { bootDebian, bootMicro } from './bench/power-on.ts'
 import { rebuild } from './bench/rebuild.ts'
+import { rehearsal } from './bench/rehearsal.ts'
 import { benchDocument, type MeasureReport, machineText, measureText } from './bench/report.ts'
 import { selectMeasures } from './bench/select.ts'
 import { sideBySide } from './bench/side-by-side.ts'
@@ -35,6 +36,7 @@ const MEASURES: readonly Measure[] = [
   rebuild,
   together,
   consoleEngine,
+  rehearsal,
   memory,
   evidenceTdx,
 ]

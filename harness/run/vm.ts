@@ -32,6 +32,8 @@ export interface VmOptions {
    * that also run on images whose root is not.
    */
   readonly recoveryKey?: 'enrolled' | 'if-encrypted'
+  /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
+  readonly kernel?: 'direct'
 }
 
 export interface VmSpec extends LabSpec {
@@ -48,6 +50,7 @@ export class ScenarioVm {
   readonly disk: PreparedDisk
   readonly firmware: FirmwareLoad
   readonly #recoveryKey: string | undefined
+  readonly #kernel: string | undefined
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
@@ -60,6 +63,7 @@ export class ScenarioVm {
       readonly firmware: FirmwareLoad
       readonly vtpmState: string | undefined
       readonly recoveryKey: string | undefined
+      readonly kernel: string | undefined
     },
   ) {
     this.name = spec.name
@@ -68,6 +72,7 @@ export class ScenarioVm {
     this.firmware = made.firmware
     this.#vtpmState = made.vtpmState
     this.#recoveryKey = made.recoveryKey
+    this.#kernel = made.kernel
   }
 
   /** Makes vTPM state, variable store and disk. The VM's materials do not depend on its boots. */
@@ -91,7 +96,8 @@ export class ScenarioVm {
       // Some fifty modules that nothing needed so far: they load while the vTPM's state is made.
       import('./boot.ts'),
     ])
-    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey })
+    const kernel = options.kernel && disk.uki?.current().file
+    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey, kernel })
     spec.scratch.push(disk.file)
     return vm
   }
@@ -174,7 +180,14 @@ export class ScenarioVm {
       vcpus: budget.vcpus,
       memoryMiB: budget.memoryMiB,
       firmware: this.firmware,
-      drives: [{ id: 'disk', file: this.disk.file, format: this.disk.format, bootIndex: 0 }],
+      ...(this.#kernel !== undefined && { directBoot: { kernel: this.#kernel } }),
+      drives: [
+        {
+          ...{ id: 'disk', file: this.disk.file, format: this.disk.format },
+          // QEMU gives that place to a kernel that it brings itself.
+          ...(this.#kernel === undefined && { bootIndex: 0 }),
+        },
+      ],
       ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
       objects: [],
       smbiosStrings: [...this.#smbiosStrings],
