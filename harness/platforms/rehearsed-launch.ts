@@ -33,8 +33,8 @@ export function describeLaunch(request: LaunchRequest, host: HostParameters): Ma
     firmware: { kind: 'bios', file: firmware },
     ...(directBoot && { directBoot }),
     ...{ drives: [], objects: [], smbiosStrings: [], ports: [], watchdog: false, virtioOptions: {} },
-    // Replaced by the rehearsal.
-    ...{ onReset: 'exit', qmpSocket: '/dev/null', serialSocket: '/dev/null' },
+    // The caller's to replace. QEMU removes what is there before it listens: nothing may be.
+    ...{ onReset: 'exit', qmpSocket: '/nonexistent/qmp', serialSocket: '/nonexistent/serial' },
   }
   return platform.apply(plain, { ...host, cbitPosition: host.cbitPosition ?? NO_CBIT }, options)
 }

@@ -1,9 +1,10 @@
 /** Launches of a platform over a matrix of their inputs, predicted and rehearsed. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MaterialError } from '../base/errors.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
-import type { PlatformId } from '../platforms/descriptor.ts'
+import type { HostParameters, PlatformId } from '../platforms/descriptor.ts'
 import { readFirmwareManifest } from '../platforms/firmware.ts'
 import { launchDifference } from '../platforms/launch-difference.ts'
 import { platform } from '../platforms/platforms.ts'
@@ -71,8 +72,7 @@ export async function rehearseMatrix(
   const host = bench.host
   const points = await pointsOf(spec, id, axes)
   const [first] = points
-  if (bench.printArgv && first)
-    throw new PrintedArgv([[QEMU_PROGRAM, ...qemuArguments(describeLaunch(first.request, host))]])
+  if (bench.printArgv && first) throw new PrintedArgv([await printable(first.request, host)])
   const recordings = join(directory, 'launches')
   await mkdir(recordings, { recursive: true, mode: 0o700 })
   const context = { tools: bench.tools, store: bench.store, checkout: bench.paths.checkout, host, signal }
@@ -89,6 +89,14 @@ export async function rehearseMatrix(
     outcomes.push({ name, prediction, rehearsal })
   }
   return matrixOf(outcomes)
+}
+
+/** The launch that is rehearsed, as it can be pasted on a host that has the hardware. */
+async function printable(request: LaunchRequest, host: HostParameters): Promise<readonly string[]> {
+  const sockets = await mkdtemp(join(tmpdir(), 'attestbed-argv-'))
+  const description = describeLaunch(request, host)
+  const channels = { qmpSocket: join(sockets, 'qmp'), serialSocket: join(sockets, 'serial') }
+  return [QEMU_PROGRAM, ...qemuArguments({ ...description, ...channels })]
 }
 
 async function pointsOf({ bench }: LabSpec, id: PlatformId, axes: LaunchAxes): Promise<readonly Point[]> {
