@@ -23,6 +23,7 @@ import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
 import { bootDebian, bootMicro } from './bench/power-on.ts'
 import { rebuild } from './bench/rebuild.ts'
+import { rehearsal } from './bench/rehearsal.ts'
 import { benchDocument, type MeasureReport, machineText, measureText } from './bench/report.ts'
 import { selectMeasures } from './bench/select.ts'
 import { sideBySide } from './bench/side-by-side.ts'
@@ -39,6 +40,7 @@ const MEASURES: readonly Measure[] = [
   together,
   consoleEngine,
   launchDigest,
+  rehearsal,
   memory,
   evidenceSnp,
   evidenceTdx,

@@ -118,8 +118,11 @@ t.test('the page for people says plainly where the two differ', async (t) => {
   const good = renderRehearsal({ ...shown, predicted: 'aa'.repeat(48), agree: true }, 80)
   t.match(good, /predicted +the same/)
   t.match(good, /0xffc00000 +4 MiB {2}normal\n {2}0xfffffffff000 +4 KiB {2}vmsa x 3\n/)
-  const bad = renderRehearsal({ ...shown, predicted: 'bb'.repeat(48), agree: false }, 80)
+  const bad = renderRehearsal(
+    { ...shown, predicted: 'bb'.repeat(48), agree: false, difference: 'the moon' },
+    80,
+  )
   t.match(bad, /predicted +bbbb/)
-  t.match(bad, 'DIFFER')
+  t.match(bad, 'The two DIFFER: the moon')
   for (const line of [...good.split('\n'), ...bad.split('\n')]) t.ok(line.length <= 80, line)
 })

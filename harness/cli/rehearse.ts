@@ -7,12 +7,13 @@ import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
 import type { DirectBoot } from '../machine/description.ts'
 import type { InputName } from '../measure/documents/document.ts'
-import { diagnoseHost } from '../platforms/diagnose.ts'
+import type { HostParameters } from '../platforms/descriptor.ts'
+import { readFirmwareManifest } from '../platforms/firmware.ts'
+import { launchDifference } from '../platforms/launch-difference.ts'
 import type { GuestFeature, LaunchOptions } from '../platforms/launch-options.ts'
 import { platform } from '../platforms/platforms.ts'
 import { type LaunchRequest, predictLaunch, rehearseLaunch } from '../platforms/rehearsed-launch.ts'
-import type { FirmwareBuild } from '../probe/firmware.ts'
-import { type RehearsalDocument, rehearsalDocument } from '../rehearsal/document.ts'
+import { type RehearsalDocument, rehearsalDocument, rehearsalPages } from '../rehearsal/document.ts'
 import { renderRehearsal } from '../report/rehearsal.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { Store } from '../system/store.ts'
@@ -47,44 +48,46 @@ interface RehearseFlags extends ToolsFlag {
 }
 
 const DISAGREE = 1
+/** Nothing of the host is in what is measured: no time is spent on looking at it. */
+const ANY_HOST: HostParameters = {}
 
 /** Returns 0 where prediction and rehearsal agree, 1 where they do not. Throws HostError where there is no KVM. */
 export async function rehearse(id: RehearsedPlatform, flags: RehearseFlags): Promise<number> {
   const tools = await chosenTools(flags)
   const paths = resolvePaths()
-  const { parameters: host, firmware: builds } = await diagnoseHost({ paths, tools })
-  const request = await requestOf(id, flags, { tools, builds })
-  const predicted = await predictLaunch(request, host)
+  const request = await requestOf(id, flags, { tools, checkout: paths.checkout })
+  const predicted = await predictLaunch(request, ANY_HOST)
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-rehearsal-'))
   try {
     const context = {
-      ...{ tools, host, store: new Store(paths.cache), checkout: paths.checkout },
+      ...{ tools, host: ANY_HOST, store: new Store(paths.cache), checkout: paths.checkout },
       tell: (text: string) => process.stderr.write(`${text}\n`),
     }
     const { launch, recording } = await rehearseLaunch(context, request, join(directory, 'recording'))
     if (flags.recording !== undefined) await keep(recording, flags.recording)
     const inputs = await inputsOf(request)
     const pages = flags.eachPage ? 'each' : 'regions'
-    const document = rehearsalDocument(launch, { inputs, predicted, pages })
-    write(document, flags)
+    const document = rehearsalDocument(launch, { inputs, predicted: predicted.digest, pages })
+    const difference = launchDifference(predicted.pages, rehearsalPages(launch))
+    write(document, difference, flags)
     return document.agree ? 0 : DISAGREE
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
 }
 
-function write(document: RehearsalDocument, { json }: RehearseFlags): void {
+function write(document: RehearsalDocument, difference: string | undefined, { json }: RehearseFlags): void {
   if (json) writeDocument(document)
-  else process.stdout.write(`${renderRehearsal(document, widthOf(process.stdout))}\n`)
+  else process.stdout.write(`${renderRehearsal({ ...document, difference }, widthOf(process.stdout))}\n`)
 }
 
 interface Stock {
   readonly tools: Tools
-  readonly builds: readonly FirmwareBuild[]
+  readonly checkout: string
 }
 
 async function requestOf(id: RehearsedPlatform, flags: RehearseFlags, stock: Stock): Promise<LaunchRequest> {
-  const firmware = flags.firmware === undefined ? shippedFirmware(id, stock) : resolve(flags.firmware)
+  const firmware = flags.firmware === undefined ? await shippedFirmware(id, stock) : resolve(flags.firmware)
   await readMaterial(firmware, '--firmware', FILE_LIMITS.firmware)
   const directBoot = await directBootOf(flags)
   return {
@@ -98,7 +101,8 @@ async function requestOf(id: RehearsedPlatform, flags: RehearseFlags, stock: Sto
 }
 
 /** Throws UsageError where the manifest has none for the platform. */
-function shippedFirmware(id: RehearsedPlatform, { tools, builds }: Stock): string {
+async function shippedFirmware(id: RehearsedPlatform, { tools, checkout }: Stock): Promise<string> {
+  const builds = await readFirmwareManifest(checkout)
   const build = builds.find(({ load, features }) => load === 'bios' && features.includes(id))
   if (build) return tools.path(build.path)
   throw new UsageError(`ovmf/manifest.yaml has no firmware for ${id}: --firmware is required`, {

@@ -1,6 +1,7 @@
 /** What a platform's launch is measured as, computed from its materials. */
-
-import { cpuSignature } from '../measure/sev/cpu-models.ts'
+import type { MeasuredDocument, MeasuredPages } from '../measure/documents/document.ts'
+import { sevDocument, snpDocument, tdxDocument } from '../measure/documents/prediction.ts'
+import { type CpuSignature, cpuSignature } from '../measure/sev/cpu-models.ts'
 import type { KernelHashes } from '../measure/sev/kernel-hashes.ts'
 import { predictSev, predictSevEs, sevFirmware } from '../measure/sev/launch.ts'
 import { snpFirmware } from '../measure/snp/firmware.ts'
@@ -19,24 +20,45 @@ export interface LaunchMaterials {
   readonly kernel?: KernelHashes
 }
 
+export interface LaunchPrediction {
+  /** Launch digest, MRTD. */
+  readonly digest: Buffer
+  /** What it is of, in order. */
+  readonly pages: readonly MeasuredPages[]
+}
+
 /** Throws FormatError for firmware that is malformed, UsageError for an unknown CPU model or a kernel it cannot hash. */
-export type PredictLaunch = (materials: LaunchMaterials) => Buffer
+export type PredictLaunch = (materials: LaunchMaterials) => LaunchPrediction
 
-export const sevDigest: PredictLaunch = ({ firmware, kernel }) =>
-  predictSev(sevFirmware(firmware), kernel ? { kernel } : {}).launchDigest
+export const sevPrediction: PredictLaunch = ({ firmware, kernel }) => {
+  const launch = predictSev(sevFirmware(firmware), kernel ? { kernel } : {})
+  return predictionOf(launch.launchDigest, sevDocument(launch, { platform: 'sev', inputs: {} }))
+}
 
-export const sevEsDigest: PredictLaunch = ({ firmware, vcpus, cpu, kernel }) =>
-  predictSevEs(sevFirmware(firmware), { vcpus, cpu: signatureOf(cpu), ...(kernel && { kernel }) })
-    .launchDigest
+export const sevEsPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel }) => {
+  const processors = { vcpus, cpu: signatureOf(cpu), ...(kernel && { kernel }) }
+  const launch = predictSevEs(sevFirmware(firmware), processors)
+  return predictionOf(launch.launchDigest, sevDocument(launch, { platform: 'sev-es', inputs: {} }))
+}
 
-export const snpDigest: PredictLaunch = ({ firmware, vcpus, cpu, kernel, guestFeatures = [] }) =>
-  predictSnp(snpFirmware(firmware), {
+export const snpPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel, guestFeatures = [] }) => {
+  const parsed = snpFirmware(firmware)
+  const launch = predictSnp(parsed, {
     ...{ vcpus, cpu: signatureOf(cpu) },
     guestFeatures: guestFeatures.reduce((bits, feature) => bits | FEATURE_BITS[feature], SNP_ACTIVE),
     ...(kernel && { kernel }),
-  }).launchDigest
+  })
+  return predictionOf(launch.launchDigest, snpDocument(launch, parsed, { platform: 'sev-snp', inputs: {} }))
+}
 
-export const tdxDigest: PredictLaunch = ({ firmware }) => predictMrtd(firmware).mrtd
+export const tdxPrediction: PredictLaunch = ({ firmware }) => {
+  const launch = predictMrtd(firmware)
+  return predictionOf(launch.mrtd, tdxDocument(launch, { platform: 'tdx', inputs: {} }))
+}
+
+function predictionOf(digest: Buffer, { pages = [] }: MeasuredDocument): LaunchPrediction {
+  return { digest, pages }
+}
 
 /** SEV_FEATURES: AMD64 APM volume 2, table B-4. */
 const SNP_ACTIVE = 1n << 0n
@@ -45,6 +67,6 @@ const FEATURE_BITS: Readonly<Record<GuestFeature, bigint>> = {
   'secure-tsc': 1n << 9n,
 }
 
-function signatureOf(cpu: string) {
+function signatureOf(cpu: string): CpuSignature {
   return cpuSignature(cpu.split(',')[0] ?? cpu)
 }

@@ -6,7 +6,7 @@ import { kernelHashes } from '../measure/sev/kernel-hashes.ts'
 import { type Rehearsal, type RehearsalContext, rehearse } from '../rehearsal/rehearse.ts'
 import type { HostParameters, PlatformDescriptor } from './descriptor.ts'
 import type { LaunchOptions } from './launch-options.ts'
-import type { PredictLaunch } from './predicted-launch.ts'
+import type { LaunchPrediction, PredictLaunch } from './predicted-launch.ts'
 
 export interface LaunchRequest {
   readonly platform: PlatformDescriptor
@@ -33,8 +33,8 @@ export function describeLaunch(request: LaunchRequest, host: HostParameters): Ma
     firmware: { kind: 'bios', file: firmware },
     ...(directBoot && { directBoot }),
     ...{ drives: [], objects: [], smbiosStrings: [], ports: [], watchdog: false, virtioOptions: {} },
-    // Replaced by the rehearsal.
-    ...{ onReset: 'exit', qmpSocket: '/dev/null', serialSocket: '/dev/null' },
+    // The caller's to replace. QEMU removes what is there before it listens: nothing may be.
+    ...{ onReset: 'exit', qmpSocket: '/nonexistent/qmp', serialSocket: '/nonexistent/serial' },
   }
   return platform.apply(plain, { ...host, cbitPosition: host.cbitPosition ?? NO_CBIT }, options)
 }
@@ -48,8 +48,8 @@ export function rehearseLaunch(
   return rehearse(context, describeLaunch(request, context.host), file)
 }
 
-/** The digest that the launch should have. Reads the files of the request; throws as `PredictLaunch`. */
-export async function predictLaunch(request: LaunchRequest, host: HostParameters): Promise<Buffer> {
+/** What the launch should be measured as. Reads the files of the request; throws as `PredictLaunch`. */
+export async function predictLaunch(request: LaunchRequest, host: HostParameters): Promise<LaunchPrediction> {
   const { platform, firmware, vcpus, directBoot, options } = request
   const predict = requirePrediction(platform)
   const { cpu } = describeLaunch(request, host)

@@ -1,6 +1,6 @@
 import { rebootBy } from './confidential.ts'
 import type { PlatformDescriptor } from './descriptor.ts'
-import { sevEsDigest } from './predicted-launch.ts'
+import { sevEsPrediction } from './predicted-launch.ts'
 import { sevHostNeeds } from './sev.ts'
 import { withSev } from './sev-object.ts'
 import { ENCRYPTED_STATE, sevPolicy } from './sev-policy.ts'
@@ -20,7 +20,7 @@ export const sevEs: PlatformDescriptor = {
   firmwareLoads: ['bios'],
   firmwareFeature: 'sev-es',
   qemuSince: [9, 1],
-  predictLaunch: sevEsDigest,
+  predictLaunch: sevEsPrediction,
   launchOptions: ['cpu', 'policy'],
   reboot: rebootBy,
   apply: (description, host, options = {}) =>

@@ -2,7 +2,7 @@ import { UsageError } from '../base/errors.ts'
 import { rebootBy } from './confidential.ts'
 import type { PlatformDescriptor } from './descriptor.ts'
 import { bitsOf, fixedBase64, type LaunchOptions, type NamedBits } from './launch-options.ts'
-import { snpDigest } from './predicted-launch.ts'
+import { snpPrediction } from './predicted-launch.ts'
 import { sevHostNeeds } from './sev.ts'
 import { withSev } from './sev-object.ts'
 
@@ -38,7 +38,7 @@ export const sevSnp: PlatformDescriptor = {
   firmwareLoads: ['bios'],
   firmwareFeature: 'sev-snp',
   qemuSince: [9, 1],
-  predictLaunch: snpDigest,
+  predictLaunch: snpPrediction,
   launchOptions: ['cpu', 'policy', 'guestFeatures', 'hostData', 'idBlock'],
   reboot: rebootBy,
   apply: (description, host, options = {}) =>

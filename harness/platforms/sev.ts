@@ -1,6 +1,6 @@
 import type { PlatformDescriptor, PlatformNeed } from './descriptor.ts'
 import { kvmNeeds } from './kvm.ts'
-import { sevDigest } from './predicted-launch.ts'
+import { sevPrediction } from './predicted-launch.ts'
 import { withSev } from './sev-object.ts'
 import { sevPolicy } from './sev-policy.ts'
 
@@ -26,7 +26,7 @@ export const sev: PlatformDescriptor = {
   firmwareLoads: ['bios', 'pflash'],
   firmwareFeature: 'sev',
   smmFact: 'kvm-firmware-smm',
-  predictLaunch: sevDigest,
+  predictLaunch: sevPrediction,
   launchOptions: ['cpu', 'policy'],
   reboot: () => 'reset',
   apply: (description, host, options = {}) =>

@@ -4,7 +4,7 @@ import { confidential, rebootBy } from './confidential.ts'
 import type { HostParameters, PlatformDescriptor } from './descriptor.ts'
 import { kvmNeeds } from './kvm.ts'
 import { bitsOf, fixedBase64, type LaunchOptions, type NamedBits } from './launch-options.ts'
-import { tdxDigest } from './predicted-launch.ts'
+import { tdxPrediction } from './predicted-launch.ts'
 import { given } from './sev-object.ts'
 
 const TDX_ID = 'tdx0'
@@ -41,7 +41,7 @@ export const tdx: PlatformDescriptor = {
   firmwareLoads: ['bios'],
   firmwareFeature: 'tdx',
   qemuSince: [10, 1],
-  predictLaunch: tdxDigest,
+  predictLaunch: tdxPrediction,
   launchOptions: ['cpu', 'mrConfigId', 'mrOwner', 'mrOwnerConfig', 'tdAttributes'],
   reboot: rebootBy,
   apply: (description, host, options = {}) => {

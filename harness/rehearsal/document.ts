@@ -25,13 +25,17 @@ export function rehearsalDocument(
   { inputs, predicted, pages: detail = 'regions' }: RehearsalDocumentOptions,
 ): RehearsalDocument {
   const value = digest.toString('hex')
-  const listed = detail === 'each' ? pages.flatMap(eachPage) : pages
   return {
     ...{ kind: 'rehearsal', platform: technology, inputs },
     ...(technology === 'tdx' ? { mrtd: value } : { launchDigest: value }),
     ...{ predicted: Buffer.from(predicted).toString('hex'), agree: digest.equals(predicted), fields },
-    pages: withCounts(listed),
+    pages: withCounts(detail === 'each' ? pages.flatMap(eachPage) : pages),
   }
+}
+
+/** What was measured, in the terms of a prediction. */
+export function rehearsalPages({ pages }: Launch): readonly MeasuredPages[] {
+  return withCounts(pages)
 }
 
 function eachPage(range: RecordedPages): readonly RecordedPages[] {

@@ -11,7 +11,7 @@ import type { Tools } from '../system/tools.ts'
 import type { Launch } from './launch.ts'
 import { launchOf } from './launch-of.ts'
 import { ensureRecorder, type RecorderOptions } from './recorder.ts'
-import { LONGEST_RECORDING, parseRecording } from './recording.ts'
+import { LONGEST_RECORDING, parseRecording, type Recording } from './recording.ts'
 
 export interface RehearsalContext extends RecorderOptions {
   readonly tools: Tools
@@ -19,6 +19,8 @@ export interface RehearsalContext extends RecorderOptions {
 
 export interface Rehearsal {
   readonly launch: Launch
+  /** What the launch was read from. */
+  readonly recorded: Recording
   /** The file that was written: equal launches give equal files. */
   readonly recording: string
   /** What was run, with QEMU's program first. */
@@ -50,7 +52,8 @@ export async function rehearse(
   try {
     const guest = rehearsed(description, sockets)
     const argv = await runQemu(context, { guest, library, file })
-    return { launch: launchOf(parseRecording(await readRecording(file))), recording: file, argv }
+    const recorded = parseRecording(await readRecording(file))
+    return { launch: launchOf(recorded), recorded, recording: file, argv }
   } finally {
     await rm(sockets, { recursive: true, force: true })
   }

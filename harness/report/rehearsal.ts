@@ -8,6 +8,8 @@ export interface ShownRehearsal {
   readonly mrtd?: string
   readonly predicted: string
   readonly agree: boolean
+  /** Where the two part, in words. */
+  readonly difference?: string | undefined
   readonly fields: Readonly<Record<string, string>>
   readonly pages?: readonly {
     readonly gpa: string
@@ -22,14 +24,12 @@ const NAME_WIDTH = 18
 
 /** Lines of at most `width` columns, without a trailing newline. */
 export function renderRehearsal(rehearsal: ShownRehearsal, width: number): string {
-  const { platform, launchDigest, mrtd, predicted, agree, fields, pages = [] } = rehearsal
+  const { platform, launchDigest, mrtd, predicted, agree, difference, fields, pages = [] } = rehearsal
   return [
     `${platform ?? 'launch'}: QEMU's own launch, rehearsed; no hardware proved it`,
     ...row(mrtd === undefined ? 'launch digest' : 'MRTD', mrtd ?? launchDigest ?? '', width),
     ...row('predicted', agree ? 'the same' : predicted, width),
-    ...(agree
-      ? []
-      : row('', 'The two DIFFER: diff of predict --json and rehearse --json names the page', width)),
+    ...(agree ? [] : row('', `The two DIFFER: ${difference ?? 'in nothing that is listed here'}`, width)),
     '',
     'Measured, in this order',
     ...pages.map(

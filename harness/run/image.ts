@@ -49,6 +49,8 @@ export interface BootableImage {
   readonly materials: readonly MaterialInput[]
   readonly packages: readonly PackageEntry[]
   readonly prepareDisk: (request: DiskRequest) => Promise<PreparedDisk>
+  /** Path of its UKI, for a direct boot; absent where the disk is somebody else's. */
+  readonly uki?: (keys: SigningKeys) => Promise<string>
 }
 
 /** Somebody's own disk, looked at before anything boots from it. */
@@ -73,6 +75,7 @@ export async function builtImage(context: MaterialContext, id: string): Promise<
     materials: imageMaterials(image),
     packages: imagePackages(image),
     prepareDisk: (request) => prepareBuilt(image, request),
+    uki: async (keys) => (await ensureImageUki(context, image, { keys })).file,
   }
 }
 

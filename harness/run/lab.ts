@@ -2,10 +2,12 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Attack } from '../attacks/attack.ts'
-import type { Basis } from '../platforms/descriptor.ts'
+import type { Basis, PlatformId } from '../platforms/descriptor.ts'
 import type { Observation } from '../verdict/claims.ts'
 import type { Variant } from './events.ts'
+import type { HardwareLaunch } from './hardware-launch.ts'
 import type { LabSpec } from './lab-spec.ts'
+import type { LaunchAxes, LaunchMatrix } from './launch-matrix.ts'
 import { ScenarioVm, type VmOptions } from './vm.ts'
 
 export class Lab<Claim extends string> {
@@ -30,6 +32,11 @@ export class Lab<Claim extends string> {
     return result.outcome !== 'fail'
   }
 
+  /** Says why a claim that requires hardware cannot be decided here, though the platform is one. */
+  skip(id: Claim, reason: string): void {
+    this.#spec.emit({ type: 'claim', result: this.#spec.claims.skip(id, reason) })
+  }
+
   /** A line for the record and for who is watching. */
   note(text: string): void {
     this.#spec.emit({ type: 'note', text })
@@ -41,6 +48,22 @@ export class Lab<Claim extends string> {
     await mkdir(directory, { mode: 0o700 })
     this.#spec.emit({ type: 'phase', vm: name, phase: 'preparing' })
     return ScenarioVm.prepare({ ...this.#spec, name, directory }, options)
+  }
+
+  /**
+   * Launches every point of a matrix in two ways that know nothing of each other: predicted from its materials, and by
+   * QEMU's own launch code without the hardware. `platform` need not be the one that this runs on. Throws HostError where
+   * the host has no /dev/kvm.
+   */
+  async launches(platform: PlatformId, axes: LaunchAxes): Promise<LaunchMatrix> {
+    const { rehearseMatrix } = await import('./launch-matrix.ts')
+    return rehearseMatrix(this.#spec, { platform, axes })
+  }
+
+  /** Launches the guest on the hardware and asks it for its evidence; where that is impossible, says why. */
+  async launchHere(platform: PlatformId): Promise<HardwareLaunch> {
+    const { launchOnHardware } = await import('./hardware-launch.ts')
+    return launchOnHardware(this.#spec, { platform, vm: (name, options) => this.vm(name, options) })
   }
 
   /** Plays the hostile host on a VM that is switched off. */

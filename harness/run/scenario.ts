@@ -19,6 +19,8 @@ export interface ClaimDeclaration {
   readonly claim: string
   /** Only a real TEE can show it: on any other basis the claim is skipped and says so. */
   readonly requires?: 'hardware'
+  /** How its truth is established where it is not by the guest that ran: the launch of a platform that this host lacks. */
+  readonly basis?: 'rehearsed' | 'predicted'
 }
 
 export interface ScenarioNeeds {

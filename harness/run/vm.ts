@@ -40,6 +40,8 @@ export interface VmOptions {
   readonly watchdog?: true
   /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
   readonly onPanic?: 'end' | 'continue'
+  /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
+  readonly kernel?: 'direct'
 }
 
 export interface VmSpec extends LabSpec {
@@ -60,6 +62,7 @@ export class ScenarioVm {
   readonly #recoveryKey: string | undefined
   readonly #drives: DriveDescription[] = []
   #slots: Slots | undefined
+  readonly #kernel: string | undefined
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
@@ -73,6 +76,7 @@ export class ScenarioVm {
       readonly vtpmState: string | undefined
       readonly recoveryKey: string | undefined
       readonly options: VmOptions
+      readonly kernel: string | undefined
     },
   ) {
     this.name = spec.name
@@ -82,6 +86,7 @@ export class ScenarioVm {
     this.#vtpmState = made.vtpmState
     this.#recoveryKey = made.recoveryKey
     this.#options = made.options
+    this.#kernel = made.kernel
   }
 
   /** Makes vTPM state, variable store and disk. The VM's materials do not depend on its boots. */
@@ -106,7 +111,8 @@ export class ScenarioVm {
       // Some fifty modules that nothing needed so far: they load while the vTPM's state is made.
       import('./boot.ts'),
     ])
-    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey, options })
+    const kernel = options.kernel && disk.uki?.current().file
+    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey, kernel, options })
     spec.scratch.push(disk.file)
     if (options.slots) vm.#slots = await openSlots(vm, options.slots)
     return vm
@@ -201,7 +207,15 @@ export class ScenarioVm {
       vcpus: budget.vcpus,
       memoryMiB: budget.memoryMiB,
       firmware: this.firmware,
-      drives: [{ id: 'disk', file: this.disk.file, format: this.disk.format, bootIndex: 0 }, ...this.#drives],
+      ...(this.#kernel !== undefined && { directBoot: { kernel: this.#kernel } }),
+      drives: [
+        {
+          ...{ id: 'disk', file: this.disk.file, format: this.disk.format },
+          // QEMU gives that place to a kernel that it brings itself.
+          ...(this.#kernel === undefined && { bootIndex: 0 }),
+        },
+        ...this.#drives,
+      ],
       ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
       objects: [],
       smbiosStrings: [...this.#smbiosStrings],

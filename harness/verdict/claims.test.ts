@@ -45,3 +45,25 @@ t.test('what was never decided is named', async (t) => {
   book.decide('opens', { expected: 1, got: 1 })
   t.same(book.undecided, ['hidden'])
 })
+
+t.test(
+  'a claim may rest on less than what the guest ran on, never on hardware that was not there',
+  async (t) => {
+    const claims = {
+      rehearsed: { claim: 'QEMU measures this', basis: 'rehearsed' },
+      real: { claim: 'the hardware does', requires: 'hardware', basis: 'rehearsed' },
+    } as const
+    const book = new ClaimBook(claims, 'hardware')
+    t.equal(book.decide('rehearsed', { expected: 1, got: 1 }).basis, 'rehearsed')
+    t.equal(book.decide('real', { expected: 1, got: 1 }).basis, 'hardware')
+    t.match(new ClaimBook(claims, 'emulated').decide('real', { expected: 1, got: 1 }), { outcome: 'skip' })
+  },
+)
+
+t.test('only a claim that needs hardware may be skipped, and then says why', async (t) => {
+  const book = new ClaimBook(declared, 'hardware')
+  t.match(book.skip('hidden', 'the host gives no certificates'), { outcome: 'skip', got: /no certificates/ })
+  t.throws(() => book.decide('hidden', { expected: 1, got: 1 }), { code: 'bad-scenario' })
+  t.throws(() => book.skip('opens', 'no time'), { code: 'bad-scenario' })
+  t.same(book.undecided, ['opens'])
+})

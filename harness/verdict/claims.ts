@@ -10,6 +10,8 @@ export type ClaimBasis = 'hardware' | 'rehearsed' | 'emulated' | 'predicted'
 export interface DeclaredClaim {
   readonly claim: string
   readonly requires?: 'hardware'
+  /** How its truth is established where it is not by the guest that ran. */
+  readonly basis?: 'rehearsed' | 'predicted'
 }
 
 export interface Observation {
@@ -68,13 +70,23 @@ export class ClaimBook {
     return decided
   }
 
+  /** Decides that a claim that needs hardware cannot be decided here. Throws UsageError `bad-scenario` for any other. */
+  skip(id: string, reason: string): DecidedClaim {
+    if (this.#declared.get(id)?.requires !== 'hardware')
+      throw badScenario(`skips claim "${id}"; only claims that require hardware may be skipped`)
+    const decided = this.decide(id, { expected: '', got: '', holds: false })
+    const skipped: DecidedClaim = { ...decided, outcome: 'skip', got: reason }
+    this.#decided.set(id, skipped)
+    return skipped
+  }
+
   #judge(id: string, declared: DeclaredClaim, { expected, got, holds }: Observation): DecidedClaim {
     const lacksHardware = declared.requires === 'hardware' && this.#basis !== 'hardware'
     const equal = holds ?? isDeepStrictEqual(expected, got)
     return {
       id,
       claim: declared.claim,
-      basis: this.#basis,
+      basis: declared.requires === 'hardware' ? this.#basis : (declared.basis ?? this.#basis),
       outcome: lacksHardware ? 'skip' : equal ? 'pass' : 'fail',
       expected: render(expected),
       got: lacksHardware ? `${render(got)} (needs hardware; this platform is ${this.#basis})` : render(got),

@@ -9,222 +9,29 @@
 #include <stdarg.h>
 
 #include "kvm-abi.h"
+#include "launch.h"
 #include "recording.h"
 
 #define KVM_NAME "/proc/attestbed-recorder/kvm"
 #define SEV_NAME "/proc/attestbed-recorder/sev"
 
 #define MOST_DESCRIPTORS 65536
-#define MOST_SLOTS 512
-#define MOST_UNPLACED 64
 
 static int recording;
 static int kvm_descriptor = -1, sev_descriptor = -1;
 static long vm_type = -1;
-/* The digest is final: what vCPUs are set to from here on, each in its own thread, is no part of the launch. */
-static int finished;
 static uint32_t vcpus;
 /* Index + 1 of the vCPU that a descriptor stands for; 0 for none. */
 static uint16_t vcpu_of[MOST_DESCRIPTORS];
-static struct memory_region slots[MOST_SLOTS];
-static uint32_t memory_records;
-/* Memory that was measured before it had a place in the guest. */
-static struct {
-	uint32_t record;
-	uint64_t address, length;
-} unplaced[MOST_UNPLACED];
-static uint32_t unplaced_count;
 
 static long pass(int descriptor, unsigned long request, void *argument)
 {
 	return system_call(SYS_IOCTL, descriptor, (long)request, (long)argument, 0);
 }
 
-static int contains(const struct memory_region *slot, uint64_t address, uint64_t length)
-{
-	return slot->size >= length && address >= slot->address && address - slot->address <= slot->size - length;
-}
-
-static uint64_t place_of(uint64_t address, uint64_t length)
-{
-	for (int i = 0; i < MOST_SLOTS; i++)
-		if (slots[i].size && contains(&slots[i], address, length))
-			return slots[i].gpa + (address - slots[i].address);
-	return GPA_UNKNOWN;
-}
-
-static void record_command(uint64_t command, uint32_t flags, const void *fields, uint64_t length)
-{
-	write_record((struct record){RECORD_COMMAND, flags, command, 0, length}, fields);
-}
-
-static void record_memory(uint64_t command, uint32_t type, uint64_t gpa, uint64_t address, uint64_t length)
-{
-	memory_records++;
-	write_record((struct record){RECORD_MEMORY, type, command, gpa, length}, (const void *)address);
-}
-
 static void record_state(uint16_t vcpu, unsigned request, const void *state, uint64_t length)
 {
 	write_record((struct record){RECORD_STATE, (uint32_t)vcpu - 1, request, 0, length}, state);
-}
-
-/* -- SEV, SEV-ES and SEV-SNP ------------------------------------------------------------------------------------- */
-
-static long measure(struct sev_cmd *command, struct sev_measure *blob)
-{
-	enum { FIRMWARE_LENGTH_ERROR = 4, LENGTH = 48 };
-	if (blob->length < LENGTH) {
-		blob->length = LENGTH;
-		command->error = FIRMWARE_LENGTH_ERROR;
-		return -ENOSPC;
-	}
-	/* An HMAC with a key that only the processor and the owner have: QEMU passes it on, nothing depends on it. */
-	clear_bytes((void *)blob->address, LENGTH);
-	return 0;
-}
-
-static void update_data(const struct sev_update_data *update)
-{
-	uint64_t gpa = place_of(update->address, update->length);
-	if (gpa == GPA_UNKNOWN && unplaced_count < MOST_UNPLACED) {
-		unplaced[unplaced_count].record = memory_records;
-		unplaced[unplaced_count].address = update->address;
-		unplaced[unplaced_count++].length = update->length;
-	}
-	record_memory(SEV_LAUNCH_UPDATE_DATA, 0, gpa, update->address, update->length);
-}
-
-/* As the kernel does: what is left to do is counted down in the structure itself. */
-static void snp_update(struct snp_update *update)
-{
-	record_memory(SNP_LAUNCH_UPDATE, update->type, update->gfn_start << 12, update->address, update->length);
-	update->gfn_start += update->length >> 12;
-	update->address += update->length;
-	update->length = 0;
-}
-
-static void snp_finish(const struct snp_finish *given)
-{
-	enum { ID_BLOCK_LENGTH = 96, ID_AUTH_LENGTH = 4096 };
-	struct snp_finish fields = *given;
-	fields.id_block_address = fields.id_auth_address = 0;
-	if (given->id_block_enabled) {
-		record_memory(SNP_LAUNCH_FINISH, 0, GPA_UNKNOWN, given->id_block_address, ID_BLOCK_LENGTH);
-		record_memory(SNP_LAUNCH_FINISH, 1, GPA_UNKNOWN, given->id_auth_address, ID_AUTH_LENGTH);
-	}
-	record_command(SNP_LAUNCH_FINISH, 0, &fields, sizeof(fields));
-	finished = 1;
-}
-
-/* A command that is not listed has no answer here, and QEMU says which it was. */
-static long sev_operation(struct sev_cmd *command)
-{
-	enum { INIT2_LENGTH = 48, SNP_START_LENGTH = 64 };
-	void *data = (void *)command->data;
-	command->error = 0;
-	switch (command->id) {
-	case SEV_INIT:
-	case SEV_ES_INIT:
-	case SEV_LAUNCH_UPDATE_VMSA:
-		record_command(command->id, 0, NULL, 0);
-		return 0;
-	case SEV_LAUNCH_FINISH:
-		record_command(command->id, 0, NULL, 0);
-		finished = 1;
-		return 0;
-	case SEV_INIT2:
-		record_command(command->id, 0, data, INIT2_LENGTH);
-		return 0;
-	case SEV_LAUNCH_START:
-		record_command(command->id, 0, &((struct sev_launch_start *)data)->policy, sizeof(uint32_t));
-		((struct sev_launch_start *)data)->handle = 1;
-		return 0;
-	case SEV_LAUNCH_UPDATE_DATA:
-		update_data(data);
-		return 0;
-	case SEV_LAUNCH_MEASURE:
-		return measure(command, data);
-	case SNP_LAUNCH_START:
-		record_command(command->id, 0, data, SNP_START_LENGTH);
-		return 0;
-	case SNP_LAUNCH_UPDATE:
-		snp_update(data);
-		return 0;
-	case SNP_LAUNCH_FINISH:
-		snp_finish(data);
-		return 0;
-	default:
-		return -ENOTTY;
-	}
-}
-
-/* What QEMU asks of the security processor before a launch: that it is there, and speaks an API that is new enough. */
-static long processor_command(struct sev_issue_cmd *command)
-{
-	enum { PLATFORM_STATUS = 1, SNP_PLATFORM_STATUS = 9, API_MAJOR = 1, API_MINOR = 55 };
-	struct {
-		uint8_t major, minor, state;
-		uint8_t rest[29];
-	} status = {API_MAJOR, API_MINOR, 1, {0}};
-	command->error = 0;
-	if (command->cmd == SNP_PLATFORM_STATUS) {
-		copy_bytes((void *)command->data, &status, sizeof(status));
-		return 0;
-	}
-	if (command->cmd != PLATFORM_STATUS)
-		return -ENOTTY;
-	/* u8 major, minor, state; u32 flags (bit 8: SEV-ES, the owner in bit 0); u8 build; u32 guests. */
-	status.rest[1] = 1;
-	copy_bytes((void *)command->data, &status, 12);
-	return 0;
-}
-
-/* -- TDX --------------------------------------------------------------------------------------------------------- */
-
-static void tdx_region(struct tdx_region *region, uint32_t flags)
-{
-	record_memory(TDX_INIT_MEM_REGION, flags, region->gpa, region->address, region->pages << 12);
-	region->address += region->pages << 12;
-	region->gpa += region->pages << 12;
-	region->pages = 0;
-}
-
-static long tdx_operation(struct tdx_cmd *command)
-{
-	enum { INIT_VM_LENGTH = 256 };
-	void *data = (void *)command->data;
-	command->hw_error = 0;
-	switch (command->id) {
-	case TDX_CAPABILITIES: {
-		/* Everything: QEMU then asks for what its command line says, not for what this machine could do. */
-		struct tdx_capabilities *capabilities = data;
-		capabilities->attributes = ~0ull;
-		capabilities->xfam = ~0ull;
-		capabilities->cpuid.count = 0;
-		return 0;
-	}
-	case TDX_INIT_VM:
-		record_command(command->id, command->flags, data, INIT_VM_LENGTH);
-		return 0;
-	case TDX_INIT_VCPU:
-		record_command(command->id, command->flags, NULL, 0);
-		return 0;
-	case TDX_FINALIZE_VM:
-		record_command(command->id, command->flags, NULL, 0);
-		finished = 1;
-		return 0;
-	case TDX_INIT_MEM_REGION:
-		if (((struct tdx_region *)data)->pages > RECORDING_LIMIT >> 12)
-			return -EFBIG;
-		tdx_region(data, command->flags);
-		return 0;
-	case TDX_GET_CPUID:
-		((struct cpuid2 *)data)->count = 0;
-		return 0;
-	default:
-		return -ENOTTY;
-	}
 }
 
 /* -- KVM --------------------------------------------------------------------------------------------------------- */
@@ -270,29 +77,14 @@ static long create_vcpu(int descriptor, unsigned long request, void *id)
 	return created;
 }
 
-static void place_measured_memory(const struct memory_region *slot)
-{
-	for (uint32_t i = 0; i < unplaced_count; i++) {
-		if (!unplaced[i].length || !contains(slot, unplaced[i].address, unplaced[i].length))
-			continue;
-		uint64_t gpa = slot->gpa + (unplaced[i].address - slot->address);
-		write_record((struct record){RECORD_PLACE, unplaced[i].record, 0, gpa, 0}, NULL);
-		unplaced[i].length = 0;
-	}
-}
-
 /* Memory that only the guest could read becomes ordinary memory: nothing runs that would notice. */
 static long set_memory_region(int descriptor, const struct memory_region *given)
 {
 	struct memory_region region = *given;
 	region.flags &= ~KVM_MEM_GUEST_MEMFD;
 	long result = pass(descriptor, KVM_SET_USER_MEMORY_REGION, &region);
-	uint32_t slot = region.slot & 0xffff;
-	if (result >= 0 && slot < MOST_SLOTS) {
-		slots[slot] = region;
-		if (region.size)
-			place_measured_memory(&region);
-	}
+	if (result >= 0)
+		remember_slot(&region);
 	return result;
 }
 
@@ -318,7 +110,7 @@ static long set_state(int descriptor, unsigned request, void *state)
 {
 	long result = pass(descriptor, request, state);
 	uint16_t vcpu = descriptor >= 0 && descriptor < MOST_DESCRIPTORS ? vcpu_of[descriptor] : 0;
-	if (result < 0 || !vcpu || finished)
+	if (result < 0 || !vcpu || launch_finished)
 		return result;
 	if (request == KVM_SET_MSRS)
 		record_state(vcpu, request, state, sizeof(struct msrs) + 16 * (uint64_t)result);
