@@ -1,4 +1,4 @@
-/** `attestbed predict ...`: flags and help; the work is imported when it is called. */
+/** `attestbed predict ...` and `attestbed diff`: flags and help; the work is imported when it is called. */
 import { type Command, Option } from 'commander'
 import { addPredictTpm } from './predict-tpm-command.ts'
 
@@ -33,6 +33,28 @@ export function addPredict(root: Command, finish: Finish): void {
     finish(await predictTdx(flags))
   })
   addPredictTpm(predict, finish)
+}
+
+export function addDiff(root: Command, finish: Finish): void {
+  root
+    .command('diff')
+    .description('say which input changed which page, event or register, between two documents')
+    .argument('<a>', 'output of predict or rehearse with --json, a bill.json, or a binary event log')
+    .argument('<b>', 'another one')
+    .option('--json', 'one JSON document on stdout')
+    .addHelpText(
+      'after',
+      `
+Exit code: 0 where nothing differs, 1 where something does.
+
+Examples:
+  attestbed diff predicted.json rehearsed.json
+  attestbed diff monday/bill.json tuesday/bill.json --json`,
+    )
+    .action(async (a: string, b: string, flags) => {
+      const { diff } = await import('./diff.ts')
+      finish(await diff(a, b, flags))
+    })
 }
 
 const SEV_FAMILY = [

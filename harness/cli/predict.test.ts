@@ -13,6 +13,7 @@ import { kernelHashes } from '../measure/sev/kernel-hashes.ts'
 import { snpFirmware } from '../measure/snp/firmware.ts'
 import { predictSnp } from '../measure/snp/launch.ts'
 import { predictMrtd } from '../measure/tdx/mrtd.ts'
+import { diff } from './diff.ts'
 import { predictSevFamily } from './predict-sev.ts'
 import { predictTdx } from './predict-tdx.ts'
 
@@ -32,8 +33,10 @@ const kernel = at('kernel', 'no PE')
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
 const idKey = at('id.pem', privateKey.export({ type: 'sec1', format: 'pem' }))
 
-async function predict(...args: readonly string[]) {
-  const child: ChildProcess = spawn(process.execPath, [MAIN, 'predict', ...args], {
+const predict = (...args: readonly string[]) => cli('predict', ...args)
+
+async function cli(...args: readonly string[]) {
+  const child: ChildProcess = spawn(process.execPath, [MAIN, ...args], {
     env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE: COMPILE_CACHE },
   })
   const output = { stdout: '', stderr: '' }
@@ -90,6 +93,26 @@ t.test('what is wrong is named, with exit code 2 for flags and 5 for files', asy
   ])
   t.match(usage, { code: 2, stdout: '', stderr: /CPU model "EPYC-v99".*\nhint: .*EPYC-Milan/ })
   t.match(format, { code: 5, stdout: '', stderr: /FormatError \[bad-magic\].* at 0x[0-9a-f]+: footer GUID/ })
+})
+
+t.test('diff: exit code 1 and words where two predictions differ, 0 where they do not', async (t) => {
+  const predicted = async (name: string, cpu: string): Promise<string> =>
+    at(name, (await predict('sev-snp', '--firmware', firmware, '--cpu', cpu, '--json')).stdout)
+  const [a, b] = await Promise.all([predicted('a.json', 'EPYC-v4'), predicted('b.json', 'EPYC-Genoa')])
+  const [words, json, same] = await Promise.all([
+    cli('diff', a, b),
+    cli('diff', a, b, '--json'),
+    cli('diff', a, a),
+  ])
+  t.match(words, {
+    code: 1,
+    stdout: /^CPU model: EPYC-v4 to EPYC-Genoa\nVMSA of vCPU 0: rdx .* \(from CPU model\)\n/,
+  })
+  t.equal(json.code, 1)
+  t.match(JSON.parse(json.stdout), { equal: false, differences: [{ where: 'input cpu', causes: ['cpu'] }] })
+  t.match(same, { code: 0, stdout: 'nothing differs\n' })
+  await t.rejects(diff(a, kernel, {}), { name: 'FormatError' }, 'neither JSON nor a log')
+  await t.rejects(diff(a, at('broken.json', '{"mrtd":'), {}), { name: 'UsageError' })
 })
 
 t.test('every flag is checked before anything is predicted', async (t) => {

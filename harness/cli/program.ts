@@ -4,7 +4,7 @@ import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { ignoreClosedPipes } from './output.ts'
-import { addPredict } from './predict-commands.ts'
+import { addDiff, addPredict } from './predict-commands.ts'
 import { jobCount, listOf, names } from './values.ts'
 
 const USAGE = 2
@@ -50,6 +50,7 @@ function program(finish: Finish): Command {
   addShell(root, finish)
   addImages(root, finish)
   addPredict(root, finish)
+  addDiff(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root

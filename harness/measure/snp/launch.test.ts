@@ -4,7 +4,7 @@ import { FormatError, UsageError } from '../../base/errors.ts'
 import { SYNTHETIC_SEV, syntheticOvmf } from '../../formats/testing/synthetic-ovmf.ts'
 import { CPU_MODEL_NAMES, cpuidSignature, cpuSignature } from '../sev/cpu-models.ts'
 import { encodeHashesTable, HASHES_TABLE_BYTES, kernelHashes } from '../sev/kernel-hashes.ts'
-import { predictSevEs, sevFirmware } from '../sev/launch.ts'
+import { predictSev, predictSevEs, sevFirmware } from '../sev/launch.ts'
 import { snpFirmware, withFirmwareDigest } from './firmware.ts'
 import { predictSnp } from './launch.ts'
 import { LaunchDigest, PAGE_TYPES, type Region } from './page-info.ts'
@@ -37,6 +37,39 @@ t.test('the digest is that of the regions it names, page by page', async (t) => 
       const { launchDigest, regions } = predictSnp(firmware, { cpu, vmm, ...options })
       t.equal(launchDigest.toString('hex'), byTheBook(regions).toString('hex'), vmm)
     }
+})
+
+/** Of the synthetic ROM, computed by virtee/sev-snp-measure 0.0.13 (8f2b337e). */
+t.test('digests of an independent implementation', async (t) => {
+  const both = kernelHashes({
+    kernel: Buffer.from('kernel'),
+    initrd: Buffer.from('initrd'),
+    append: 'quiet',
+  })
+  const alone = kernelHashes({ kernel: Buffer.from('kernel') })
+  const [sev, milan, genoa] = [sevFirmware(rom), cpuSignature('EPYC-Milan'), cpuSignature('EPYC-Genoa')]
+  const found = {
+    sev: predictSev(sev),
+    'sev, kernel': predictSev(sev, { kernel: both }),
+    'sev-es, kernel': predictSevEs(sev, { vcpus: 3, cpu: milan, kernel: alone }),
+    snp: predictSnp(firmware, { vcpus: 2, cpu }),
+    'snp, kernel': predictSnp(firmware, { vcpus: 3, cpu: genoa, guestFeatures: 0x21n, kernel: both }),
+    'snp, ec2': predictSnp(firmware, { vcpus: 2, cpu, vmm: 'ec2' }),
+    'snp, gce': predictSnp(firmware, { vcpus: 2, cpu, vmm: 'gce' }),
+  }
+  const digests = Object.entries(found).map(([name, launch]) => [name, launch.launchDigest.toString('hex')])
+  t.same(Object.fromEntries(digests), {
+    sev: '36ef5ee87e98fcdc53053e2ce4926c6794004cea68ab821f99788b1dbe8fdbd3',
+    'sev, kernel': '0b17970da5f7e524011ea435569819d60595b9bfab8938014b8e4aeaaa64babd',
+    'sev-es, kernel': '1f79ffa5613230dc59287ba34aa076b8f8359eb1b155b9c4561f956b99f3b382',
+    snp: '96d0a106e280f96cb4fe21a680402a195b78e780ce6e9c4257de48ddf906669b59bc2a2fa552f4d843f1f3a595fa14e8',
+    'snp, kernel':
+      '8efa47619c54e98f1b9d4a7d89cd773bfbcc9e10f7daffbae0ed3c00f9f7f2907d114fe8cf77f0ec2d8ea0798eef91d9',
+    'snp, ec2':
+      'affde1366ede7aaf14c911e33f211b0af5cac45ef7837cefab95da82b54e41fe8dfa498f4a7577272f7c100cdf991025',
+    'snp, gce':
+      'ed122f535fcbd667cb27a286ba8ca7969ac7ad183a95b9c4f3b9d7f801b58e6da8477dd9ca4cd06c03b7653a8b6f29a2',
+  })
 })
 
 t.test('repeated pages are measured like any other', async (t) => {
