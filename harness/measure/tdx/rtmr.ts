@@ -4,16 +4,18 @@
  * register (UEFI specification 2.10, 38.4.1). RTMR3 is the operating system's.
  */
 import { DIGEST_LENGTHS, digest } from '../../base/digest.ts'
-import { authenticodeParts } from '../../formats/authenticode.ts'
 import { parseOvmf } from '../../formats/ovmf/firmware.ts'
+import { parseUki, ukiSection } from '../../formats/uki.ts'
 import { parseVariableStore } from '../../formats/variable-store.ts'
 import type { AcpiBlobs } from '../tpm/acpi-events.ts'
 import { predictTpm, type TpmBoot } from '../tpm/boot.ts'
 import { type BootDevice, bootVariables, qemuBootOrder } from '../tpm/boot-entries.ts'
 import { action, eventDigest, known, type PredictedEvent, separator, unknown } from '../tpm/event.ts'
 import type { FirmwareCode } from '../tpm/firmware-code.ts'
+import { ImageLoader } from '../tpm/images.ts'
 import type { RegisterPrediction } from '../tpm/registers.ts'
-import { secureBootEvents } from '../tpm/secure-boot.ts'
+import { secureBootEnforced, secureBootEvents } from '../tpm/secure-boot.ts'
+import { kernelEvents, sectionEvents, stubParameters } from '../tpm/stub.ts'
 import { tdHob } from './td-hob.ts'
 
 export const RTMR_COUNT = 3
@@ -50,20 +52,33 @@ export interface RtmrPrediction {
 
 /** Of a direct boot. Throws FormatError where a material is malformed. */
 export function predictDirectBoot(machine: TdxMachine, boot: DirectKernel): RtmrPrediction {
-  const image: PredictedEvent = {
-    ...{ pcr: 4, type: 'EV_EFI_BOOT_SERVICES_APPLICATION', from: 'uki', what: 'kernel' },
-    content: known(...authenticodeParts(boot.kernel)),
-  }
+  const store = parseVariableStore(machine.firmware)
+  const secureBoot = secureBootEnforced(store, machine.code.features.secureBoot)
+  const loader = new ImageLoader(store, { secureBoot })
+  const kernel = loader.load({ what: 'kernel', file: boot.kernel, from: 'uki' })
+  const parameters = isUki(boot.kernel) ? inDirectUki(boot, secureBoot) : directParameters(boot)
   return fold([
     ...firmwareEvents(machine),
-    image,
+    ...(kernel.loaded ? kernel.events : refusedKernel(kernel.reason)),
     // The kernel runs before the firmware has looked for devices: there are its own applications only.
-    ...entryEvents({ ...machine, bootDevices: [] }),
+    ...entryEvents({ ...machine, bootDevices: [] }, 'applications'),
     action(4, 'Calling EFI Application from Boot Option'),
     separator(4),
-    ...directParameters(boot),
-    ...exitBootServices(),
+    ...(kernel.loaded ? [...parameters, ...exitBootServices()] : []),
   ])
+}
+
+/** OVMF then starts the kernel in another way, or none: none of the materials says which. */
+function refusedKernel(reason: string): readonly PredictedEvent[] {
+  return [4, 7, 9].map((pcr) => ({
+    ...{
+      pcr,
+      type: 'EV_EFI_BOOT_SERVICES_APPLICATION',
+      from: 'uki',
+      what: 'what runs in place of the kernel',
+    },
+    content: unknown(`the firmware refuses the kernel: ${reason}`),
+  }))
 }
 
 /** Of a UKI on a disk. Throws FormatError where a material is malformed. */
@@ -74,16 +89,14 @@ export function predictDiskBoot(machine: TdxMachine, boot: DiskBoot): RtmrPredic
     ...(acpi && { acpi }),
     ...(bootDevices && { bootDevices }),
   }).events
-  // What the firmware says before it is ready to boot differs between TD and TPM, and so does the end.
+  // What the firmware says before it is ready to boot differs between TD and TPM; from there on it is the same.
   const start = inUki.findIndex(({ type }) => type === 'EV_EFI_GPT_EVENT')
-  const end = inUki.findIndex(({ what }) => what.includes('Exit Boot Services'))
   return fold([
     ...firmwareEvents(machine),
     ...entryEvents(machine),
     action(4, 'Calling EFI Application from Boot Option'),
     separator(4),
-    ...(start < 0 ? inUki.filter(({ content }) => !content.known) : inUki.slice(start, end)).map(inTd),
-    ...exitBootServices(),
+    ...(start < 0 ? inUki.filter(({ content }) => !content.known) : inUki.slice(start)).map(inTd),
   ])
 }
 
@@ -148,14 +161,18 @@ function fwCfgEvents(devices: readonly BootDevice[] | undefined): readonly Predi
   return order === '' ? [menu] : [menu, event('bootorder', known(order))]
 }
 
-function entryEvents({ firmware, code, bootDevices }: TdxMachine): readonly PredictedEvent[] {
+function entryEvents(
+  { firmware, code, bootDevices }: TdxMachine,
+  entries: 'all' | 'applications' = 'all',
+): readonly PredictedEvent[] {
   const event = (what: string, content: PredictedEvent['content']): PredictedEvent => ({
     ...{ pcr: 1, type: 'EV_EFI_VARIABLE_BOOT', from: 'variables', what, content },
   })
   if (bootDevices === undefined)
     return [event('BootOrder and boot entries', unknown('the boot devices are not given'))]
   const store = parseVariableStore(firmware)
-  return bootVariables({ store, devices: bootDevices, shell: code.features.shell }).map(({ name, data }) =>
+  const shell = entries === 'all' && code.features.shell
+  return bootVariables({ store, devices: bootDevices, shell }).map(({ name, data }) =>
     event(`variable ${name}, ${data.length} bytes`, known(data)),
   )
 }
@@ -172,6 +189,24 @@ function directParameters({ initrd, commandLine }: DirectKernel): readonly Predi
   ]
 }
 
+function isUki(kernel: Uint8Array): boolean {
+  return ukiSection(parseUki(kernel), '.linux') !== undefined
+}
+
+/** The stub finds no ESP: no companions, and no boot secret. The command line of `-append` is its load options. */
+function inDirectUki(
+  { kernel, initrd, commandLine }: DirectKernel,
+  secureBoot: boolean,
+): readonly PredictedEvent[] {
+  const uki = parseUki(kernel)
+  const stub = stubParameters({
+    ...{ uki, secureBoot, addons: [], companions: {}, profile: 0, bootSecret: { kind: 'none' } },
+    ...{ loadOptions: initrd ? `${commandLine} initrd=initrd` : commandLine, previousInitrd: initrd },
+  })
+  return [...sectionEvents(uki), ...stub.events, ...kernelEvents(stub)]
+}
+
+/** At the first try: nothing that would change the map of the memory has been started yet. */
 function exitBootServices(): readonly PredictedEvent[] {
   return [action(5, 'Exit Boot Services Invocation'), action(5, 'Exit Boot Services Returned with Success')]
 }

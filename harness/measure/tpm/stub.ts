@@ -31,6 +31,7 @@ export interface StubInputs {
   readonly smbiosCommandLine?: string | undefined
   readonly profile: number
   readonly bootSecret: BootSecret
+  readonly previousInitrd?: Uint8Array | undefined
 }
 
 /** PCR 11 in the stub: each section's name with its NUL, then its content. */
@@ -104,7 +105,7 @@ export function stubParameters(inputs: StubInputs): StubPrediction {
         ? unknown(bootSecret.reason)
         : known(
             ...combinedInitrd({
-              ...{ uki, companions },
+              ...{ uki, companions, previous: inputs.previousInitrd },
               bootSecret: bootSecret.kind === 'known' ? bootSecret.secret : undefined,
               addonMicrocode: microcode.map(({ content }) => content),
               addonInitrds: initrds.map(({ content }) => content),
