@@ -30,7 +30,9 @@ export async function predictRtmrs(
       code: 'bad-value',
     })
   const disk = flags.disk === undefined ? undefined : await diskStart(flags.disk)
-  const devices = flags.bootSlot && devicesOf(flags.bootSlot, disk)
+  // A direct boot needs no disk to boot from; where there are some, they are named.
+  const slots = flags.bootSlot ?? (kernel === undefined ? undefined : [])
+  const devices = slots && devicesOf(slots, disk)
   const acpi = flags.acpi === undefined ? undefined : await acpiOf(flags.acpi)
   const machine: TdxMachine = {
     ...{ firmware, code: parseFirmwareCode(firmware) },

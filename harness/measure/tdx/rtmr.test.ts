@@ -11,6 +11,8 @@ import { predictDirectBoot, predictDiskBoot, type RtmrPrediction, type TdxMachin
 
 /** Debian's OVMF.inteltdx.ms.fd of 2026.08, of the vectors. */
 const file = firmwareBuild('a265075b4147a096109e501e76196df1ec8a18659c26f7401492c597ec88f312')
+/** OVMF.amdsev.fd of the same package: its variable store is empty, and as long. */
+const WITH_EMPTY_STORE = '3e4fd0b3fe3b2dbe481c3d9e99418a034174f26cbe1f55aa212b0f18c12d2d6f'
 const skip = file === undefined && 'the TDX build of the vectors is not at hand (see ATTESTBED_FIRMWARE)'
 const ACPI = { loader: Buffer.from('loader'), rsdp: Buffer.from('rsdp'), tables: Buffer.from('tables') }
 const KERNEL = syntheticPe({ sections: [{ name: '.text', content: Buffer.from('a kernel') }] })
@@ -47,6 +49,21 @@ t.test(
     const actions = events.filter(({ type }) => type === 'EV_EFI_ACTION' || type === 'EV_SEPARATOR')
     t.equal(actions.length, 5)
     for (const event of actions) t.ok(logged.has(sha384(event) ?? ''), event.what)
+  },
+)
+
+t.test(
+  "the memory of a TD of 2 GiB, and Debian's empty variable store, are those of a TD's log",
+  { skip: vectorsMissing || skip },
+  async (t) => {
+    const log = parseEventLog(vector('eventlog/ccel_ovmf.bin'))
+    const [, hob, variables] = log.events.map(({ digests }) =>
+      Buffer.from(digests[0]?.bytes ?? []).toString('hex'),
+    )
+    const { events } = predictDirectBoot(machine(), { kernel: KERNEL, commandLine: '' })
+    t.equal(sha384(events[0]), hob)
+    const empty = firmwareBuild(WITH_EMPTY_STORE)
+    if (empty) t.equal(digest('sha384', empty.subarray(0, 0x84000)).toString('hex'), variables)
   },
 )
 
