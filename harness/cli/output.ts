@@ -1,6 +1,6 @@
 /** Where words and documents go. */
 import type { Writable } from 'node:stream'
-import type { MeasuredDocument } from '../measure/documents/document.ts'
+import type { MeasuredDocument, MeasuredEvent } from '../measure/documents/document.ts'
 
 /**
  * A reader that has gone away (`attestbed list | head`) is no reason to crash: what is written afterwards is
@@ -47,4 +47,10 @@ function namedValues({ pages, events, inputs, kind, platform, packages, ...value
       Object.entries(registers).map(([number, value]) => [`pcr${number} ${bank}`, value] as const),
     ),
   ]
+}
+
+/** An event below its register on a page: the start of its digest, its type, what it is. */
+export function eventLine({ type, description, digests }: MeasuredEvent, bank: string): string {
+  const digest = digests[bank]?.slice(0, 16) ?? 'not known'
+  return `      ${digest.padEnd(16)} ${type.padEnd(34)} ${description.split(': not known, ')[0]}`
 }

@@ -1,6 +1,6 @@
 /** `attestbed predict ...` and `attestbed diff`: flags and help; the work is imported when it is called. */
 import { type Command, Option } from 'commander'
-import { addPredictTpm } from './predict-tpm-command.ts'
+import { addPredictTpm, addRtmr } from './predict-tpm-command.ts'
 
 type Finish = (exitCode: number) => void
 
@@ -24,10 +24,11 @@ export function addPredict(root: Command, finish: Finish): void {
   }
   const tdx = predict
     .command('tdx')
-    .description('MRTD of a TDX guest')
+    .description('MRTD of a TDX guest, and RTMR0 to 2 where what boots is given')
     .requiredOption('--firmware <file>', 'the firmware file, as given to -bios')
     .option('--two-pass', "add a section's pages before extending any of them, as older stacks did")
     .option('--memory <size>', 'memory of the guest, as 2G or 512M')
+  addRtmr(tdx)
   addOutput(tdx).action(async (flags) => {
     const { predictTdx } = await import('./predict-tdx.ts')
     finish(await predictTdx(flags))

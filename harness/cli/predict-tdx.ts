@@ -5,8 +5,9 @@ import { tdxDocument } from '../measure/documents/prediction.ts'
 import { predictMrtd } from '../measure/tdx/mrtd.ts'
 import { FILE_LIMITS, readMaterial } from './material-files.ts'
 import { writePrediction } from './output.ts'
+import { predictRtmrs, type RtmrFlags, readableRtmrs } from './predict-rtmr.ts'
 
-interface TdxFlags {
+interface TdxFlags extends RtmrFlags {
   readonly firmware: string
   readonly twoPass?: boolean
   readonly memory?: string
@@ -28,7 +29,9 @@ export async function predictTdx(flags: TdxFlags): Promise<number> {
     },
     pages: flags.eachPage ? 'each' : 'regions',
   })
-  writePrediction(document, flags)
+  const registers = await predictRtmrs(flags, { firmware: file, memory })
+  writePrediction(flags.json ? { ...document, ...registers } : document, flags)
+  if (registers && !flags.json) process.stdout.write(readableRtmrs(registers))
   return 0
 }
 

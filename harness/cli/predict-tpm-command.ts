@@ -44,6 +44,18 @@ export function addPredictTpm(predict: Command, finish: Finish): void {
     })
 }
 
+/** Flags of `predict tdx` for what boots in the TD. */
+export function addRtmr(command: Command): void {
+  command
+    .option('--kernel <file>', 'kernel or UKI of a direct boot: RTMR0 to 2')
+    .option('--initrd <file>', 'its initrd')
+    .option('--append <text>', 'its command line')
+    .option('--uki <file>', 'a UKI that is booted from disk: RTMR0 to 2')
+    .option('--disk <file>', 'the disk (raw), or its first 17 KiB: RTMR1')
+    .option('--boot-slot <n,...>', 'PCI slots of virtio disks with a bootindex, in its order: RTMR0', names)
+    .option('--acpi <folder>', "the files table-loader, rsdp and tables of QEMU's fw_cfg: RTMR0")
+}
+
 const EXAMPLES = `
 What is not given makes its register unknown, never wrong: the output says of each why.
 

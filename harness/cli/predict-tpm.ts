@@ -1,16 +1,14 @@
 /** `attestbed predict tpm`: materials from files, the registers as a table or a document. */
-import { open } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { type DigestAlgorithm, sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
-import { parseGpt } from '../formats/gpt.ts'
 import { type TpmDocument, tpmDocument } from '../measure/documents/tpm-prediction.ts'
 import { predictTpm } from '../measure/tpm/boot.ts'
-import type { BootDevice } from '../measure/tpm/boot-entries.ts'
 import { parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { paletteFor } from '../report/palette.ts'
 import { FILE_LIMITS, readMaterial, wholeNumber } from './material-files.ts'
-import { writeDocument } from './output.ts'
+import { acpiOf, devicesOf, diskStart } from './measured-files.ts'
+import { eventLine, writeDocument } from './output.ts'
 import { memoryBytes } from './predict-tdx.ts'
 
 /** The flags as commander hands them over. */
@@ -38,8 +36,6 @@ export interface TpmFlags {
   readonly json?: boolean
 }
 
-/** Primary GPT with 128 entries, behind the protective MBR. */
-const GPT_BYTES = 34 * 512
 const MOST_VCPUS = 4096
 const MIB = 2 ** 20
 
@@ -77,18 +73,6 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
   return 0
 }
 
-async function diskStart(path: string): Promise<Uint8Array> {
-  const handle = await open(path).catch((cause: NodeJS.ErrnoException) => {
-    throw new UsageError(`cannot read --disk ${path}: ${cause.code}`, { code: 'bad-value', cause })
-  })
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(GPT_BYTES), 0, GPT_BYTES, 0)
-    return buffer.subarray(0, bytesRead)
-  } finally {
-    await handle.close()
-  }
-}
-
 function machineOf({ vcpus }: TpmFlags, memory: string): { memoryMiB: number; vcpus: number } {
   const count = wholeNumber(vcpus, '--vcpus')
   if (count >= 1n && count <= MOST_VCPUS)
@@ -96,23 +80,9 @@ function machineOf({ vcpus }: TpmFlags, memory: string): { memoryMiB: number; vc
   throw new UsageError(`--vcpus is "${vcpus}", 1 to ${MOST_VCPUS} are supported`, { code: 'bad-value' })
 }
 
-/** Partitions are those of the disk that is given: it is taken for the first device. */
-function devicesOf(slots: readonly string[], disk: Uint8Array | undefined): readonly BootDevice[] {
-  const partitions = disk ? parseGpt(disk).partitions.map(({ guid }) => guid) : []
-  return slots.map((text, index) => {
-    const slot = wholeNumber(text, '--boot-slot')
-    if (slot > 31n)
-      throw new UsageError(`--boot-slot is "${text}", 0 to 31 are possible`, { code: 'bad-value' })
-    return { slot: Number(slot), partitions: index === 0 ? partitions : [] }
-  })
-}
-
 async function tablesOf({ acpi, smbios, bootSecretMixin }: TpmFlags) {
-  const blob = (name: string) => readMaterial(join(acpi ?? '', name), '--acpi', FILE_LIMITS.document)
   return {
-    ...(acpi !== undefined && {
-      acpi: { loader: await blob('table-loader'), rsdp: await blob('rsdp'), tables: await blob('tables') },
-    }),
+    ...(acpi !== undefined && { acpi: await acpiOf(acpi) }),
     ...(smbios !== undefined && { smbios: await readMaterial(smbios, '--smbios', FILE_LIMITS.document) }),
     ...(bootSecretMixin !== undefined && {
       bootSecretMixin: await readMaterial(bootSecretMixin, '--boot-secret-mixin', FILE_LIMITS.document),
@@ -155,9 +125,4 @@ function readable({ pcrs, unknown, events, refused }: TpmDocument): string {
       lines.push(...own.map((event) => faint(eventLine(event, bank))))
     }
   return `${lines.join('\n')}\n`
-}
-
-function eventLine({ type, description, digests }: TpmDocument['events'][number], bank: string): string {
-  const digest = digests[bank]?.slice(0, 16) ?? 'not known'
-  return `      ${digest.padEnd(16)} ${type.padEnd(34)} ${description.split(': not known, ')[0]}`
 }

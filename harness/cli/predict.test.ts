@@ -6,7 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { sha256Hex } from '../base/digest.ts'
+import { authenticodeDigest } from '../formats/authenticode.ts'
+import { compressedFirmware } from '../formats/testing/firmware-volume.ts'
+import { syntheticPe } from '../formats/testing/pe-file.ts'
 import { syntheticOvmf } from '../formats/testing/synthetic-ovmf.ts'
+import { variableFlash } from '../formats/testing/variable-flash.ts'
 import { parseIdBlock } from '../measure/id-block/id-block.ts'
 import { cpuSignature } from '../measure/sev/cpu-models.ts'
 import { kernelHashes } from '../measure/sev/kernel-hashes.ts'
@@ -136,4 +140,69 @@ t.test('every flag is checked before anything is predicted', async (t) => {
     await t.rejects(predictSevFamily('sev-snp', { firmware, ...flags }), { message })
   for (const memory of ['2.5G', '0', '1P', '', '99999999999G'])
     await t.rejects(predictTdx({ firmware, memory }), { name: 'UsageError', message: /512M or 2G/ }, memory)
+})
+
+// --- PCRs ---
+
+const uki = syntheticPe({ sections: [{ name: '.linux', content: Buffer.from('kernel') }] })
+const boot = [
+  ...['--uki', at('lab.efi', uki), '--firmware', at('CODE.fd', compressedFirmware())],
+  ...['--vars', at('VARS.fd', variableFlash([]))],
+]
+
+t.test('predict tpm --json gives the known registers by bank, and why the others are not', async (t) => {
+  const { code, stdout } = await predict(
+    'tpm',
+    ...boot,
+    '--bank',
+    'sha256,sha1',
+    '--phase',
+    'enter-initrd',
+    '--json',
+  )
+  t.equal(code, 0)
+  const document = JSON.parse(stdout)
+  t.strictSame(Object.keys(document.pcrs), ['sha256', 'sha1'])
+  t.strictSame(Object.keys(document.pcrs.sha256), [
+    '2',
+    '3',
+    '4',
+    '6',
+    '7',
+    '8',
+    '11',
+    '12',
+    '13',
+    '14',
+    '15',
+  ])
+  t.match(
+    document.unknown.map((each: { register: string }) => each.register),
+    ['pcr0', 'pcr1', 'pcr5', 'pcr9', 'pcr10'],
+  )
+  t.equal(document.pcrs.sha256['2'], '3d458cfe55cc03ea1f443f1562beec8df51c75e14a9fcf9a7234a13f198e7969')
+  const image = document.events.find(
+    ({ type }: { type: string }) => type === 'EV_EFI_BOOT_SERVICES_APPLICATION',
+  )
+  t.equal(image.digests.sha256, authenticodeDigest(uki, 'sha256').toString('hex'))
+  t.equal(document.inputs.uki, sha256Hex(uki))
+})
+
+t.test(
+  'predict tpm shows each register with its events, and the reason of what it does not know',
+  async (t) => {
+    const { code, stdout } = await predict('tpm', ...boot)
+    t.equal(code, 0)
+    t.match(stdout, /^pcr5 +sha256 not known\n +because the disk that is booted from is not given\n/m)
+    t.match(stdout, /^pcr4 +sha256 [0-9a-f]{64}\n +3d6772b4f84ed475 EV_EFI_ACTION/m)
+  },
+)
+
+t.test('predict tpm refuses files that are not what they should be, by field and offset', async (t) => {
+  const wrong = await predict('tpm', ...boot.slice(2), '--uki', at('text', 'no PE at all'))
+  t.equal(wrong.code, 5)
+  t.match(wrong.stderr, /FormatError \[bad-magic\]: cannot parse PE file at 0x0: e_magic/)
+  t.equal((await predict('tpm', ...boot, '--boot-slot', '99')).code, 2)
+  t.equal((await predict('tpm', ...boot, '--memory', '2X')).code, 2)
+  t.equal((await predict('tpm', ...boot.slice(0, 4))).code, 2)
 })

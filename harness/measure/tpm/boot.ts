@@ -143,6 +143,7 @@ function inUki(
     smbiosCommandLine: boot.smbiosCommandLine,
   })
   return [
+    ...stub.profile,
     ...sectionEvents(uki),
     ...events,
     ...stub.events,

@@ -79,6 +79,8 @@ export function companionArchive(kind: CompanionKind, files: readonly EspFile[])
 export interface InitrdParts {
   readonly uki: Uki
   readonly companions: Companions
+  /** What a loader, or firmware with `-initrd`, has registered before the stub ran. */
+  readonly previous?: Uint8Array | undefined
   /** 32 bytes; undefined: the stub has none. */
   readonly bootSecret: Uint8Array | undefined
   /** `.ucode` of addons in the order of the addons: the last comes first, since the kernel takes the first it finds. */
@@ -90,6 +92,7 @@ export interface InitrdParts {
 export function combinedInitrd({
   uki,
   companions,
+  previous,
   bootSecret,
   ...addons
 }: InitrdParts): readonly Uint8Array[] {
@@ -100,6 +103,7 @@ export function combinedInitrd({
   const parts = [
     ...addons.addonMicrocode.toReversed(),
     ...section('.ucode'),
+    ...(previous ? [previous] : []),
     ...section('.initrd'),
     ...COMPANIONS.flatMap(({ kind }) => companionArchive(kind, companions[kind] ?? []) ?? []),
     ...HANDED_ON.flatMap(({ section: name, name: file }) =>

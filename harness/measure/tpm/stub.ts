@@ -31,6 +31,7 @@ export interface StubInputs {
   readonly smbiosCommandLine?: string | undefined
   readonly profile: number
   readonly bootSecret: BootSecret
+  readonly previousInitrd?: Uint8Array | undefined
 }
 
 /** PCR 11 in the stub: each section's name with its NUL, then its content. */
@@ -59,7 +60,9 @@ export function phaseEvents(phases: readonly string[]): readonly PredictedEvent[
 }
 
 export interface StubPrediction {
-  /** Into PCR 12 and 13, in order. */
+  /** Into PCR 12, before the sections: the profile, where it is not the first. */
+  readonly profile: readonly PredictedEvent[]
+  /** Into PCR 12 and 13, after the sections, in order. */
   readonly events: readonly PredictedEvent[]
   readonly commandLine: string
   /** No parts: the kernel gets no initrd. */
@@ -85,8 +88,8 @@ export function stubParameters(inputs: StubInputs): StubPrediction {
     return archive === undefined ? [] : [{ ...ipl(pcr, description), from: 'esp', content: known(archive) }]
   })
   return {
+    profile: profile > 0 ? [tagged(12, `profile ${profile}`, known(wide(String(profile))))] : [],
     events: [
-      ...(profile > 0 ? [tagged(12, `profile ${profile}`, known(wide(String(profile))))] : []),
       ...(overridden ? [commandLineEvent('command line passed to the stub', 'variables', passed)] : []),
       ...(fromAddons ? [commandLineEvent('command line of addons', 'addons', fromAddons)] : []),
       ...(fromSmbios ? [commandLineEvent('command line in SMBIOS', 'smbios', fromSmbios)] : []),
@@ -102,7 +105,7 @@ export function stubParameters(inputs: StubInputs): StubPrediction {
         ? unknown(bootSecret.reason)
         : known(
             ...combinedInitrd({
-              ...{ uki, companions },
+              ...{ uki, companions, previous: inputs.previousInitrd },
               bootSecret: bootSecret.kind === 'known' ? bootSecret.secret : undefined,
               addonMicrocode: microcode.map(({ content }) => content),
               addonInitrds: initrds.map(({ content }) => content),
