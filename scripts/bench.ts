@@ -16,6 +16,7 @@ import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
 import { eventLog } from './bench/evidence-event-log.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
+import { evidenceSnp } from './bench/evidence-snp.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -39,6 +40,7 @@ const MEASURES: readonly Measure[] = [
   memory,
   evidenceTdx,
   eventLog,
+  evidenceSnp,
 ]
 
 const USAGE = 2

@@ -287,7 +287,7 @@ export class DerReader {
 
 /** Undefined where a number is cut off, padded or above 2^49, which no assigned one is (X.690, 8.19). */
 function decodeOid(content: Uint8Array): string | undefined {
-  const arcs: number[] = []
+  let text = ''
   let value = 0
   let fresh = true
   for (const byte of content) {
@@ -295,11 +295,16 @@ function decodeOid(content: Uint8Array): string | undefined {
     value = value * 128 + (byte & 0x7f)
     fresh = byte < 0x80
     if (!fresh) continue
-    if (arcs.length > 0) arcs.push(value)
-    else arcs.push(Math.min(2, Math.floor(value / 40)), value - 40 * Math.min(2, Math.floor(value / 40)))
+    text += text === '' ? firstArcs(value) : `.${value}`
     value = 0
   }
-  return fresh && arcs.length > 0 ? arcs.join('.') : undefined
+  return fresh && text !== '' ? text : undefined
+}
+
+/** The first number holds two: 40 times the first, which is 0, 1 or 2, and the second. */
+function firstArcs(value: number): string {
+  const first = Math.min(2, Math.floor(value / 40))
+  return `${first}.${value - 40 * first}`
 }
 
 const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const

@@ -2,11 +2,12 @@
  * Who launched the guest: the ID block that the owner's key signed, and the author's key that signed the owner's, held
  * against what the firmware put into the report. AMD 56860 revision 1.58, 8.18.
  */
-import { createPublicKey, verify as verifySignature } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { digest } from '../../base/digest.ts'
 import { VerifyError } from '../../base/errors.ts'
 import type { EcdsaPublicKey, EcdsaSignature } from '../../formats/snp/ecdsa.ts'
 import type { SnpIdAuthentication, SnpIdBlock } from '../../formats/snp/id-block.ts'
+import { isEcdsaSignedBy } from '../certificates/signature.ts'
 import { inOrder } from './p384.ts'
 import type { VerifiedSnpReport } from './verify.ts'
 
@@ -57,8 +58,8 @@ interface Signed {
   readonly what: string
 }
 
-function checkSignature(key: EcdsaPublicKey, { signature: { r, s }, data, what }: Signed): void {
-  if (inOrder(r) && inOrder(s) && isSigned(key, { data, signature: Buffer.concat([r, s]) })) return
+function checkSignature(key: EcdsaPublicKey, { signature, data, what }: Signed): void {
+  if (inOrder(signature.r) && inOrder(signature.s) && isSigned(key, { data, signature })) return
   throw new VerifyError(`cannot verify the ID block: ${what} did not sign`, {
     code: 'id-block-signature',
     expected: `a signature by ${what} ${digest('sha384', key.raw).toString('hex')}`,
@@ -66,14 +67,11 @@ function checkSignature(key: EcdsaPublicKey, { signature: { r, s }, data, what }
   })
 }
 
-function isSigned(
-  { x, y }: EcdsaPublicKey,
-  { data, signature }: { readonly data: Uint8Array; readonly signature: Uint8Array },
-): boolean {
+function isSigned({ x, y }: EcdsaPublicKey, { data, signature: { r, s } }: Omit<Signed, 'what'>): boolean {
   const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url')
   try {
     const key = createPublicKey({ key: { kty: 'EC', crv: 'P-384', x: text(x), y: text(y) }, format: 'jwk' })
-    return verifySignature('sha384', data, { key, dsaEncoding: 'ieee-p1363' }, signature)
+    return isEcdsaSignedBy(key, { hash: 'sha384', data, r, s })
   } catch {
     // Not a point of the curve: no key, so nothing that it could have signed.
     return false

@@ -2,7 +2,6 @@
  * Whether an SNP report is authentic: signed by a key of AMD's that was made for this TCB and this chip. AMD 56860,
  * 7.3, and AMD 57230. Nothing here asks whether the guest is one that should be trusted.
  */
-import { verify as verifySignature } from 'node:crypto'
 import { type VerifyCode, VerifyError } from '../../base/errors.ts'
 import type { Crl } from '../../formats/crl.ts'
 import { isZero, type SnpReport } from '../../formats/snp/report.ts'
@@ -10,7 +9,7 @@ import { decodeTcb, tcbLayout, tcbText } from '../../formats/snp/tcb.ts'
 import type { Certificate } from '../../formats/x509.ts'
 import { checkStillValid } from '../certificates/chain.ts'
 import type { RevocationMode } from '../certificates/revocation.ts'
-import { keyObject } from '../certificates/signature.ts'
+import { isEcdsaSignedBy, keyObject } from '../certificates/signature.ts'
 import { type VerifiedSnpChain, verifySnpChain } from './chain.ts'
 import type { SnpSigner } from './endorsement.ts'
 import { chooseLeaf } from './leaf.ts'
@@ -148,8 +147,7 @@ function checkSignature(report: SnpReport, { chain: { leaf } }: VerifiedSnpChain
       expected: `${range === 0 ? 'r' : 's'} from 1 to the order of P-384 minus 1`,
       got: Buffer.from(range === 0 ? r : s).toString('hex'),
     })
-  const key = { key: keyObject(leaf.publicKey), dsaEncoding: 'ieee-p1363' as const }
-  if (!verifySignature('sha384', report.signed, key, Buffer.concat([r, s])))
+  if (!isEcdsaSignedBy(keyObject(leaf.publicKey), { hash: 'sha384', data: report.signed, r, s }))
     throw failure('report-signature', 'the certified key did not sign the report', {
       expected: 'a signature over bytes 0 to 0x29F',
       got: 'one that does not verify',
