@@ -15,8 +15,8 @@ import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
 import { consoleEngine } from './bench/console.ts'
 import { eventLog } from './bench/evidence-event-log.ts'
-import { evidenceTdx } from './bench/evidence-tdx.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
+import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -38,9 +38,9 @@ const MEASURES: readonly Measure[] = [
   together,
   consoleEngine,
   memory,
+  evidenceSnp,
   evidenceTdx,
   eventLog,
-  evidenceSnp,
 ]
 
 const USAGE = 2
