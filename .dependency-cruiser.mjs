@@ -89,9 +89,9 @@ export default {
     },
     {
       name: 'testing-folders',
-      comment: 'testing/ serves tests and benchmarks, and platforms where an emulated TEE was asked for',
+      comment: 'testing/ serves tests, benchmarks and the fuzzer, and platforms where an emulated TEE was asked for',
       severity: 'error',
-      from: { pathNot: [TEST_FILE, '/testing/', '^harness/platforms/', '^scripts/bench/'] },
+      from: { pathNot: [TEST_FILE, '/testing/', '^harness/platforms/', '^scripts/bench/', '^scripts/fuzz[.]ts$'] },
       to: { path: '/testing/' },
     },
     {

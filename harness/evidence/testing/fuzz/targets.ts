@@ -1,0 +1,223 @@
+/**
+ * What is fuzzed: every kind of evidence and every endorsement, each through the steps of the command line. Nothing but
+ * an examination may come back, and what was signed may not have changed where it says authentic.
+ */
+import { vector, vectorsMissing } from '../../../base/testing/vectors.ts'
+import { EV } from '../../../formats/event-log/event-types.ts'
+import { parseEventLog } from '../../../formats/event-log/parse.ts'
+import { CERTIFICATE_GUIDS, encodeCertificateTable } from '../../../formats/snp/certificate-table.ts'
+import { SNP_SIGNED_BYTES } from '../../../formats/snp/report.ts'
+import { parseTdxQuote } from '../../../formats/tdx/quote.ts'
+import { readEndorsementFiles } from '../../endorsements.ts'
+import { eventLogSteps } from '../../event-log/examine.ts'
+import { type Examination, examine, findingOf, type Steps } from '../../examination.ts'
+import { snpSteps } from '../../snp/examine.ts'
+import { parseTdxCollateral } from '../../tdx/collateral.ts'
+import { tdxSteps } from '../../tdx/examine.ts'
+import { tpmSteps } from '../../tpm/examine.ts'
+import { readAttestationKey, readTpmEvidence } from '../../tpm/quote-file.ts'
+import { unwrap } from '../../unwrap.ts'
+import type { VerifyRequest } from '../../verify-evidence.ts'
+import { hclSteps } from '../../vtpm/examine.ts'
+import { logRequest, snpRequest, tdxRequest, tpmRequest } from '../emulated-requests.ts'
+import { ukiBoot } from '../measured-boot.ts'
+import type { FuzzTarget } from './engine.ts'
+
+const MAX_BYTES = 128 * 1024
+
+export class Forgery extends Error {
+  override readonly name = 'Forgery'
+}
+
+/** `signed`: the part of an input that a signature covers; it must be one of the seeds' where the input is believed. */
+function evidenceTarget(
+  name: string,
+  seeds: readonly Uint8Array[],
+  use: {
+    readonly run: (input: Uint8Array) => Pick<Examination, 'authentic' | 'acceptable'>
+    readonly signed: (input: Uint8Array) => Uint8Array | string
+  },
+): FuzzTarget {
+  const digestOf = (input: Uint8Array) => Buffer.from(use.signed(input)).toString('latin1')
+  const known = new Set(seeds.map(digestOf))
+  return {
+    ...{ name, seeds, maxBytes: MAX_BYTES },
+    run: (input) => {
+      const { authentic, acceptable } = use.run(input)
+      if (acceptable && !authentic) throw new Forgery('acceptable without being authentic')
+      if (authentic && !known.has(digestOf(input))) throw new Forgery('authentic, and not what was signed')
+    },
+  }
+}
+
+/** A parser alone: it answers, or says which field is wrong. */
+function parserTarget(
+  name: string,
+  seeds: readonly Uint8Array[],
+  parse: (input: Uint8Array) => unknown,
+): FuzzTarget {
+  return {
+    ...{ name, seeds, maxBytes: MAX_BYTES },
+    run: (input) => {
+      try {
+        parse(input)
+      } catch (error) {
+        // Throws on what is neither FormatError nor VerifyError.
+        findingOf(error)
+      }
+    },
+  }
+}
+
+export function fuzzTargets(): readonly FuzzTarget[] {
+  return [...snpTargets(), ...tdxTargets(), ...measuredBootTargets(), ...recordedTargets()]
+}
+
+function snpTargets(): readonly FuzzTarget[] {
+  const request = snpRequest()
+  const [root = new Uint8Array(), intermediate = new Uint8Array(), leaf = new Uint8Array()] =
+    request.certificates
+  const table = encodeCertificateTable([
+    { guid: CERTIFICATE_GUIDS.ark, bytes: root },
+    { guid: CERTIFICATE_GUIDS.ask, bytes: intermediate },
+    { guid: CERTIFICATE_GUIDS.vcek, bytes: leaf },
+  ])
+  const extended = Buffer.concat([request.evidence, table])
+  const reports = [request.evidence, extended, snpRequest({ claims: { version: 5 } }).evidence]
+  const withCertificate = (replaced: Uint8Array) => (input: Uint8Array) =>
+    examine(
+      snpSteps(request.evidence, {
+        ...request,
+        certificates: request.certificates.map((each) => (each === replaced ? input : each)),
+      }),
+    )
+  const tbsOf = (input: Uint8Array) =>
+    readEndorsementFiles({ certificates: [input], crls: [] })
+      .certificates.map(({ tbs }) => Buffer.from(tbs).toString('hex'))
+      .join()
+  return [
+    evidenceTarget('SNP report', reports, {
+      run: (input) => examine(snpSteps(input, request)),
+      signed: (input) => input.subarray(0, SNP_SIGNED_BYTES),
+    }),
+    evidenceTarget('VCEK certificate', [leaf], { run: withCertificate(leaf), signed: tbsOf }),
+    evidenceTarget('ASK certificate', [intermediate], { run: withCertificate(intermediate), signed: tbsOf }),
+    evidenceTarget('certificate table', [table], {
+      run: (input) => examine(snpSteps(request.evidence, { ...request, certificates: [input, root] })),
+      // Whatever the table says, the report is the same: only crashes can be found.
+      signed: () => '',
+    }),
+  ]
+}
+
+function tdxTargets(): readonly FuzzTarget[] {
+  const request = tdxRequest()
+  const seeds = [request.evidence, tdxRequest({ quote: { version: 5 } }).evidence]
+  const known = request.collateral
+  return [
+    evidenceTarget('TDX quote', seeds, {
+      run: (input) => examine(tdxSteps(input, request)),
+      signed: (input) => parseTdxQuote(input).signedBytes,
+    }),
+    ...known.map((file, index) =>
+      evidenceTarget(`TDX collateral ${index + 1}`, [file], {
+        run: (input) => {
+          const collateral = known.map((each) => (each === file ? input : each))
+          const { acceptable } = examine(tdxSteps(request.evidence, { ...request, collateral }))
+          // Without this file the quote is authentic all the same; the file counts where the quote is acceptable.
+          return { authentic: acceptable, acceptable }
+        },
+        signed: collateralOf(file),
+      }),
+    ),
+  ]
+}
+
+/** Whether what counts of a file is all there: documents, lists, the certificate that signed; others are ignored. */
+function collateralOf(file: Uint8Array): (input: Uint8Array) => string {
+  const counting = (input: Uint8Array): readonly string[] => {
+    const { tcbInfos, qeIdentities, certificates, crls } = parseTdxCollateral(input)
+    const documents = [...tcbInfos, ...qeIdentities].map(({ signedBytes }) => signedBytes)
+    const parts = [...documents, ...crls.map(({ tbs }) => tbs), ...certificates.map(({ tbs }) => tbs)]
+    return parts.map((each) => Buffer.from(each).toString('hex'))
+  }
+  const [needed = ''] = counting(file)
+  return (input) => (counting(input).includes(needed) ? 'there' : 'missing')
+}
+
+function measuredBootTargets(): readonly FuzzTarget[] {
+  const quote = tpmRequest()
+  const log = logRequest({ events: ukiBoot('pcr') })
+  return [
+    evidenceTarget('TPM quote', [quote.evidence], {
+      run: (input) => examine(tpmSteps(input, quote)),
+      signed: (input) => Buffer.concat(readTpmEvidence(input).quotes.map(({ attest }) => attest)),
+    }),
+    evidenceTarget('event log', [log.evidence], {
+      run: (input) => examine(eventLogSteps(input, log)),
+      signed: measured,
+    }),
+    parserTarget('attestation key', [quote.ak ?? new Uint8Array()], (input) =>
+      readAttestationKey(input, quote.at),
+    ),
+    parserTarget('kind of evidence', [quote.evidence, log.evidence, snpRequest().evidence], (evidence) =>
+      unwrap({ evidence }),
+    ),
+  ]
+}
+
+/** What user space extends after the log has ended: these may differ, and then nothing of them is believed. */
+const MAY_DIFFER = [10, 11, 15]
+
+/** What reached a register, register by register. */
+function measured(input: Uint8Array): string {
+  const { events } = parseEventLog(input)
+  const extending = events.filter(
+    ({ type, register }) => type !== EV.NO_ACTION && !MAY_DIFFER.includes(register),
+  )
+  return Array.from({ length: 24 }, (_, pcr) =>
+    extending
+      .filter(({ register }) => register === pcr)
+      .map(({ digests }) => digests.map(({ bytes }) => Buffer.from(bytes).toString('hex')).join())
+      .join(),
+  ).join(';')
+}
+
+/** Containers and logs of other projects, where the vectors are at hand. */
+function recordedTargets(): readonly FuzzTarget[] {
+  if (vectorsMissing) return []
+  const nothing: VerifyRequest = { ...snpRequest(), certificates: [], policy: { hcl: {}, snp: {} } }
+  const quotes = [
+    'tpm/gce-cos-85-nonce9009.pb',
+    'tpm/keylime_test_quote.txt',
+    'azure/kinvolk_quote.bin',
+    'azure/trustee_tpm_evidence.json',
+  ]
+  const logs = [
+    'eventlog/tpm_ubuntu-1804-amd-sev.bin',
+    'eventlog/ccel_ovmf.bin',
+    'eventlog/legacy_sb_cert_eventlog',
+    'eventlog/tpm2tools_event-sd-boot-fedora37.bin',
+  ]
+  const reports = [
+    'azure/hcl_snp_trustee.bin',
+    'azure/hcl_tdx_trustee.bin',
+    'azure/az-snp-vtpm_evidence-v1.json',
+  ]
+  const decoded = <Parsed, Verified>(
+    kind: string,
+    names: readonly string[],
+    steps: (input: Uint8Array) => Steps<Parsed, Verified>,
+  ) =>
+    parserTarget(`recorded ${kind}`, names.map(vector), (input) => {
+      const made = steps(input)
+      examine(made)
+      made.describe(made.parse())
+    })
+  return [
+    decoded('quotes', quotes, (input) => tpmSteps(input, nothing)),
+    decoded('event logs', logs, (input) => eventLogSteps(input, nothing)),
+    decoded('HCL reports', reports, (input) => hclSteps(input, nothing)),
+    parserTarget('recorded collateral', [vector('tdx/v4_uptodate.collateral.json')], parseTdxCollateral),
+  ]
+}
