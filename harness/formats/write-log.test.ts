@@ -1,5 +1,6 @@
 import t from 'tap'
 import { refuses, refusesTruncation, survivesChangedBytes } from '../base/testing/refusals.ts'
+import { distinctStates, stateAfter } from './disk-states.ts'
 import { parseWriteLog } from './write-log.ts'
 
 const SECTOR = 512
@@ -74,4 +75,49 @@ t.test('what is no write log is refused, with the offset that says so', async (t
     bytes.writeBigUInt64LE(1n << BigInt(bit), SECTOR + 16)
     refuses(t, () => parseWriteLog(bytes), 'reserved-bit', 'flags')
   }
+})
+
+const write = (offset: number, data: Buffer) => ({ kind: 'write' as const, offset, size: data.length, data })
+const flush = { kind: 'flush' as const, offset: 0, size: 0, data: new Uint8Array() }
+
+t.test('states that are equal in content are one, however the disk came there', async (t) => {
+  const before = Buffer.alloc(4 * SECTOR, 'o')
+  const [a, b, old] = [Buffer.alloc(SECTOR, 'a'), Buffer.alloc(2 * SECTOR, 'b'), Buffer.alloc(SECTOR, 'o')]
+  const writes = [
+    write(0, a),
+    flush,
+    write(SECTOR, b),
+    write(0, a),
+    write(0, old),
+    write(SECTOR, old),
+    write(0, a),
+  ]
+  const states = distinctStates(before, writes)
+  const contents = writes.map((_, index) => stateAfter(before, writes, index + 1).toString('hex'))
+  const expected = new Set([before.toString('hex'), ...contents])
+  t.equal(states.length, expected.size)
+  t.strictSame(
+    states.map(({ after }) => after),
+    [0, 1, 3, 5, 6, 7],
+  )
+  t.equal(
+    new Set(states.map(({ after }) => stateAfter(before, writes, after).toString('hex'))).size,
+    states.length,
+  )
+  refuses(t, () => distinctStates(before, [write(3 * SECTOR, b)]), 'too-large')
+  refuses(t, () => stateAfter(before, [write(3 * SECTOR, b)], 1), 'too-large')
+})
+
+t.test('the keys of random writes agree with the contents', async (t) => {
+  let seed = 7
+  const random = (below: number) => {
+    seed = (seed * 1103515245 + 12345) % 2147483648
+    return seed % below
+  }
+  const before = Buffer.alloc(3 * SECTOR)
+  const writes = Array.from({ length: 200 }, () => write(random(3) * SECTOR, Buffer.alloc(SECTOR, random(3))))
+  const contents = new Set(
+    [...writes, flush].map((_, index) => stateAfter(before, writes, index).toString('hex')),
+  )
+  t.equal(distinctStates(before, writes).length, contents.size)
 })
