@@ -99,6 +99,28 @@ t.test('drives are virtio disks in the order given, bootable where a boot index 
   t.equal(device(args, 'virtio-rng-pci'), 'virtio-rng-pci,disable-legacy=on,iommu_platform=true')
 })
 
+t.test('a log of writes is a node of its own above the disk, and keeps its name', async (t) => {
+  const store = { kind: 'pflash', code: '/fw/CODE.fd', variables: '/vm/VARS.fd', secure: true } as const
+  const args = make({
+    firmware: { ...store, variablesLog: '/vm/vars.log' },
+    drives: [{ id: 'root', file: '/vm/a.qcow2', format: 'qcow2', writeLog: '/vm/disk.log' }],
+  })
+  const nodes = valuesOf(args, '-blockdev').map((node) => JSON.parse(node))
+  t.match(nodes, [
+    { 'node-name': 'pflash-code' },
+    {
+      ...{ driver: 'blklogwrites', 'node-name': 'pflash-variables', 'log-sector-size': 512 },
+      ...{ file: { driver: 'raw', file: { filename: '/vm/VARS.fd' } } },
+      log: { driver: 'raw', file: { driver: 'file', filename: '/vm/vars.log' } },
+    },
+    {
+      ...{ driver: 'blklogwrites', 'node-name': 'root-node', cache: { 'no-flush': true } },
+      ...{ file: { driver: 'qcow2', file: { filename: '/vm/a.qcow2' } } },
+      log: { file: { filename: '/vm/disk.log' } },
+    },
+  ])
+})
+
 t.test('the vTPM is the emulator behind its control socket', async (t) => {
   const args = make({ tpm: { controlSocket: '/run/tpm', model: 'tpm-tis' } })
   t.ok(valuesOf(args, '-chardev').includes('socket,id=tpm0-control,path=/run/tpm'))

@@ -62,7 +62,7 @@ function firmware(load: FirmwareLoad): string[] {
     // Without this property the guest's OS could write the variable store, and with it the Secure Boot keys.
     ...(load.secure ? ['-global', 'driver=cfi.pflash01,property=secure,value=on'] : []),
     ...['-blockdev', rawNode(PFLASH_CODE_NODE, filePath('the firmware', load.code), { readOnly: true })],
-    ...['-blockdev', rawNode(PFLASH_VARIABLES_NODE, filePath('the variable store', load.variables), {})],
+    ...['-blockdev', variableStore(load)],
   ]
 }
 
@@ -94,10 +94,12 @@ function blockDevice(drive: DriveDescription, virtioOptions: Readonly<Record<str
   const id = identifier('the id of a drive', drive.id)
   const node = `${id}-node`
   const file = filePath(`the file of drive ${id}`, drive.file)
-  const block = {
-    ...{ driver: drive.format, 'node-name': node, 'read-only': drive.readOnly ?? false },
-    ...{ discard: 'unmap', cache: { 'no-flush': true }, file: { driver: 'file', filename: file } },
-  }
+  const content = { driver: drive.format, file: { driver: 'file', filename: file } }
+  const options = { 'read-only': drive.readOnly ?? false, discard: 'unmap', cache: { 'no-flush': true } }
+  const block =
+    drive.writeLog === undefined
+      ? { ...content, 'node-name': node, ...options }
+      : { ...recorded(content, drive.writeLog), 'node-name': node, ...options }
   return [
     ...['-blockdev', JSON.stringify(block)],
     ...[
@@ -105,6 +107,22 @@ function blockDevice(drive: DriveDescription, virtioOptions: Readonly<Record<str
       option('virtio-blk-pci', { id, drive: node, bootindex: drive.bootIndex, ...virtioOptions }),
     ],
   ]
+}
+
+function variableStore({ variables, variablesLog }: Extract<FirmwareLoad, { kind: 'pflash' }>): string {
+  const filename = filePath('the variable store', variables)
+  if (variablesLog === undefined) return rawNode(PFLASH_VARIABLES_NODE, filename, {})
+  const content = { driver: 'raw', file: { driver: 'file', filename } }
+  return JSON.stringify({ ...recorded(content, variablesLog), 'node-name': PFLASH_VARIABLES_NODE })
+}
+
+/** A node that logs every write before it goes on; the log's own head is kept up to date, since QEMU may be killed. */
+function recorded(content: object, log: string): object {
+  const file = { driver: 'file', filename: filePath('the log of writes', log) }
+  return {
+    ...{ driver: 'blklogwrites', 'log-sector-size': 512, 'log-super-update-interval': 1 },
+    ...{ file: content, log: { driver: 'raw', file } },
+  }
 }
 
 function rawNode(name: string, filename: string, options: { readonly readOnly?: boolean }): string {

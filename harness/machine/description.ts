@@ -13,6 +13,8 @@ export type FirmwareLoad =
       readonly code: string
       /** The VM's own copy of the variable store; written by the guest. */
       readonly variables: string
+      /** As `writeLog` of a drive. */
+      readonly variablesLog?: string
       readonly secure: boolean
     }
   /** A combined file with `-bios`: EFI variables live in memory and do not survive a reset. */
@@ -28,6 +30,8 @@ export interface DriveDescription {
   readonly file: string
   readonly format: 'raw' | 'qcow2'
   readonly readOnly?: boolean
+  /** An empty file that gets every write in its order, in the form of dm-log-writes; absent: nothing is recorded. */
+  readonly writeLog?: string
   /** Position in the firmware's boot order, from 0; absent: the firmware is not told to boot from it. */
   readonly bootIndex?: number
 }

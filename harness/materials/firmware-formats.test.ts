@@ -15,6 +15,7 @@ import {
 import { encodeSignatureLists, parseSignatureLists } from '../formats/signature-list.ts'
 import { findVariable, parseVariableStore } from '../formats/variable-store.ts'
 import { deleteVariable, setVariable } from '../formats/variable-store-edit.ts'
+import { parseWriteLog } from '../formats/write-log.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { Store } from '../system/store.ts'
 import { openTools, type Tools } from '../system/tools.ts'
@@ -197,4 +198,28 @@ t.test('the ESP of a disk is changed from outside, and only the ESP', { skip }, 
       message: /too-large on the ESP of .*disk\.qcow2 \(at 0x100000\)/,
     },
   })
+})
+
+t.test('what QEMU logs of the writes to a disk makes the disk again', { skip }, async (t) => {
+  const { tools, directory } = await bench(t)
+  const [disk, log] = [join(directory, 'disk.img'), join(directory, 'writes.log')]
+  for (const file of [disk, log]) {
+    await writeFile(file, '')
+    await truncate(file, 1 << 20)
+  }
+  const raw = (filename: string) => ({ driver: 'raw', file: { driver: 'file', filename } })
+  const logged = { driver: 'blklogwrites', 'log-sector-size': 512, file: raw(disk), log: raw(log) }
+  const commands = [
+    'write -P 0x41 0 4096',
+    'flush',
+    'write -P 0x42 512 512',
+    'write -z 8192 4096',
+    'write -P 0x43 100 10',
+  ]
+  await tools.run('qemu-io', [...commands.flatMap((each) => ['-c', each]), `json:${JSON.stringify(logged)}`])
+  const replayed = Buffer.alloc(1 << 20)
+  const { writes } = parseWriteLog(await readFile(log))
+  for (const { kind, offset, data } of writes) if (kind === 'write') replayed.set(data, offset)
+  t.ok(replayed.equals(await readFile(disk)))
+  t.ok(writes.some(({ kind }) => kind === 'flush'))
 })

@@ -183,6 +183,14 @@ t.test('firmware for a platform and a request', async (t) => {
   t.equal(choose('tcg', true, noSmm), 'ovmf-secboot', 'TCG always has SMM')
   t.match(choose('kvm', true, noSmm, true), 'needs SMM, which does not work here (kvm-firmware-smm)')
   t.match(choose('tcg', true, []), 'ovmf-secboot is not among the tools')
+
+  const byBios = (id: PlatformId, secureBoot: boolean) => {
+    const choice = firmwareFor(platform(id), { secureBoot, load: 'bios' }, { builds, facts: present })
+    return choice.kind === 'found' ? choice.build.id : choice.reason
+  }
+  t.equal(byBios('tcg', false), 'ovmf-amdsev')
+  t.equal(byBios('tcg', true), 'ovmf-inteltdx')
+  t.equal(byBios('sev-snp', false), 'ovmf-amdsev')
 })
 
 function facts(...ids: readonly (readonly string[])[]): Fact[] {

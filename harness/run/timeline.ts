@@ -73,12 +73,15 @@ const NEEDLES = [
   'Kernel panic',
   'Error loading',
   'Failed to',
+  'Esys_',
+  'TPM',
+  'PCR',
 ]
 const STARTING = /BdsDxe: starting (Boot[0-9A-F]{4} "[^"]*")/
 const REFUSED = /BdsDxe: failed to (?:load|start) (Boot[0-9A-F]{4} "[^"]*").*: ([A-Z][A-Za-z ]+?)\s*$/
 /** systemd-boot's words for an entry that the firmware does not let it start. */
 const LOADER_REFUSED =
-  /(?:Error loading|Failed to (?:load|start)) (?:EFI binary )?(\S+?)(?:,[^:]*)?: (.+?)\s*$/
+  /(?:Error loading|Failed to (?:load|start|execute)) (?:EFI binary )?(\S+?)(?:,[^:]*)?: (.+?)\s*$/
 const SLOT = /attestbed-initrd: \S+ command-line .*\battestbed\.slot=(\w+)/
 const PCRS = /attestbed-initrd: \S+ pcr-sha256 (.*)$/
 const SIGNS: readonly { readonly pattern: RegExp; readonly ending: BootEnding }[] = [

@@ -8,7 +8,7 @@ export const scenario = defineScenario({
   images: ['ab'],
   vtpms: ['stateful'],
   needs: {
-    secureBoot: true,
+    secureBoot: false,
     persistentVariables: false,
     firmwareLoad: 'bios',
     image: ['offline-sealing', 'own-uki', 'ab-slots'],
@@ -26,6 +26,8 @@ export const scenario = defineScenario({
     afterHang: { claim: 'then the old slot unlocks the root' },
     unhealthy: { claim: 'the update that fails its health check unlocks the root and resets' },
     afterUnhealthy: { claim: 'then the old slot unlocks the root' },
+    truncated: { claim: 'the update of which half is missing cannot be loaded, and systemd-boot says so' },
+    afterTruncated: { claim: 'then the old slot unlocks the root' },
     control: { claim: 'control: the same update without the fault is blessed and stays' },
     unsealed: { claim: 'the same vTPM released the key in every boot that opened the root, and in no other' },
     nothingTyped: { claim: 'nothing was typed' },
@@ -64,6 +66,10 @@ export const scenario = defineScenario({
     })
     lab.claim('afterUnhealthy', { expected: BACK, got: back(unhealthy) })
 
+    const half = await tryUpdate(vm, { truncatedTo: 0.5 })
+    lab.claim('truncated', { expected: 1, got: half.refused.length })
+    lab.claim('afterTruncated', { expected: { ...BACK, slots: ['none', 'a'] }, got: back(half) })
+
     const good = await tryUpdate(vm, { resets: 1 })
     lab.claim('control', {
       expected: { slots: ['b', 'b'], state: { files: ['a.efi', 'b.efi'] } },
@@ -73,7 +79,7 @@ export const scenario = defineScenario({
     const unlocked = vm.timeline.boots.map((boot) => boot.unlocked)
     const unsealed = (await vm.unsealsPerBoot()).map((count) => count > 0)
     lab.claim('unsealed', { expected: unlocked, got: unsealed })
-    const typed = [panicked, locked, hung, unhealthy, good].map(({ typedBytes }) => typedBytes)
-    lab.claim('nothingTyped', { expected: [0, 0, 0, 0, 0], got: typed })
+    const typed = [panicked, locked, hung, unhealthy, half, good].map(({ typedBytes }) => typedBytes)
+    lab.claim('nothingTyped', { expected: [0, 0, 0, 0, 0, 0], got: typed })
   },
 })

@@ -6,7 +6,7 @@ export const scenario = defineScenario({
   images: ['ab'],
   vtpms: ['stateful'],
   needs: {
-    secureBoot: true,
+    secureBoot: false,
     persistentVariables: false,
     firmwareLoad: 'bios',
     image: ['offline-sealing', 'own-uki', 'ab-slots', 'login'],

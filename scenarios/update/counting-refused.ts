@@ -9,7 +9,6 @@ export const scenario = defineScenario({
   needs: {
     secureBoot: true,
     persistentVariables: false,
-    firmwareLoad: 'bios',
     image: ['offline-sealing', 'own-uki', 'ab-slots'],
   },
   budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },

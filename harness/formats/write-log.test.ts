@@ -1,0 +1,123 @@
+import t from 'tap'
+import { refuses, refusesTruncation, survivesChangedBytes } from '../base/testing/refusals.ts'
+import { distinctStates, stateAfter } from './disk-states.ts'
+import { parseWriteLog } from './write-log.ts'
+
+const SECTOR = 512
+
+interface Entry {
+  readonly sector?: number
+  readonly sectors?: number
+  readonly flags?: number
+  readonly data?: Buffer
+  readonly mark?: string
+}
+
+function writeLog(entries: readonly Entry[]): Buffer {
+  const head = Buffer.alloc(SECTOR)
+  head.writeBigUInt64LE(0x6a736677736872n, 0)
+  head.writeBigUInt64LE(1n, 8)
+  head.writeBigUInt64LE(BigInt(entries.length), 16)
+  head.writeUInt32LE(SECTOR, 24)
+  const pieces = entries.flatMap(({ sector = 0, sectors = 0, flags = 0, data, mark }) => {
+    const entry = Buffer.alloc(SECTOR)
+    entry.writeBigUInt64LE(BigInt(sector), 0)
+    entry.writeBigUInt64LE(BigInt(sectors), 8)
+    entry.writeBigUInt64LE(BigInt(flags), 16)
+    entry.writeBigUInt64LE(BigInt(mark?.length ?? 0), 24)
+    const words = mark === undefined ? [] : [Buffer.alloc(SECTOR, 0), Buffer.from(mark)]
+    if (words[0] && words[1]) words[1].copy(words[0])
+    return [entry, ...(data ? [data] : []), ...words.slice(0, 1)]
+  })
+  return Buffer.concat([head, ...pieces])
+}
+
+const log = () =>
+  writeLog([
+    { sector: 3, sectors: 2, data: Buffer.alloc(1024, 'a') },
+    { flags: 1 },
+    { sector: 8, sectors: 8, flags: 4 },
+    { flags: 8, mark: 'renamed' },
+    { sector: 0, sectors: 1, flags: 2, data: Buffer.alloc(512, 'b') },
+  ])
+
+t.test('a write log gives writes, discards, flushes and marks in their order', async (t) => {
+  const { sectorSize, writes } = parseWriteLog(log())
+  t.equal(sectorSize, SECTOR)
+  t.match(writes, [
+    { kind: 'write', offset: 1536, size: 1024, data: Buffer.alloc(1024, 'a') },
+    { kind: 'flush', offset: 0, size: 0 },
+    { kind: 'discard', offset: 4096, size: 4096 },
+    { kind: 'mark', data: Buffer.from('renamed') },
+    { kind: 'write', offset: 0, size: 512, data: Buffer.alloc(512, 'b') },
+  ])
+})
+
+t.test('what is no write log is refused, with the offset that says so', async (t) => {
+  refusesTruncation(t, log(), parseWriteLog)
+  survivesChangedBytes(t, log(), parseWriteLog)
+  const wrong = (
+    at: number,
+    value: number,
+    code: 'bad-value' | 'bad-magic' | 'too-large' | 'reserved-bit',
+  ) => {
+    const bytes = log()
+    bytes.writeUInt8(value, at)
+    return refuses(t, () => parseWriteLog(bytes), code)
+  }
+  wrong(0, 1, 'bad-magic')
+  wrong(8, 2, 'bad-value')
+  wrong(23, 1, 'too-large')
+  wrong(24, 1, 'bad-value')
+  wrong(SECTOR + 7, 0xff, 'too-large')
+  for (let bit = 5; bit < 64; bit++) {
+    const bytes = log()
+    bytes.writeBigUInt64LE(1n << BigInt(bit), SECTOR + 16)
+    refuses(t, () => parseWriteLog(bytes), 'reserved-bit', 'flags')
+  }
+})
+
+const write = (offset: number, data: Buffer) => ({ kind: 'write' as const, offset, size: data.length, data })
+const flush = { kind: 'flush' as const, offset: 0, size: 0, data: new Uint8Array() }
+
+t.test('states that are equal in content are one, however the disk came there', async (t) => {
+  const before = Buffer.alloc(4 * SECTOR, 'o')
+  const [a, b, old] = [Buffer.alloc(SECTOR, 'a'), Buffer.alloc(2 * SECTOR, 'b'), Buffer.alloc(SECTOR, 'o')]
+  const writes = [
+    write(0, a),
+    flush,
+    write(SECTOR, b),
+    write(0, a),
+    write(0, old),
+    write(SECTOR, old),
+    write(0, a),
+  ]
+  const states = distinctStates(before, writes)
+  const contents = writes.map((_, index) => stateAfter(before, writes, index + 1).toString('hex'))
+  const expected = new Set([before.toString('hex'), ...contents])
+  t.equal(states.length, expected.size)
+  t.strictSame(
+    states.map(({ after }) => after),
+    [0, 1, 3, 5, 6, 7],
+  )
+  t.equal(
+    new Set(states.map(({ after }) => stateAfter(before, writes, after).toString('hex'))).size,
+    states.length,
+  )
+  refuses(t, () => distinctStates(before, [write(3 * SECTOR, b)]), 'too-large')
+  refuses(t, () => stateAfter(before, [write(3 * SECTOR, b)], 1), 'too-large')
+})
+
+t.test('the keys of random writes agree with the contents', async (t) => {
+  let seed = 7
+  const random = (below: number) => {
+    seed = (seed * 1103515245 + 12345) % 2147483648
+    return seed % below
+  }
+  const before = Buffer.alloc(3 * SECTOR)
+  const writes = Array.from({ length: 200 }, () => write(random(3) * SECTOR, Buffer.alloc(SECTOR, random(3))))
+  const contents = new Set(
+    [...writes, flush].map((_, index) => stateAfter(before, writes, index).toString('hex')),
+  )
+  t.equal(distinctStates(before, writes).length, contents.size)
+})
