@@ -70,7 +70,12 @@ function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
   return builds.map((build) => {
     const stock = { builds: build ? [build] : host.firmware, facts: host.report.facts }
     const shippedKeys = shippedKeysFor(image, secureBoot)
-    const request = { secureBoot, persistentVariables, shippedKeys, ...(firmwareLoad && { load: firmwareLoad }) }
+    const request = {
+      secureBoot,
+      persistentVariables,
+      shippedKeys,
+      ...(firmwareLoad && { load: firmwareLoad }),
+    }
     const choice = firmwareFor(platform, request, stock)
     const skip =
       unusable(platform, host) ??
