@@ -40,9 +40,9 @@ const VERSIONS = { a: '1', b: '2' } as const
 export const UKI_DIRECTORY = 'EFI/Linux'
 
 /** The UKI that a VM with slots begins with. */
-export function initialUki(layout: SlotLayout): FirstUki {
+export function initialUki(layout: SlotLayout, extraCommandLine?: string): FirstUki {
   const path = layout === 'fallback' ? FALLBACK_BOOT_PATH : `${UKI_DIRECTORY}/a.efi`
-  return { path, change: changeFor('a', {}) }
+  return { path, change: changeFor('a', extraCommandLine === undefined ? {} : { extraCommandLine }) }
 }
 
 function changeFor(

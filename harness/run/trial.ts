@@ -11,6 +11,7 @@ export interface Trial {
   readonly slots: readonly string[]
   /** How the first boot of the new slot ended; `refused` where the firmware never started it. */
   readonly newSlot: BootEnding | 'refused'
+  /** The firmware's or the loader's refusals of the new slot, in its first boot. */
   readonly refused: readonly Refusal[]
   /** Boots of the old slot that opened the root, of those that there were. */
   readonly oldUnlocked: readonly boolean[]
@@ -44,6 +45,8 @@ export async function resetOnce(boot: Boot): Promise<Boot> {
 }
 
 const RESET_MS = 60_000
+/** An entry as the firmware names it, or a file as systemd-boot does. */
+const NEW_SLOT = /"slot b"|[\\/]b(\+[\d-]+)?\.efi$/i
 
 async function describe(vm: ScenarioVm, seen: Pick<Trial, 'boots' | 'typedBytes'>): Promise<Trial> {
   const { boots, typedBytes } = seen
@@ -53,7 +56,7 @@ async function describe(vm: ScenarioVm, seen: Pick<Trial, 'boots' | 'typedBytes'
     ...{ boots, typedBytes },
     slots: boots.map(({ slot }) => slot),
     newSlot: first?.slot === 'b' ? first.ending : 'refused',
-    refused: first?.refused ?? [],
+    refused: first?.refused.filter(({ entry }) => NEW_SLOT.test(entry)) ?? [],
     oldUnlocked: old.map(({ unlocked }) => unlocked),
     state: await vm.slots.state(),
   }

@@ -36,6 +36,8 @@ export interface VmOptions {
   readonly recoveryKey?: 'enrolled' | 'if-encrypted'
   /** The image's two slots: `a` is installed as the host's `Slots` says, and is the default. */
   readonly slots?: SlotLayout
+  /** Added to the command line of slot `a`. */
+  readonly slotCommandLine?: string
   /** A watchdog device that resets the guest; the guest has to arm it. */
   readonly watchdog?: true
   /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
@@ -101,7 +103,7 @@ export class ScenarioVm {
       // Only a seal has to wait for the TPM that it is made to.
       if (options.seal) await vtpm
       const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
-      const uki = options.slots && initialUki(options.slots)
+      const uki = options.slots && initialUki(options.slots, options.slotCommandLine)
       return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
