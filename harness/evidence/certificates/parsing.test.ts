@@ -14,6 +14,7 @@ import * as write from '../../formats/testing/der-writer.ts'
 import { type Certificate, commonName, nameText, parseCertificate } from '../../formats/x509.ts'
 import { basicConstraints, extendedKeyUsage, keyUsage } from '../../formats/x509-extensions.ts'
 import * as pki from '../testing/pki.ts'
+import { encodeEcdsaValue } from './signature-encoding.ts'
 
 const key = pki.ecKeyPair()
 const spec: pki.CertificateSpec = {
@@ -242,3 +243,13 @@ t.test(
     }
   },
 )
+
+t.test('encodeEcdsaValue writes numbers as DER has them, whatever their first bytes', async (t) => {
+  const hex = (r: string, s: string) =>
+    encodeEcdsaValue(Buffer.from(r, 'hex'), Buffer.from(s, 'hex')).toString('hex')
+  t.equal(hex('01', '7f'), '300602010102017f')
+  t.equal(hex('80', '0080'), '3008020200800202' + '0080')
+  t.equal(hex('0000', '00ff01'), '3008020100020300ff01')
+  const wide = 'ff'.repeat(66)
+  t.equal(hex(wide, wide), `30818a${`024300${wide}`.repeat(2)}`)
+})

@@ -59,25 +59,24 @@ interface IdCase {
   readonly claims?: SnpClaims
 }
 
+/** Of a report whose guest was launched with all of this. */
+function boundClaims(): SnpClaims {
+  return {
+    ...{ measurement: BLOCK.launchDigest, familyId: BLOCK.familyId, imageId: BLOCK.imageId },
+    ...{ guestSvn: BLOCK.guestSvn, policy: decodeGuestPolicy(BLOCK.policy) },
+    idKeyDigest: digest('sha384', abiKey(ID_KEY).raw),
+    authorKeyDigest: digest('sha384', abiKey(AUTHOR_KEY).raw),
+    keyInfo: { authorKeyEnabled: true },
+  }
+}
+
 function verifyId({ block, authentication, claims }: IdCase = {}) {
   const bytes = encodeIdBlock({ ...BLOCK, ...block })
   const idKey = abiKey(ID_KEY)
   const author = { signature: abiSignature(AUTHOR_KEY, idKey.raw), key: abiKey(AUTHOR_KEY) }
   const auth = { idSignature: abiSignature(ID_KEY, bytes), idKey, author, ...authentication }
-  const report = verified({
-    ...{
-      measurement: BLOCK.launchDigest,
-      familyId: BLOCK.familyId,
-      imageId: BLOCK.imageId,
-      guestSvn: BLOCK.guestSvn,
-    },
-    policy: decodeGuestPolicy(BLOCK.policy),
-    idKeyDigest: digest('sha384', idKey.raw),
-    authorKeyDigest: digest('sha384', author.key.raw),
-    keyInfo: { authorKeyEnabled: true },
-    ...claims,
-  })
   const parsed = parseIdAuthentication(encodeIdAuthentication(auth))
+  const report = verified({ ...boundClaims(), ...claims })
   return verifySnpIdBlock(report, { block: parseIdBlock(bytes), authentication: parsed })
 }
 
@@ -126,7 +125,16 @@ t.test('verifySnpIdBlock refuses signatures of others and reports of another lau
   refusesId('binding-mismatch', { claims: { idKeyDigest: Buffer.alloc(48) } }, 'ID_KEY_DIGEST')
   refusesId('binding-mismatch', { claims: { authorKeyDigest: Buffer.alloc(48, 1) } }, 'AUTHOR_KEY_DIGEST')
   const none = { authorKeyDigest: Buffer.alloc(48), keyInfo: { authorKeyEnabled: false } }
-  refusesId('binding-mismatch', { claims: none }, 'AUTHOR_KEY_EN')
+  refusesId('binding-mismatch', { claims: none }, 'AUTHOR_KEY_EN is 0, with an author')
+  const alone = { idKey: abiKey(ID_KEY), idSignature: abiSignature(ID_KEY, data) }
+  const report = verified(boundClaims())
+  const block = parseIdBlock(data)
+  refusesToVerify(
+    t,
+    () => verifySnpIdBlock(report, { block, authentication: alone }),
+    'binding-mismatch',
+    'AUTHOR_KEY_EN is 1, without an author',
+  )
 })
 
 t.test('verifySnpIdBlock accepts what another project signed', { skip: vectorsMissing }, async (t) => {

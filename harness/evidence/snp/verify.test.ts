@@ -9,6 +9,7 @@ import { ia5, integer, octetString } from '../../formats/testing/der-writer.ts'
 import { parseCertificate } from '../../formats/x509.ts'
 import { commonNameOf, ecKeyPair, extension, makeCrl, publicKeyInfo, rsaKeyPair } from '../testing/pki.ts'
 import { type SnpClaims, SnpSignerEmulation, type SnpSignerOptions } from '../testing/snp-signer.ts'
+import { inOrder } from './p384.ts'
 import { parseSnpEvidence } from './parse.ts'
 import { type SnpEndorsements, type VerifiedSnpReport, verifySnpReport } from './verify.ts'
 
@@ -268,6 +269,7 @@ t.test('components of the signature must lie between 0 and the order of the curv
       const bytes = milan.report()
       bytes.set(Buffer.from(value).reverse(), at)
       refuses(t, 'report-signature', { bytes }, `${at === 0x2a0 ? 'r' : 's'} ${name}`)
+      t.notOk(inOrder(value), name)
     }
 })
 

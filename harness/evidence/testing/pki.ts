@@ -23,7 +23,13 @@ export interface KeyPair {
   readonly privateKey: KeyObject
 }
 
-export type SigningAlgorithm = 'ecdsa-sha256' | 'ecdsa-sha384' | 'rsa-pss-sha384' | 'rsa-sha256' | 'rsa-sha1'
+export type SigningAlgorithm =
+  | 'ecdsa-sha256'
+  | 'ecdsa-sha384'
+  | 'rsa-pss-sha384'
+  | 'rsa-pss-sha256'
+  | 'rsa-sha256'
+  | 'rsa-sha1'
 
 export function ecKeyPair(curve: 'P-256' | 'P-384' | 'P-521' = 'P-384'): KeyPair {
   return generateKeyPairSync('ec', { namedCurve: curve })
@@ -122,8 +128,9 @@ interface Signing {
 
 function signed(tbs: Buffer, { algorithm, signer }: Signing): Buffer {
   const hash = algorithm.slice(algorithm.lastIndexOf('-') + 1)
-  const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 48 }
-  const key = { key: signer.privateKey, ...(algorithm === 'rsa-pss-sha384' && pss) }
+  const saltLength = hash === 'sha384' ? 48 : 32
+  const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength }
+  const key = { key: signer.privateKey, ...(algorithm.startsWith('rsa-pss-') && pss) }
   return sequence(tbs, algorithmIdentifier(algorithm), bitString(sign(hash, tbs, key)))
 }
 
@@ -133,7 +140,6 @@ function defaultAlgorithm({ privateKey }: KeyPair): SigningAlgorithm {
 }
 
 function algorithmIdentifier(algorithm: SigningAlgorithm): Buffer {
-  const sha384 = sequence(oid('2.16.840.1.101.3.4.2.2'), nothing())
   switch (algorithm) {
     case 'ecdsa-sha256':
       return sequence(oid('1.2.840.10045.4.3.2'))
@@ -143,12 +149,18 @@ function algorithmIdentifier(algorithm: SigningAlgorithm): Buffer {
       return sequence(oid('1.2.840.113549.1.1.11'), nothing())
     case 'rsa-sha1':
       return sequence(oid('1.2.840.113549.1.1.5'), nothing())
-    case 'rsa-pss-sha384': {
-      const mask = sequence(oid('1.2.840.113549.1.1.8'), sha384)
-      const parameters = sequence(explicit(0, sha384), explicit(1, mask), explicit(2, integer(48)))
-      return sequence(oid('1.2.840.113549.1.1.10'), parameters)
-    }
+    case 'rsa-pss-sha384':
+      return pssAlgorithm('2.16.840.1.101.3.4.2.2', 48)
+    case 'rsa-pss-sha256':
+      return pssAlgorithm('2.16.840.1.101.3.4.2.1', 32)
   }
+}
+
+function pssAlgorithm(hash: string, saltLength: number): Buffer {
+  const hashAlgorithm = sequence(oid(hash), nothing())
+  const mask = sequence(oid('1.2.840.113549.1.1.8'), hashAlgorithm)
+  const parameters = sequence(explicit(0, hashAlgorithm), explicit(1, mask), explicit(2, integer(saltLength)))
+  return sequence(oid('1.2.840.113549.1.1.10'), parameters)
 }
 
 /** `value` is the content of extnValue. */

@@ -103,14 +103,15 @@ t.test('parseSnpReport finds each field at the offset that the specification giv
 })
 
 /** Reserved bits by version: byte offset and mask of what must be zero. */
-function reservedBits(version: SnpReportVersion): [number, number][] {
+function reservedBits(version: SnpReportVersion, product: 'milan' | 'turin'): [number, number][] {
   const bits: [number, number][] = []
   const range = (from: number, to: number) => {
     for (let at = from; at < to; at++) bits.push([at, 0xff])
   }
   bits.push([0x0b, version >= 4 ? 0xfc : 0xfe])
   range(0x0c, 0x10)
-  for (const tcb of [0x38, 0x180, 0x1e0, 0x1f0]) range(tcb + 2, tcb + 6)
+  const [from, to] = product === 'turin' ? [4, 7] : [2, 6]
+  for (const tcb of [0x38, 0x180, 0x1e0, 0x1f0]) range(tcb + from, tcb + to)
   bits.push([0x40, version === 2 ? 0xe0 : version === 3 ? 0xc0 : 0])
   range(0x41, 0x48)
   bits.push([0x48, 0xe0])
@@ -124,10 +125,11 @@ function reservedBits(version: SnpReportVersion): [number, number][] {
 }
 
 t.test('parseSnpReport refuses every reserved bit that is set, and says where', async (t) => {
-  for (const version of VERSIONS) {
-    const bytes = encodeSnpReport(fields(version))
+  const cases = [...VERSIONS.map((version) => [version, 'milan'] as const), [5, 'turin'] as const]
+  for (const [version, product] of cases) {
+    const bytes = encodeSnpReport(fields(version, product))
     const wrong: string[] = []
-    for (const [offset, mask] of reservedBits(version))
+    for (const [offset, mask] of reservedBits(version, product))
       for (let bit = 0; bit < 8; bit++) {
         if (((mask >> bit) & 1) === 0) continue
         const changed = Buffer.from(bytes)
@@ -137,7 +139,7 @@ t.test('parseSnpReport refuses every reserved bit that is set, and says where', 
         if (!fits || Math.abs(outcome.offset - offset) > 7)
           wrong.push(`0x${offset.toString(16)}.${bit}: ${outcome}`)
       }
-    t.same(wrong, [], `version ${version}`)
+    t.same(wrong, [], `version ${version}, ${product}`)
   }
 })
 
