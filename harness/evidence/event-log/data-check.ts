@@ -32,6 +32,10 @@ const VARIABLE_HEADER_BYTES = 32
 const SEPARATORS: readonly Buffer[] = [Buffer.alloc(4), Buffer.alloc(4, 0xff)]
 const ERROR_SEPARATOR = Buffer.from('01000000', 'hex')
 
+export function isHashedType({ type }: LogEvent): boolean {
+  return HASHED_TYPES.has(type)
+}
+
 export function checkEventData(event: LogEvent, bank: DigestAlgorithm): DataCheck {
   const measured = digestIn(event, bank)
   if (!measured) return 'opaque'

@@ -13,7 +13,7 @@ import {
   replaySystemdLog,
 } from '../../formats/event-log/replay.ts'
 import type { SystemdRecord } from '../../formats/event-log/systemd-log.ts'
-import { checkEventData, type DataCheck } from './data-check.ts'
+import { checkEventData, type DataCheck, isHashedType } from './data-check.ts'
 
 /** Registers that only the firmware's log explains, from 0: an extended one without an event is a log with a hole. */
 const FIRMWARE_REGISTERS = { pcr: 8, rtmr: 2 } as const
@@ -51,7 +51,7 @@ export interface VerifiedEventLog {
   /** Every register that was given or that the log extends. */
   readonly coverage: ReadonlyMap<number, Coverage>
   readonly replayed: ReadonlyMap<number, Uint8Array>
-  /** By event number; only events that extend a register. */
+  /** By event number, of events that extend a register and whose type the profile wants to be over their data. */
   readonly dataChecks: ReadonlyMap<number, DataCheck>
 }
 
@@ -92,7 +92,7 @@ export function compareEventLog(request: EventLogRequest): VerifiedEventLog {
   }
   for (const [register, value] of values)
     if (!replayed.has(register)) coverage.set(register, isInitial(bank, value) ? 'equal' : 'unlogged')
-  const extending = log.events.filter(extendsRegister)
+  const extending = log.events.filter((event) => extendsRegister(event) && isHashedType(event))
   const dataChecks = new Map(extending.map((event) => [event.number, checkEventData(event, bank)]))
   return { kind: 'event-log', log, systemd, registers, bank, coverage, replayed, dataChecks }
 }
