@@ -24,7 +24,8 @@ const MAY_IMPORT = {
   ],
   report: ['base'],
   cli: [
-    ...['base', 'formats', 'evidence', 'system', 'probe', 'materials', 'machine', 'platforms', 'verdict', 'run', 'report'],
+    ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'platforms'],
+    ...['verdict', 'run', 'report'],
   ],
 }
 

@@ -18,6 +18,7 @@ import { eventLog } from './bench/evidence-event-log.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
+import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
 import { bootDebian, bootMicro } from './bench/power-on.ts'
@@ -37,6 +38,7 @@ const MEASURES: readonly Measure[] = [
   rebuild,
   together,
   consoleEngine,
+  launchDigest,
   memory,
   evidenceSnp,
   evidenceTdx,

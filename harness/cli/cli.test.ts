@@ -41,7 +41,8 @@ const fakeRun = (...words: readonly string[]): Promise<Ended> => end(start(FAKE_
 t.test('help', async (t) => {
   const [root, run] = await Promise.all([cli('--help'), cli('run', '--help')])
   t.match(root, { code: 0, stderr: '' })
-  for (const command of ['run', 'list', 'doctor', 'shell', 'images']) t.match(root.stdout, `  ${command} `)
+  for (const command of ['run', 'list', 'doctor', 'shell', 'images', 'predict', 'diff'])
+    t.match(root.stdout, `  ${command} `)
   t.match(root.stdout, 'Examples:')
   t.match(run, { code: 0, stdout: 'Examples:' })
   for (const flag of [

@@ -1,5 +1,6 @@
 /** Where words and documents go. */
 import type { Writable } from 'node:stream'
+import type { MeasuredDocument } from '../measure/documents/document.ts'
 
 /**
  * A reader that has gone away (`attestbed list | head`) is no reason to crash: what is written afterwards is
@@ -20,4 +21,30 @@ export function writeDocument(document: object): void {
 /** Width of the output in cells; 80 where it is no terminal. */
 export function widthOf(output: { readonly columns?: number | undefined }): number {
   return output.columns || 80
+}
+
+/** A prediction: as a document, or its digests in words, one a line. */
+export function writePrediction(
+  document: MeasuredDocument,
+  { json = false }: { readonly json?: boolean },
+): void {
+  if (json) writeDocument(document)
+  else
+    process.stdout.write(
+      namedValues(document)
+        .map(([name, value]) => `${name} ${value}\n`)
+        .join(''),
+    )
+}
+
+/** What a document comes to, without what it comes from. */
+function namedValues({ pages, events, inputs, kind, platform, packages, ...values }: MeasuredDocument) {
+  const { rtmr = [], pcrs = {}, ...digests } = values
+  return [
+    ...Object.entries(digests),
+    ...rtmr.map((value, index) => [`rtmr${index}`, value] as const),
+    ...Object.entries(pcrs).flatMap(([bank, registers]) =>
+      Object.entries(registers).map(([number, value]) => [`pcr${number} ${bank}`, value] as const),
+    ),
+  ]
 }

@@ -5,6 +5,7 @@ import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { ignoreClosedPipes } from './output.ts'
+import { addDiff, addPredict } from './predict-commands.ts'
 import { jobCount, listOf, names } from './values.ts'
 
 const USAGE = 2
@@ -49,12 +50,19 @@ function program(finish: Finish): Command {
   addDoctor(root, finish)
   addShell(root, finish)
   addImages(root, finish)
+  addPredict(root, finish)
+  addDiff(root, finish)
   addVerify(root, finish)
   addInspect(root, finish)
   addCerts(root, finish)
-  for (const command of [root, ...root.commands])
-    command.showHelpAfterError(`see ${command === root ? '' : 'attestbed '}${command.name()} --help`)
+  for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
+    command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
+}
+
+/** `attestbed predict tdx`: the words that call a command. */
+function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
 }
 
 const CODES: readonly (readonly [string, UsageCode])[] = [
@@ -86,6 +94,7 @@ Examples:
   attestbed run encrypted-root           one subject, or one scenario by its full id
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
+  attestbed predict sev-snp --firmware F what a launch will measure
   attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
 
 Exit codes:

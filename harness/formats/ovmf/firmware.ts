@@ -5,7 +5,7 @@ import { expectVariableStore } from './firmware-volumes.ts'
 import { type Area, entryArea, entryU32, FOUR_GIB, hex, metadataTable, PAGE_BYTES } from './pointed.ts'
 import { SEV_METADATA, type SevSection, sevSections } from './sev-metadata.ts'
 import { parseGuidedTable } from './table.ts'
-import { TDVF_METADATA, type TdvfSection, tdvfSections } from './tdvf-metadata.ts'
+import { expectWholeFile, TDVF_METADATA, type TdvfSection, tdvfSections } from './tdvf-metadata.ts'
 
 const GUIDS = {
   sevEsReset: '00f771de-1a7e-4fcb-890e-68c77e2fb44e',
@@ -72,6 +72,7 @@ export function parseOvmf(file: Uint8Array): OvmfFirmware {
     sevSections: () => {
       if (sev === undefined) throw lacking('SNP')
       expectVariableStore(view)
+      if (tdvf !== undefined) expectWholeFile(view, tdvf)
       return sevSections(view, sev, rom)
     },
     tdvfSections: () => {

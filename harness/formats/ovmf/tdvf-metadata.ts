@@ -92,17 +92,32 @@ function parseSection(view: ByteView, at: number, name: string): TdvfSection {
     )
   if (dataSize > size)
     throw bad('RawDataSize', 4, `is ${hex(dataSize)}, at most MemoryDataSize ${hex(size)} fits`)
-  if (dataSize > 0 && dataOffset + dataSize > view.length)
-    throw bad(
-      'DataOffset',
-      0,
-      `${hex(dataOffset)}+${hex(dataSize)} lies outside the file of ${hex(view.length)} bytes: ` +
-        'it is truncated, or has the code but not the variable store',
-    )
+  expectDataInFile(view, at, name)
   if (attributes & ~(MR_EXTEND | PAGE_AUG)) throw bad('Attributes', 28, `${hex(attributes)} has unknown bits`)
   const extended = (attributes & MR_EXTEND) !== 0
   const augmented = (attributes & PAGE_AUG) !== 0
   if (augmented && (extended || hasContents))
     throw bad('Attributes', 28, 'has PAGE_AUG for a section with contents or with MR_EXTEND')
   return { dataOffset, dataSize, gpa, size, type: known, extended, augmented }
+}
+
+/**
+ * Throws FormatError `truncated` where sections have their bytes outside of the file. That tells a file that was cut off
+ * at its start, whatever it is to be launched for.
+ */
+export function expectWholeFile(view: ByteView, table: MetadataTable): void {
+  for (const [index, offset] of table.sectionOffsets.entries())
+    expectDataInFile(view, offset, `TDVF section ${index}`)
+}
+
+function expectDataInFile(view: ByteView, at: number, name: string): void {
+  const field = `${name} DataOffset`
+  const dataOffset = view.u32(at, field)
+  const dataSize = view.u32(at + 4, `${name} RawDataSize`)
+  if (dataSize === 0 || dataOffset + dataSize <= view.length) return
+  throw view.error(
+    `${hex(dataOffset)}+${hex(dataSize)} lies outside the file of ${hex(view.length)} bytes: ` +
+      'it is truncated, or has the code but not the variable store',
+    { code: 'truncated', field, offset: at },
+  )
 }

@@ -104,6 +104,9 @@ function versions(name: string, first: number, last: number): readonly string[] 
   return Array.from({ length: last - first + 1 }, (_, index) => `${name}-v${first + index}`)
 }
 
+/** Every name that `cpuSignature` knows, as QEMU spells it. */
+export const CPU_MODEL_NAMES: readonly string[] = [...SIGNATURES.keys()]
+
 /** `25/1/1`: for a processor that has no name in QEMU, or for `-cpu host`. */
 const BY_NUMBERS = /^(\d{1,3})\/(\d{1,3})\/(\d{1,2})$/
 

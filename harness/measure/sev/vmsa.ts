@@ -149,3 +149,26 @@ export function encodeSaveArea({ segments, registers }: SaveArea): Buffer {
   }
   return page
 }
+
+/**
+ * The registers of a page that are not zero, by name (`rdx`, `cs.base`), as `0x` and hex digits: to show, and to compare.
+ * `page` has VMSA_BYTES.
+ */
+export function namedRegisters(page: Uint8Array): Readonly<Record<string, string>> {
+  const bytes = Buffer.from(page.buffer, page.byteOffset, page.length)
+  const segments = Object.entries(SEGMENT_OFFSETS).flatMap(([name, at]) => [
+    [`${name}.selector`, BigInt(bytes.readUInt16LE(at))] as const,
+    [`${name}.attributes`, BigInt(bytes.readUInt16LE(at + 2))] as const,
+    [`${name}.limit`, BigInt(bytes.readUInt32LE(at + 4))] as const,
+    [`${name}.base`, bytes.readBigUInt64LE(at + 8)] as const,
+  ])
+  const registers = Object.entries(REGISTERS).map(
+    ([name, [at, length]]) =>
+      [name, length === 8 ? bytes.readBigUInt64LE(at) : BigInt(bytes.readUIntLE(at, length))] as const,
+  )
+  return Object.fromEntries(
+    [...segments, ...registers]
+      .filter(([, value]) => value !== 0n)
+      .map(([name, value]) => [name, `0x${value.toString(16)}`]),
+  )
+}

@@ -1,0 +1,139 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { sha256Hex } from '../base/digest.ts'
+import { syntheticOvmf } from '../formats/testing/synthetic-ovmf.ts'
+import { parseIdBlock } from '../measure/id-block/id-block.ts'
+import { cpuSignature } from '../measure/sev/cpu-models.ts'
+import { kernelHashes } from '../measure/sev/kernel-hashes.ts'
+import { snpFirmware } from '../measure/snp/firmware.ts'
+import { predictSnp } from '../measure/snp/launch.ts'
+import { predictMrtd } from '../measure/tdx/mrtd.ts'
+import { diff } from './diff.ts'
+import { predictSevFamily } from './predict-sev.ts'
+import { predictTdx } from './predict-tdx.ts'
+
+const MAIN = join(import.meta.dirname, 'main.ts')
+const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/attestbed/node')
+
+const directory = mkdtempSync(join(tmpdir(), 'attestbed-predict-'))
+t.teardown(() => rmSync(directory, { recursive: true }))
+const at = (name: string, content: string | Uint8Array): string => {
+  const path = join(directory, name)
+  writeFileSync(path, content)
+  return path
+}
+const rom = syntheticOvmf()
+const firmware = at('OVMF.fd', rom)
+const kernel = at('kernel', 'no PE')
+const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+const idKey = at('id.pem', privateKey.export({ type: 'sec1', format: 'pem' }))
+
+const predict = (...args: readonly string[]) => cli('predict', ...args)
+
+async function cli(...args: readonly string[]) {
+  const child: ChildProcess = spawn(process.execPath, [MAIN, ...args], {
+    env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE: COMPILE_CACHE },
+  })
+  const output = { stdout: '', stderr: '' }
+  child.stdout?.on('data', (chunk: Buffer) => (output.stdout += chunk))
+  child.stderr?.on('data', (chunk: Buffer) => (output.stderr += chunk))
+  const [code] = await once(child, 'close')
+  return { code, ...output }
+}
+
+t.test('predict sev-snp --json gives the launch digest, what it is of, and a signed ID block', async (t) => {
+  const flags = ['--vcpus', '3', '--cpu', 'EPYC-Milan', '--kernel', kernel, '--append', 'quiet']
+  const id = ['--id-key', idKey, '--policy', '0x30000', '--guest-svn', '2']
+  const { code, stdout, stderr } = await predict('sev-snp', '--firmware', firmware, ...flags, ...id, '--json')
+  t.equal(code, 0)
+  t.match(stderr, /no PE file/)
+  const document = JSON.parse(stdout)
+  const { launchDigest } = predictSnp(snpFirmware(rom), {
+    vcpus: 3,
+    cpu: cpuSignature('EPYC-Milan'),
+    kernel: kernelHashes({ kernel: Buffer.from('no PE'), append: 'quiet' }),
+  })
+  t.equal(document.launchDigest, launchDigest.toString('hex'))
+  t.match(document.inputs, { vcpus: '3', cpu: 'EPYC-Milan', append: 'quiet', firmware: sha256Hex(rom) })
+  t.match(document.pages.at(0), { gpa: '0xfff00000', size: 0x100000, type: 'normal', sha256: sha256Hex(rom) })
+  t.match(document.pages.at(-1), { type: 'vmsa', count: 2, registers: { rdx: '0xa00f11' } })
+  t.match(parseIdBlock(Buffer.from(document.idBlock, 'base64')), {
+    launchDigest,
+    guestSvn: 2,
+    policy: 0x30000n,
+  })
+})
+
+t.test('predict tdx prints MRTD; two passes are another', async (t) => {
+  const [single, two] = await Promise.all([
+    predict('tdx', '--firmware', firmware, '--memory', '2G'),
+    predict('tdx', '--firmware', firmware, '--two-pass'),
+  ])
+  t.match(single, { code: 0, stderr: '', stdout: `mrtd ${predictMrtd(rom).mrtd.toString('hex')}\n` })
+  t.match(two, { code: 0, stdout: `mrtd ${predictMrtd(rom, 'two').mrtd.toString('hex')}\n` })
+})
+
+t.test('predict sev is the SHA-256 of the file', async (t) => {
+  t.match(await predict('sev', '--firmware', firmware), {
+    code: 0,
+    stdout: `launchDigest ${sha256Hex(rom)}\n`,
+  })
+})
+
+t.test('what is wrong is named, with exit code 2 for flags and 5 for files', async (t) => {
+  const cut = at('cut.fd', rom.subarray(0, rom.length - 0x1000))
+  const [usage, format] = await Promise.all([
+    predict('sev-snp', '--firmware', firmware, '--cpu', 'EPYC-v99'),
+    predict('sev-snp', '--firmware', cut),
+  ])
+  t.match(usage, { code: 2, stdout: '', stderr: /CPU model "EPYC-v99".*\nhint: .*EPYC-Milan/ })
+  t.match(format, { code: 5, stdout: '', stderr: /FormatError \[bad-magic\].* at 0x[0-9a-f]+: footer GUID/ })
+})
+
+t.test('diff: exit code 1 and words where two predictions differ, 0 where they do not', async (t) => {
+  const predicted = async (name: string, cpu: string): Promise<string> =>
+    at(name, (await predict('sev-snp', '--firmware', firmware, '--cpu', cpu, '--json')).stdout)
+  const [a, b] = await Promise.all([predicted('a.json', 'EPYC-v4'), predicted('b.json', 'EPYC-Genoa')])
+  const [words, json, same] = await Promise.all([
+    cli('diff', a, b),
+    cli('diff', a, b, '--json'),
+    cli('diff', a, a),
+  ])
+  t.match(words, {
+    code: 1,
+    stdout: /^CPU model: EPYC-v4 to EPYC-Genoa\nVMSA of vCPU 0: rdx .* \(from CPU model\)\n/,
+  })
+  t.equal(json.code, 1)
+  t.match(JSON.parse(json.stdout), { equal: false, differences: [{ where: 'input cpu', causes: ['cpu'] }] })
+  t.match(same, { code: 0, stdout: 'nothing differs\n' })
+  await t.rejects(diff(a, kernel, {}), { name: 'FormatError' }, 'neither JSON nor a log')
+  await t.rejects(diff(a, at('broken.json', '{"mrtd":'), {}), { name: 'UsageError' })
+})
+
+t.test('every flag is checked before anything is predicted', async (t) => {
+  const cutKernel = at('cut.efi', 'MZ')
+  const wrong = [
+    [{ cpu: 'host' }, /its signature is the host's/],
+    [{ vcpus: '0' }, /0 vCPUs: 1 to 4096/],
+    [{ vcpus: '1e3' }, /--vcpus/],
+    [{ guestFeatures: '0x20' }, /bit 0/],
+    [{ append: 'quiet' }, /--kernel/],
+    [{ idKey }, /--policy/],
+    [{ idKey: kernel, policy: '0x30000' }, /no private key in PEM/],
+    [{ policy: '0x30000' }, /--id-key/],
+    [{ idKey, policy: '0x30000', familyId: 'ab' }, /--family-id.*16 bytes/],
+    [{ firmwareDigest: 'ab' }, /48 bytes/],
+    [{ firmware: join(directory, 'absent') }, /no such file/],
+    [{ firmware: directory }, /not a file/],
+    [{ kernel: cutKernel }, /cannot parse PE file/],
+  ] as const
+  for (const [flags, message] of wrong)
+    await t.rejects(predictSevFamily('sev-snp', { firmware, ...flags }), { message })
+  for (const memory of ['2.5G', '0', '1P', '', '99999999999G'])
+    await t.rejects(predictTdx({ firmware, memory }), { name: 'UsageError', message: /512M or 2G/ }, memory)
+})

@@ -1,0 +1,45 @@
+/** Digests and registers that differ: what the changes above come to. */
+import type { InputName, MeasuredDocument } from '../../measure/documents/document.ts'
+import type { Difference } from './difference.ts'
+import { type ChangedInputs, causesAmong, shown } from './inputs.ts'
+
+const LAUNCH_INPUTS: readonly InputName[] = [
+  ...(['firmware', 'firmwareDigest', 'vcpus', 'cpu', 'guestFeatures', 'vmm'] as const),
+  ...(['kernel', 'initrd', 'append'] as const),
+]
+
+export function valueDifferences(
+  a: MeasuredDocument,
+  b: MeasuredDocument,
+  changed: ChangedInputs,
+): readonly Difference[] {
+  const registers = new Set([...registersOf(a).keys(), ...registersOf(b).keys()])
+  return [
+    ...differing('launchDigest', a.launchDigest, b.launchDigest, causesAmong(LAUNCH_INPUTS, changed)),
+    ...differing('firmwareDigest', a.firmwareDigest, b.firmwareDigest, causesAmong(['firmware'], changed)),
+    ...differing('mrtd', a.mrtd, b.mrtd, causesAmong(['firmware', 'passes'], changed)),
+    ...[...registers].flatMap((name) =>
+      differing(name, registersOf(a).get(name), registersOf(b).get(name), []),
+    ),
+  ]
+}
+
+/** A value that only one document has is not compared. */
+function differing(
+  where: string,
+  a: string | undefined,
+  b: string | undefined,
+  causes: readonly InputName[],
+): readonly Difference[] {
+  if (a === undefined || b === undefined || a === b) return []
+  return [{ where, what: `${shown(a)} against ${shown(b)}`, causes }]
+}
+
+function registersOf({ rtmr = [], pcrs = {} }: MeasuredDocument): ReadonlyMap<string, string> {
+  return new Map([
+    ...rtmr.map((value, index) => [`rtmr${index}`, value] as const),
+    ...Object.entries(pcrs).flatMap(([bank, values]) =>
+      Object.entries(values).map(([number, value]) => [`pcr${number} ${bank}`, value] as const),
+    ),
+  ])
+}
