@@ -27,6 +27,8 @@ export interface FirmwareRequest {
   readonly secureBoot: boolean
   /** EFI variables must survive a reset and a relaunch. */
   readonly persistentVariables?: boolean
+  /** Whose keys the build has to bring; absent: they are enrolled, or none are needed. */
+  readonly shippedKeys?: FirmwareBuild['keys'] | undefined
 }
 
 export type FirmwareChoice =
@@ -77,6 +79,7 @@ function requirements(platform: PlatformDescriptor, request: FirmwareRequest): r
   return [
     ...(platform.firmwareFeature ? [`feature ${platform.firmwareFeature}`] : []),
     ...(request.secureBoot ? ['feature secure-boot'] : []),
+    ...(request.shippedKeys ? [`keys of ${request.shippedKeys}`] : []),
     ...(request.persistentVariables ? ['feature persistent-variables'] : []),
     `load by ${platform.firmwareLoads.join(' or ')}`,
   ]
@@ -90,6 +93,8 @@ function whatLacks(
 ): string | undefined {
   if (!platform.firmwareLoads.includes(build.load)) return `loads by ${build.load}`
   if (request.secureBoot && !build.features.includes('secure-boot')) return 'does not enforce Secure Boot'
+  if (request.shippedKeys && build.keys !== request.shippedKeys)
+    return `comes with keys of ${build.keys}, not of ${request.shippedKeys}`
   if (request.persistentVariables && !build.features.includes('persistent-variables')) {
     return 'keeps no variables over a reset'
   }

@@ -116,6 +116,7 @@ export class Boot {
       transcript,
       ...(starting && { vtpm: starting }),
     })
+    vm.spec.ends.push({ name, ended: machine.ended })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
     emit({ type: 'phase', vm: name, phase: 'firmware' })
@@ -248,7 +249,8 @@ export class Boot {
 
   /** How often a canary is in the guest's memory as the host sees it. */
   async findInMemory(canary: Canary): Promise<number> {
-    const file = join(this.#process.spec.directory, 'memory')
+    // Named as scratch: where we are killed meanwhile, the next run removes it.
+    const file = join(this.#process.spec.directory, 'memory.img')
     const { memoryMiB } = this.#process.spec.description
     try {
       await this.machine.qmp.execute('pmemsave', { val: 0, size: memoryMiB * 1024 * 1024, filename: file })
@@ -303,7 +305,9 @@ function startOf({ match, end }: ConsoleMatch): Mark {
 function startVtpm({ name, spec: { bench, scope } }: BootOwner, spec: BootSpec): Promise<Swtpm> | undefined {
   const socket = spec.description.tpm?.controlSocket
   if (socket === undefined || spec.vtpm === undefined) return undefined
-  return startSwtpm(scope, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
+  // Its place among the teardowns is taken now, before QEMU's: no guest outlives its vTPM.
+  const own = scope.child(`swtpm of ${name}`)
+  return startSwtpm(own, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
 }
 
 /** What a person pastes, in order: swtpm has to be there before QEMU. */

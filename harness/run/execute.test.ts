@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { HostError, MaterialError } from '../base/errors.ts'
+import type { GuestEndKind } from '../machine/end.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { Bench } from './bench.ts'
 import type { RunEvent } from './events.ts'
@@ -103,6 +104,25 @@ t.test('a scenario that never ends is ended by its budget, and by an interruptio
   t.match((await runPoint(never, { abort })).result, { outcome: 'error', reason: /interrupted/ })
 })
 
+t.test('what a scenario sees after its end decides nothing', async (t) => {
+  let refused: unknown
+  const late: Run = async (lab) => {
+    await new Promise<void>((resolve) => setTimeout(resolve, 60))
+    try {
+      refused = lab.claim('opens', { expected: 1, got: 2 })
+    } catch (error) {
+      refused = error
+    }
+  }
+  const { result } = await runPoint(async (lab) => {
+    void late(lab)
+    throw new MaterialError('lost', { code: 'missing' })
+  })
+  t.match(result, { outcome: 'error', reason: /lost/, claims: [] })
+  while (refused === undefined) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.match(refused, { code: 'bad-scenario' })
+})
+
 t.test('an error that a teardown hides is found', async (t) => {
   const full = new HostError('no space is left', { code: 'disk-full', hint: 'Free some' })
   const { result } = await runPoint(async () => {
@@ -125,13 +145,27 @@ t.test('a vTPM in failure mode is a fault', async (t) => {
   const healthy = await log('healthy', '00 00 00 00')
   const refusing = await log('refusing', '00 00 01 8B')
   t.equal(
-    await faultOf({ directory, vtpmLogs: [healthy, refusing, join(directory, 'never-started')] }),
+    await faultOf({ directory, vtpmLogs: [healthy, refusing, join(directory, 'never-started')], ends: [] }),
     undefined,
   )
-  t.match(await faultOf({ directory, vtpmLogs: [healthy, await log('failed', '00 00 01 01')] }), {
+  t.match(await faultOf({ directory, vtpmLogs: [healthy, await log('failed', '00 00 01 01')], ends: [] }), {
     code: 'swtpm-failed',
     message: /TPM2_Startup/,
   })
+})
+
+t.test('a vTPM that died beneath a guest is a fault, whatever the guest said afterwards', async (t) => {
+  const ended = (kind: GuestEndKind) => [
+    { name: 'owner', ended: Promise.resolve({ kind, reason: 'so it was', at: 0, consoleTail: '' }) },
+  ]
+  const directory = t.testdir()
+  for (const kind of ['killed', 'shut-down', 'reset', 'firmware-refused'] as const)
+    t.equal(await faultOf({ directory, vtpmLogs: [], ends: ended(kind) }), undefined, kind)
+  t.match(await faultOf({ directory, vtpmLogs: [], ends: ended('vtpm-died') }), {
+    code: 'swtpm-died',
+    message: /owner.*so it was/,
+  })
+  t.match(await faultOf({ directory, vtpmLogs: [], ends: ended('io-error') }), { code: 'disk-full' })
 })
 
 t.test('command lines that were asked for are no verdict', async (t) => {

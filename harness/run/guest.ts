@@ -98,7 +98,7 @@ export class LabGuest {
     const device = await this.luksDevice()
     const signed = (await this.run(['test', '-e', PCR_PUBLIC_KEY])).exitCode === 0
     await this.succeed(['sh', '-c', 'umask 077; : >"$1"', 'sh', KEY_FILE])
-    await this.#guest.writeFile(KEY_FILE, Buffer.from(options.recoveryKey))
+    await this.#guest.writeFile(KEY_FILE, Buffer.from(options.recoveryKey), { secret: true })
     try {
       await this.succeed(
         [
@@ -140,7 +140,10 @@ export class LabGuest {
 
   async readCounter(): Promise<number> {
     const { stdout } = await this.succeed(['tpm2_nvread', '-C', 'o', COUNTER_INDEX], SLOW)
-    return Number(stdout.readBigUInt64BE(0))
+    if (stdout.length === 8) return Number(stdout.readBigUInt64BE(0))
+    throw new GuestError(`the NV counter ${COUNTER_INDEX} has 8 bytes, the guest read ${stdout.length}`, {
+      code: 'protocol',
+    })
   }
 
   async rememberedCount(): Promise<number> {

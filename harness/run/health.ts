@@ -4,15 +4,23 @@
  */
 import { existsSync } from 'node:fs'
 import { AttestbedError, LaunchError } from '../base/errors.ts'
+import type { GuestEndKind } from '../machine/end.ts'
+import { endError } from '../machine/end-error.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { requireFreeSpace } from '../system/disk-space.ts'
+import type { VmEnd } from './lab-spec.ts'
 
 export interface Foundations {
   /** Run directory of this point of the matrix. */
   readonly directory: string
   /** Of every swtpm that served a VM. */
   readonly vtpmLogs: readonly string[]
+  /** Of every VM; all have ended. */
+  readonly ends: readonly VmEnd[]
 }
+
+/** A guest can go on for a while without what it lost here, and what it then says proves nothing. */
+const LOST_BENEATH: ReadonlySet<GuestEndKind> = new Set<GuestEndKind>(['vtpm-died', 'io-error'])
 
 /** What must still be free: with less, a write of the last minutes may have failed. */
 const SPARE_BYTES = 1 << 20
@@ -20,15 +28,25 @@ const SPARE_BYTES = 1 << 20
 const RC_FAILURE = 0x101
 
 /** The fault that makes every claim worthless, undefined where there is none. */
-export async function faultOf({ directory, vtpmLogs }: Foundations): Promise<AttestbedError | undefined> {
+export async function faultOf({
+  directory,
+  vtpmLogs,
+  ends,
+}: Foundations): Promise<AttestbedError | undefined> {
   try {
     await requireFreeSpace(directory, SPARE_BYTES, 'the run directory')
     for (const log of vtpmLogs) await requireWorkingTpm(log)
+    for (const end of ends) await requireIntact(end)
     return undefined
   } catch (error) {
     if (error instanceof AttestbedError) return error
     throw error
   }
+}
+
+async function requireIntact({ name, ended }: VmEnd): Promise<void> {
+  const end = await ended
+  if (LOST_BENEATH.has(end.kind)) throw endError(name, end)
 }
 
 async function requireWorkingTpm(log: string): Promise<void> {

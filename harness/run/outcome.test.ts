@@ -49,6 +49,12 @@ t.test('what the host lacks is a skip with its code', async (t) => {
   })
 })
 
+t.test('what the host lacks only after a claim was decided is an error', async (t) => {
+  const thrown = new HostError('no memory is left for the guest', { code: 'not-enough-memory' })
+  t.equal(judge({ claims: [], undecided: ['opens'], thrown }).outcome, 'skip')
+  t.equal(judge({ claims: [claim('pass')], undecided: [], thrown }).outcome, 'error')
+})
+
 t.test('a disk that fills up in mid-run is an error, not a skip', async (t) => {
   const thrown = new HostError('no space is left', { code: 'disk-full' })
   t.equal(judge({ claims: [claim('pass')], undecided: [], thrown }).outcome, 'error')

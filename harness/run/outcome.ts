@@ -44,7 +44,8 @@ export function judge({ claims, undecided, thrown, fault }: Ending): Judgement {
       outcome: 'fail',
       reason: `claim "${falseClaim.id}" is false: ${falseClaim.claim}${thrown === undefined ? '' : `; then ${describe(thrown)}`}`,
     }
-  if (thrown instanceof HostError && LACKING.has(thrown.code))
+  // A host on which claims were decided had what it takes: what it lacks since then broke under the scenario.
+  if (thrown instanceof HostError && LACKING.has(thrown.code) && claims.length === 0)
     return { outcome: 'skip', reason: describe(thrown), ...hintOf(thrown) }
   if (thrown !== undefined) return { outcome: 'error', reason: describe(thrown), ...hintOf(thrown) }
   if (undecided.length > 0)

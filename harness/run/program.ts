@@ -1,6 +1,7 @@
 /** A whole run: from patterns and axes to results. */
 import { availableParallelism, totalmem } from 'node:os'
 import { InterruptedError, UsageError } from '../base/errors.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformId } from '../platforms/descriptor.ts'
 import { platform } from '../platforms/platforms.ts'
 import { cleanStaleRuns, createRunDirectory } from '../system/run-directory.ts'
@@ -79,11 +80,20 @@ async function planFor(
     platforms: platforms?.map(platform) ?? [bestPlatform(host)],
     ...(vtpms && { vtpms }),
     ...(firmware && { firmware: firmware.map((id) => firmwareBuild(id, host)) }),
-    ...(images && { images: await Promise.all(images.map((image) => shelf.describe(image))) }),
+    ...(images && { images: await describeOnce(images, shelf) }),
   }
   const named = images ? [] : scenarios.flatMap(({ scenario }) => scenario.images)
   const descriptions = await shelf.describeAll(named)
   return plan(scenarios, axes, { host, describe: (id) => descriptions.get(id) ?? unknownImage(id) })
+}
+
+/** One description may be named twice, as `a.yaml` and `./a.yaml`: two points would share a directory. */
+async function describeOnce(
+  images: readonly string[],
+  shelf: Workshop['shelf'],
+): Promise<readonly ImageDescription[]> {
+  const described = await Promise.all(images.map((image) => shelf.describe(image)))
+  return [...new Map(described.map((image) => [image.id, image])).values()]
 }
 
 interface PointRun {

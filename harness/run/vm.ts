@@ -34,6 +34,11 @@ export interface VmOptions {
   readonly recoveryKey?: 'enrolled' | 'if-encrypted'
 }
 
+export interface BootOptions {
+  /** The vTPM that the root was sealed to, also where every other boot gets a new one: for a control. */
+  readonly vtpm?: 'sealed-to'
+}
+
 export interface VmSpec extends LabSpec {
   readonly name: string
   /** Private directory of the VM, empty. */
@@ -106,8 +111,8 @@ export class ScenarioVm {
     throw new UsageError(`VM ${this.name} was made without a recovery key`, { code: 'bad-scenario' })
   }
 
-  /** Switches the VM on in a new QEMU process. A stateless vTPM is a new one. */
-  async boot(): Promise<Boot> {
+  /** Switches the VM on in a new QEMU process. A stateless vTPM is a new one, unless the one of the seal is asked for. */
+  async boot(options: BootOptions = {}): Promise<Boot> {
     const { bench, scope } = this.spec
     this.#boots += 1
     const directory = join(this.spec.directory, `boot-${this.#boots}`)
@@ -116,7 +121,7 @@ export class ScenarioVm {
     const sockets = bench.printArgv
       ? await mkdtemp(join(tmpdir(), 'attestbed-argv-'))
       : await openSocketDirectory(scope)
-    const vtpm = await this.#vtpmForBoot(directory)
+    const vtpm = await this.#vtpmForBoot(directory, options)
     const vtpmLog = vtpm === undefined ? undefined : join(directory, 'vtpm.log')
     if (vtpmLog !== undefined) {
       this.#vtpmLogs.push(vtpmLog)
@@ -157,8 +162,9 @@ export class ScenarioVm {
     await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
   }
 
-  async #vtpmForBoot(directory: string): Promise<string | undefined> {
-    if (this.#vtpmState === undefined || this.spec.variant.vtpm === 'stateful') return this.#vtpmState
+  async #vtpmForBoot(directory: string, { vtpm }: BootOptions): Promise<string | undefined> {
+    const kept = vtpm === 'sealed-to' || this.spec.variant.vtpm === 'stateful'
+    if (this.#vtpmState === undefined || kept) return this.#vtpmState
     const state = join(directory, 'vtpm')
     await this.spec.bench.newVtpms.create(state)
     return state

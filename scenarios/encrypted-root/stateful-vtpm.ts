@@ -22,6 +22,7 @@ export const scenario = defineScenario({
     canaryControl: {
       claim: 'control: the same canary on an unencrypted partition is found by the same search',
     },
+    memoryControl: { claim: 'control: the same search of the guest memory finds what the guest shared' },
     memoryHidden: { claim: 'the host does not find the canary in the guest memory', requires: 'hardware' },
   },
   run: async (lab) => {
@@ -51,6 +52,8 @@ export const scenario = defineScenario({
     await inside.mountPlain('/mnt')
     await inside.writeFile('/mnt/canary', open.repeated)
     await inside.succeed(['sync'])
+    const shared = await relaunched.findInMemory(open)
+    lab.claim('memoryControl', { expected: 'at least 1', got: shared, holds: shared > 0 })
     lab.claim('memoryHidden', { expected: 0, got: await relaunched.findInMemory(secret) })
     await relaunched.powerOff()
 
