@@ -16,7 +16,7 @@ const MAY_IMPORT = {
   rehearsal: ['base', 'measure', 'machine'],
   platforms: ['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal'],
   broker: ['base', 'evidence'],
-  verdict: ['base', 'measure', 'evidence'],
+  verdict: ['base', 'formats', 'measure', 'evidence'],
   attacks: ['base', 'formats', 'machine', 'materials', 'broker'],
   run: [
     ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal'],
