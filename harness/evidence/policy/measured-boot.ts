@@ -87,5 +87,3 @@ export const hclSchema = z
     userData: hex(64).optional(),
   })
   .refine(saysSomething, SAYS_NOTHING)
-
-export type HclPolicy = z.output<typeof hclSchema>

@@ -105,7 +105,7 @@ function verifyQuotes(
 
 /** The nonce is the vTPM quote's to answer: REPORT_DATA is taken by the runtime data. */
 function appraiseHcl(
-  { hcl, hardware, endorsement, quotes }: VerifiedHcl,
+  { hardware, endorsement, quotes }: VerifiedHcl,
   context: AppraisalContext,
 ): readonly Finding[] {
   const { policy, nonce } = context
@@ -115,7 +115,7 @@ function appraiseHcl(
     ...(hardware.kind === 'snp'
       ? appraiseSnpReport(hardware.snp, ofHardware)
       : appraiseTdxQuote(hardware.tdx, ofHardware)),
-    ...appraiseHclClaims(endorsement, { hcl, policy }),
+    ...appraiseHclClaims(endorsement, { policy }),
     ...(quotes
       ? appraiseTpmQuotes(quotes, { ...context, policy: { ...policy, tpm: policy.tpm ?? {} } })
       : []),
