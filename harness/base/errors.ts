@@ -102,6 +102,7 @@ export type LaunchCode =
   | 'qmp-closed'
   | 'swtpm-start'
   | 'swtpm-died'
+  | 'swtpm-failed'
   | 'socket-path-too-long'
   | 'kvm-internal-error'
   | 'transcript-write'

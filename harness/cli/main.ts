@@ -11,6 +11,8 @@ if (Number(version.split('.')[0]) < MINIMUM_NODE) {
   )
   process.exitCode = 3
 } else {
+  const { resolveOwnModules } = await import('./own-modules.ts')
+  resolveOwnModules()
   const { main } = await import('./program.ts')
   process.exitCode = await main(process.argv.slice(2))
 }

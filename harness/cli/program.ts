@@ -110,7 +110,10 @@ function addRun(root: Command, finish: Finish): void {
       new Option('-j, --jobs <n>', 'VMs at once (default: what the host has room for)').argParser(jobCount),
     )
     .addOption(
-      new Option('--require <what>', 'a skip for lack of it is an error (exit 3)').choices(['hardware']),
+      new Option(
+        '--require <what>',
+        'a skip for lack of it, or an emulation of it, is an error (exit 3)',
+      ).choices(['hardware']),
     )
     .addOption(toolsOption())
     .option('--keep', 'keep disks and vTPM state of passed scenarios too')

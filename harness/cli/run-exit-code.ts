@@ -1,7 +1,7 @@
 import type { RunResult } from '../run/events.ts'
 
 export interface RunDemands {
-  /** What is skipped for lack of hardware counts as a failure of this host. */
+  /** What was skipped for lack of hardware, or only emulated, counts as a failure of this host. */
   readonly requireHardware: boolean
   /** Exit code of the signal that interrupted the run, if one did. */
   readonly interrupted: number | undefined
@@ -19,10 +19,11 @@ export function runExitCode({ results }: RunResult, demands: RunDemands): number
   // Nothing that was asked for ran: to call that a success would be to pass wrongly.
   const ran = results.some((result) => result.outcome === 'pass')
   if (!ran && !printed(results)) return HOST_LACKS
-  const skipped = results.some(
-    (result) => result.outcome === 'skip' || result.claims.some((claim) => claim.outcome === 'skip'),
+  const unproven = results.some(
+    ({ outcome, claims }) =>
+      outcome === 'skip' || claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated'),
   )
-  return demands.requireHardware && skipped ? HOST_LACKS : 0
+  return demands.requireHardware && unproven ? HOST_LACKS : 0
 }
 
 /** Only command lines were asked for, and they were given. */

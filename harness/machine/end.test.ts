@@ -258,6 +258,25 @@ const CASES: readonly Case[] = [
     now: NOW,
   },
   {
+    title: 'the vTPM ends, and the harness kills QEMU before anybody has noticed',
+    signals: [
+      { kind: 'vtpm-ended', words: 'swtpm was ended by SIGKILL' },
+      { kind: 'stop-requested', how: 'kill' },
+      exited({ signal: 'SIGKILL' }),
+    ],
+    end: 'vtpm-died',
+    now: NOW,
+  },
+  {
+    title: 'the vTPM ends with a QEMU that the harness ends',
+    signals: [
+      { kind: 'stop-requested', how: 'quit' },
+      { kind: 'vtpm-ended', words: 'swtpm ended' },
+      exited({ exitCode: 0 }),
+    ],
+    end: 'killed',
+  },
+  {
     title: 'QMP closes with QEMU',
     signals: [{ kind: 'qmp-closed' }, shutdown('guest-shutdown')],
     end: 'shut-down',

@@ -75,6 +75,8 @@ export function classifyEnd(signals: readonly EndSignal[], policy: EndPolicy): V
 function conclude(signal: EndSignal, before: readonly EndSignal[], policy: EndPolicy): Verdict | undefined {
   const { at } = signal
   const matured = policy.now - at >= GRACE_MS
+  // What the harness ends takes its vTPM and its QMP with it, and on a busy host some time until it is gone itself.
+  const unasked = !before.some(({ kind }) => kind === 'stop-requested')
   switch (signal.kind) {
     case 'qmp-event':
       return concludeEvent(signal, before, policy)
@@ -85,13 +87,15 @@ function conclude(signal: EndSignal, before: readonly EndSignal[], policy: EndPo
     case 'inert':
       return { kind: 'hang', reason: hangReason(signal.silentMs), at }
     case 'vtpm-ended':
-      return matured ? { kind: 'vtpm-died', reason: signal.words, at } : undefined
+      return matured && unasked ? { kind: 'vtpm-died', reason: signal.words, at } : undefined
     case 'qmp-closed':
-      return matured ? { kind: 'qemu-crashed', reason: 'QEMU closed its QMP connection', at } : undefined
+      return matured && unasked
+        ? { kind: 'qemu-crashed', reason: 'QEMU closed its QMP connection', at }
+        : undefined
     case 'qemu-exited':
       return concludeExit(signal, before)
     case 'stop-requested':
-      return undefined
+      return concludeStop(before, at)
   }
 }
 
@@ -178,6 +182,12 @@ function concludeConsole(
   const refusals = linesOf('load-refused', sinceReset(before))
   const reason = refusals.length > 0 ? refusals.join('; ') : line
   return { kind: 'firmware-refused', reason, at }
+}
+
+/** A vTPM that was gone before the harness asked for the end was not ended by it: the guest ran on without. */
+function concludeStop(before: readonly EndSignal[], at: number): Verdict | undefined {
+  const died = before.find((signal) => signal.kind === 'vtpm-ended')
+  return died?.kind === 'vtpm-ended' ? { kind: 'vtpm-died', reason: died.words, at } : undefined
 }
 
 function concludeExit(signal: Of<'qemu-exited'>, before: readonly EndSignal[]): Verdict {

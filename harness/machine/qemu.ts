@@ -24,6 +24,8 @@ export interface StartOptions {
   readonly transcript?: Transcript
   /** From QEMU's start to QMP's answers; default 20 000. */
   readonly timeoutMs?: number
+  /** What QEMU connects to when it starts. */
+  readonly after?: Promise<unknown>
 }
 
 export interface Qemu {
@@ -65,6 +67,7 @@ export async function startQemu(
     args: [...args, '-S'],
     cwd: options.directory,
     stderrFile: log,
+    ...(options.after && { after: options.after }),
   })
   return explained(process, async () => {
     const { control, serial } = await connect(process, description, { ...options, opened })

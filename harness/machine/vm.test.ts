@@ -1,5 +1,5 @@
 /** Real QEMUs under TCG with guests of a few bytes: each test takes well under a second, but for the last two. */
-import { copyFile, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -253,6 +253,26 @@ guestTest(
     const end = await orphan.waitForEnd(SOON)
     t.match(end, { kind: 'vtpm-died', reason: /swtpm of vm1 was ended by SIGKILL/ })
     t.match(orphan.endError(end), { code: 'swtpm-died' })
+  },
+)
+
+guestTest(
+  'QEMU waits for its vTPM, and never runs where that does not start',
+  async (t, { tools, scope, directory, describe, run }) => {
+    const reason = new Error('planned')
+    const vtpm = Promise.reject(reason)
+    vtpm.catch(() => {})
+    await t.rejects(run('powerOff', { vtpm }), reason)
+    // QEMU makes the sockets that it listens on before anything else.
+    t.notOk((await readdir(directory)).includes('qmp'))
+    const state = join(directory, 'state')
+    await createVtpmState(tools, state)
+    const controlSocket = join(directory, 'tpm')
+    // Not awaited: QEMU would find no socket if it did not wait.
+    const late = startSwtpm(scope, tools, { name: 'late', stateDirectory: state, socket: controlSocket })
+    const description = describe({ tpm: { controlSocket, model: 'tpm-crb' } })
+    const machine = await launchMachine(scope, tools, description, { directory, vtpm: late })
+    t.match(await machine.qmp.execute('query-tpm'), [{ model: 'tpm-crb' }])
   },
 )
 

@@ -23,8 +23,8 @@ export interface LaunchTimes {
 }
 
 export interface LaunchOptions extends StartOptions {
-  /** The swtpm behind `description.tpm`: its death is then told from QEMU's. */
-  readonly vtpm?: Swtpm
+  /** The swtpm behind `description.tpm`, which QEMU waits for: its death is then told from QEMU's. */
+  readonly vtpm?: Swtpm | Promise<Swtpm>
   /** Silence on the console, with no progress of any vCPU, that is a hang; milliseconds, default 30 000. */
   readonly hangAfterMs?: number
 }
@@ -43,10 +43,16 @@ export async function launchMachine(
 ): Promise<Machine> {
   const own = scope.child(description.name)
   try {
-    const qemu = await startQemu(own, tools, description, options)
+    const after = Promise.resolve(options.vtpm)
+    // Both are waited for, so that nothing starts after the scope is closed. The vTPM's reason comes first where it
+    // does not start: QEMU, which never ran, has none.
+    const starting = startQemu(own, tools, description, { ...options, after })
+    const [vtpm] = await Promise.allSettled([after, starting])
+    if (vtpm.status === 'rejected') throw vtpm.reason
+    const qemu = await starting
     const machine = new Machine(
       description.name,
-      { ...qemu, vtpm: options.vtpm },
+      { ...qemu, vtpm: vtpm.value },
       {
         onPanic: description.onPanic ?? 'end',
         hangAfterMs: options.hangAfterMs ?? DEFAULT_HANG_MS,

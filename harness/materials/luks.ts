@@ -92,7 +92,7 @@ async function enrolRecoveryKey(
   tools: Tools,
   edit: { header: string; directory: string; buildKeyFile: string; recoveryKey: string },
 ): Promise<void> {
-  const keyFile = join(edit.directory, 'recovery-key')
+  const keyFile = join(edit.directory, 'recovery-key.secret')
   await writeFile(keyFile, edit.recoveryKey, { mode: 0o600 })
   try {
     const slot = ['--key-slot', String(RECOVERY_SLOT), '--key-file', edit.buildKeyFile]

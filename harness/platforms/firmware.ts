@@ -29,6 +29,8 @@ export interface FirmwareRequest {
   readonly persistentVariables?: boolean
   /** Loaded so and not otherwise; absent: as the platform likes best. */
   readonly load?: 'bios' | 'pflash'
+  /** Whose keys the build has to bring; absent: they are enrolled, or none are needed. */
+  readonly shippedKeys?: FirmwareBuild['keys'] | undefined
 }
 
 export type FirmwareChoice =
@@ -79,6 +81,7 @@ function requirements(platform: PlatformDescriptor, request: FirmwareRequest): r
   return [
     ...(platform.firmwareFeature ? [`feature ${platform.firmwareFeature}`] : []),
     ...(request.secureBoot ? ['feature secure-boot'] : []),
+    ...(request.shippedKeys ? [`keys of ${request.shippedKeys}`] : []),
     ...(request.persistentVariables ? ['feature persistent-variables'] : []),
     `load by ${request.load ?? platform.firmwareLoads.join(' or ')}`,
   ]
@@ -93,6 +96,8 @@ function whatLacks(
   if (!platform.firmwareLoads.includes(build.load)) return `loads by ${build.load}`
   if (request.load !== undefined && build.load !== request.load) return `loads by ${build.load}`
   if (request.secureBoot && !build.features.includes('secure-boot')) return 'does not enforce Secure Boot'
+  if (request.shippedKeys && build.keys !== request.shippedKeys)
+    return `comes with keys of ${build.keys}, not of ${request.shippedKeys}`
   if (request.persistentVariables && !build.features.includes('persistent-variables')) {
     return 'keeps no variables over a reset'
   }

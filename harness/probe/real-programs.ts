@@ -18,8 +18,11 @@ export interface RealProgramsSpec {
   readonly fresh: boolean
 }
 
-/** A probe that heard nothing may have met a busy machine: it counts for a while, not until the next boot. */
-const SILENCE_HOLDS_MS = 10 * 60 * 1000
+/**
+ * A probe that heard nothing may have met a busy machine, and a QEMU that ended one without memory or disk: that
+ * counts for a while, not until the next boot. What KVM and the firmware themselves said stays.
+ */
+const DOUBT_HOLDS_MS = 10 * 60 * 1000
 
 export async function realPrograms(spec: RealProgramsSpec): Promise<Programs> {
   const { tools, host } = spec
@@ -75,7 +78,8 @@ async function bootOnce(
       probeKvmBoot(spec.tools, {
         machineArguments: machineArguments(spec.tools, build),
       }),
-    (outcome) => (outcome.kind === 'silent' ? SILENCE_HOLDS_MS : Number.POSITIVE_INFINITY),
+    ({ kind }) =>
+      kind === 'booted' || kind === 'internal-error' ? Number.POSITIVE_INFINITY : DOUBT_HOLDS_MS,
   )
 }
 

@@ -171,6 +171,24 @@ t.test('a noisy guest costs at most ten frames a second', async (t) => {
   reporter.close()
 })
 
+t.test('a VM that is driven shows its command, not the frames on its console', async (t) => {
+  const terminal = new FakeTerminal(80, 24)
+  const reporter = view(terminal)
+  for (const event of startEvents([result()], '')) reporter.event(event)
+  const vm = { at: 2000, key: 'k0', vm: 'owner' } as const
+  reporter.event({ ...vm, type: 'guest-command', argv: ['findmnt', '-n', '\u001b[2J/'] })
+  reporter.event({ ...vm, type: 'console-line', line: '3b4c627f39e16b76c777d44dad5a3dc1 S 0 0 - 0 - .' })
+  drawNow(reporter)
+  const shown = (await terminal.lines()).join('\n')
+  t.match(shown, /\$ findmnt -n +\S*\/$/m, 'an argument cannot drive the terminal')
+  t.notMatch(shown, '3b4c627f')
+  reporter.event({ ...vm, type: 'phase', phase: 'firmware' })
+  reporter.event({ ...vm, type: 'console-line', line: 'BdsDxe: loading Boot0002' })
+  drawNow(reporter)
+  t.match((await terminal.lines()).join('\n'), 'BdsDxe: loading')
+  reporter.close()
+})
+
 t.test('materials that are built before the first scenario have a line', async (t) => {
   const terminal = new FakeTerminal(80, 24)
   const reporter = view(terminal)

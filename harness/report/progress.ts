@@ -7,6 +7,8 @@ interface VmProgress {
   phase: Phase
   /** Raw, as the guest sent it. */
   lastLine: string
+  /** By the harness, whose frames on the console are nothing to read. */
+  driven: boolean
 }
 
 interface ScenarioProgress {
@@ -65,8 +67,15 @@ export class Progress {
       return
     }
     const vm = this.#vm(event.key, event.vm, event.at)
-    if (event.type === 'phase') vm.phase = event.phase
-    if (event.type === 'console-line') vm.lastLine = event.line
+    if (event.type === 'phase') {
+      vm.phase = event.phase
+      vm.driven = false
+    }
+    if (event.type === 'console-line' && !vm.driven) vm.lastLine = event.line
+    if (event.type === 'guest-command') {
+      vm.driven = true
+      vm.lastLine = `$ ${event.argv.join(' ')}`
+    }
   }
 
   #note(key: string, text: string): void {
@@ -77,7 +86,7 @@ export class Progress {
   /** Made on first mention; of a scenario that is over, it is made and forgotten. */
   #vm(key: string, name: string, at: number): VmProgress {
     const vms = this.#running.get(key)?.vms
-    const vm = vms?.get(name) ?? { startedAt: at, phase: 'preparing', lastLine: '' }
+    const vm = vms?.get(name) ?? { startedAt: at, phase: 'preparing', lastLine: '', driven: false }
     vms?.set(name, vm)
     return vm
   }

@@ -53,9 +53,13 @@ function needsALook({ outcome, dir }: ScenarioResult): boolean {
 }
 
 /** The reason of a false claim is in the claim's own lines already. */
-function reasonLines({ outcome, reason }: ScenarioResult, width: number): readonly string[] {
+function reasonLines({ outcome, reason, hint }: ScenarioResult, width: number): readonly string[] {
   if (outcome === 'pass' || outcome === 'fail' || reason === '') return []
-  return valueLines(outcome === 'skip' ? 'skipped' : 'because', reason, { indent: INDENT, width })
+  const place = { indent: INDENT, width }
+  return [
+    ...valueLines(outcome === 'skip' ? 'skipped' : 'because', reason, place),
+    ...(hint === undefined ? [] : valueLines('hint', hint, place)),
+  ]
 }
 
 function claimLines(claim: ClaimResult, palette: Palette, width: number): readonly string[] {

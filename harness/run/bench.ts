@@ -5,6 +5,7 @@ import type { PlatformDescriptor } from '../platforms/descriptor.ts'
 import type { HostParameters } from '../probe/facts.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
 import type { BootableImage } from './image.ts'
+import type { NewVtpms } from './vtpm-ahead.ts'
 
 export interface Bench extends MaterialContext {
   readonly platform: PlatformDescriptor
@@ -12,6 +13,7 @@ export interface Bench extends MaterialContext {
   readonly firmware: FirmwareBuild
   readonly image: BootableImage
   readonly keys: SigningKeys
+  readonly newVtpms: NewVtpms
   /** Prepare everything and start nothing: the first launch ends the scenario with its command lines. */
   readonly printArgv: boolean
 }

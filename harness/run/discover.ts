@@ -1,9 +1,9 @@
 import { readdir } from 'node:fs/promises'
 import { extname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { UsageError } from '../base/errors.ts'
+import { AttestbedError, UsageError } from '../base/errors.ts'
 import { nearest } from '../materials/nearest.ts'
-import type { Scenario } from './scenario.ts'
+import { isDefinedScenario, type Scenario } from './scenario.ts'
 
 /** Scenarios of this checkout (or of the installed package, where they are compiled). */
 export const SCENARIOS_DIRECTORY = fileURLToPath(new URL('../../scenarios/', import.meta.url))
@@ -73,7 +73,7 @@ function nearestOf(pattern: string, ids: readonly string[]): string | undefined 
   return meant === undefined ? undefined : names.get(meant)
 }
 
-/** Imports the scenarios of `ids`. Throws UsageError `bad-scenario` where a file exports none. */
+/** Imports the scenarios of `ids`. Throws UsageError `bad-scenario` where a file cannot be loaded or exports none. */
 export async function loadScenarios(
   ids: readonly string[],
   directory = SCENARIOS_DIRECTORY,
@@ -83,14 +83,31 @@ export async function loadScenarios(
 
 async function loadScenario(id: string, directory: string): Promise<FoundScenario> {
   const file = join(directory, id + SOURCE_EXTENSION)
-  const module: { scenario?: Scenario } = await import(pathToFileURL(file).href)
-  if (module.scenario === undefined)
-    throw new UsageError(
-      `scenarios/${id}${SOURCE_EXTENSION} exports no \`scenario\`; exactly one is required`,
-      {
-        code: 'bad-scenario',
-        hint: 'export const scenario = defineScenario({...})',
-      },
-    )
-  return { id, scenario: module.scenario }
+  const { scenario } = await importScenario(file)
+  if (scenario !== undefined && isDefinedScenario(scenario)) return { id, scenario }
+  const current = scenario === undefined ? 'no `scenario`' : 'a `scenario` that defineScenario has not made'
+  throw new UsageError(`${file} exports ${current}; exactly one is required`, {
+    code: 'bad-scenario',
+    hint: 'export const scenario = defineScenario({...})',
+  })
+}
+
+async function importScenario(file: string): Promise<{ readonly scenario?: Scenario }> {
+  try {
+    return await import(pathToFileURL(file).href)
+  } catch (cause) {
+    if (cause instanceof AttestbedError) throw cause
+    throw new UsageError(`cannot load ${whereIn(cause, file)}: ${String(cause)}`, {
+      code: 'bad-scenario',
+      cause,
+    })
+  }
+}
+
+/** `file:line[:column]`, from the head of a syntax error's stack or from its first frame in the file. */
+function whereIn(cause: unknown, file: string): string {
+  const stack = cause instanceof Error ? (cause.stack ?? '') : ''
+  const at = stack.indexOf(file)
+  const place = at < 0 ? undefined : /^(:\d+){1,2}/.exec(stack.slice(at + file.length))?.[0]
+  return `${file}${place ?? ''}`
 }

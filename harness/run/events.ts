@@ -39,6 +39,8 @@ export interface ScenarioResult {
   readonly outcome: Outcome
   /** Why it is not a pass; for a skip `code: missing fact`. Empty for a pass. */
   readonly reason: string
+  /** What a person can do about it, where that is known. */
+  readonly hint?: string
   readonly seconds: number
   readonly claims: readonly ClaimResult[]
   /** Run directory of this point of the matrix; empty where nothing was started. */
@@ -97,6 +99,8 @@ export type RunEvent =
   | (OfScenario & { readonly type: 'vm-started'; readonly vm: string; readonly argv: readonly string[] })
   /** Instead of a start, where only the command lines were asked for: each process in the order to start them. */
   | (OfScenario & { readonly type: 'command-lines'; readonly commands: readonly (readonly string[])[] })
+  /** The harness has the guest run a command: what the console says meanwhile are frames, for no human. */
+  | (OfScenario & { readonly type: 'guest-command'; readonly vm: string; readonly argv: readonly string[] })
   | (OfScenario & { readonly type: 'console-line'; readonly vm: string; readonly line: string })
   | (OfScenario & {
       readonly type: 'vm-ended'

@@ -1,12 +1,14 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { MaterialError } from '../base/errors.ts'
+import { HostError, MaterialError } from '../base/errors.ts'
+import type { GuestEndKind } from '../machine/end.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { Bench } from './bench.ts'
 import type { RunEvent } from './events.ts'
 import { execute, notStarted } from './execute.ts'
+import { faultOf } from './health.ts'
 import type { PlannedPoint } from './plan.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import { defineScenario, type ScenarioDefinition } from './scenario.ts'
@@ -100,6 +102,70 @@ t.test('a scenario that never ends is ended by its budget, and by an interruptio
   const abort = new AbortController()
   setImmediate(() => abort.abort())
   t.match((await runPoint(never, { abort })).result, { outcome: 'error', reason: /interrupted/ })
+})
+
+t.test('what a scenario sees after its end decides nothing', async (t) => {
+  let refused: unknown
+  const late: Run = async (lab) => {
+    await new Promise<void>((resolve) => setTimeout(resolve, 60))
+    try {
+      refused = lab.claim('opens', { expected: 1, got: 2 })
+    } catch (error) {
+      refused = error
+    }
+  }
+  const { result } = await runPoint(async (lab) => {
+    void late(lab)
+    throw new MaterialError('lost', { code: 'missing' })
+  })
+  t.match(result, { outcome: 'error', reason: /lost/, claims: [] })
+  while (refused === undefined) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.match(refused, { code: 'bad-scenario' })
+})
+
+t.test('an error that a teardown hides is found', async (t) => {
+  const full = new HostError('no space is left', { code: 'disk-full', hint: 'Free some' })
+  const { result } = await runPoint(async () => {
+    const teardown = new AggregateError([new Error('of a log')], 'scope')
+    throw new SuppressedError(teardown, new Error('QEMU ended', { cause: full }))
+  })
+  t.match(result, { outcome: 'error', reason: 'disk-full: no space is left', hint: 'Free some' })
+})
+
+t.test('a vTPM in failure mode is a fault', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-test-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  // TPM2_Startup, and what it was answered.
+  const log = async (name: string, responseCode: string): Promise<string> => {
+    const file = join(directory, name)
+    const command = ' SWTPM_IO_Read: length 12\n 80 01 00 00 00 0C 00 00 01 44 00 00 \n'
+    await writeFile(file, `${command} SWTPM_IO_Write: length 10\n 80 01 00 00 00 0A ${responseCode} \n`)
+    return file
+  }
+  const healthy = await log('healthy', '00 00 00 00')
+  const refusing = await log('refusing', '00 00 01 8B')
+  t.equal(
+    await faultOf({ directory, vtpmLogs: [healthy, refusing, join(directory, 'never-started')], ends: [] }),
+    undefined,
+  )
+  t.match(await faultOf({ directory, vtpmLogs: [healthy, await log('failed', '00 00 01 01')], ends: [] }), {
+    code: 'swtpm-failed',
+    message: /TPM2_Startup/,
+  })
+})
+
+t.test('a vTPM that died beneath a guest is a fault, whatever the guest said afterwards', async (t) => {
+  const ended = (kind: GuestEndKind) => [
+    { name: 'owner', ended: Promise.resolve({ kind, reason: 'so it was', at: 0, consoleTail: '' }) },
+  ]
+  const directory = t.testdir()
+  for (const kind of ['killed', 'shut-down', 'reset', 'firmware-refused'] as const)
+    t.equal(await faultOf({ directory, vtpmLogs: [], ends: ended(kind) }), undefined, kind)
+  t.match(await faultOf({ directory, vtpmLogs: [], ends: ended('vtpm-died') }), {
+    code: 'swtpm-died',
+    message: /owner.*so it was/,
+  })
+  t.match(await faultOf({ directory, vtpmLogs: [], ends: ended('io-error') }), { code: 'disk-full' })
 })
 
 t.test('command lines that were asked for are no verdict', async (t) => {

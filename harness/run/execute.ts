@@ -6,8 +6,9 @@ import { Scope } from '../system/scope.ts'
 import { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
 import type { RunEventSink, ScenarioResult } from './events.ts'
+import { faultOf, firstOfOurs } from './health.ts'
 import { Lab } from './lab.ts'
-import type { ScenarioEvent } from './lab-spec.ts'
+import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
 import { judge } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { PrintedArgv } from './printed-argv.ts'
@@ -33,6 +34,8 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const directory = join(runDirectory, folderOf(key))
   const send = (event: ScenarioEvent): void => emit({ ...event, at: Date.now(), key })
   const scratch: string[] = []
+  const vtpmLogs: string[] = []
+  const ends: VmEnd[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
   send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory })
   const thrown = await caught(async () => {
@@ -40,19 +43,24 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
     await using scope = new Scope(key)
     const limit = AbortSignal.timeout(scenario.budget.seconds * 1000)
     const lab = new Lab<string>({
-      ...{ variant, directory, scope, claims, scratch, emit: send, bench: await bench() },
+      ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: await bench() },
       basis: point.platform.basis,
       budget: scenario.budget,
       secureBoot: scenario.needs.secureBoot,
       signal: AbortSignal.any([signal, limit]),
     })
+    // Before the scope closes: a scenario that lost the race goes on, and sees its VMs being torn down.
+    using _ = { [Symbol.dispose]: () => claims.close() }
     await Promise.race([scenario.run(lab), overBudget(limit, scenario.budget.seconds), interrupted(signal)])
   })
   if (thrown instanceof PrintedArgv) send({ type: 'command-lines', commands: thrown.commands })
   const judged =
     thrown instanceof PrintedArgv
       ? { outcome: 'skip' as const, reason: 'argv-printed: nothing was started' }
-      : judge({ claims: claims.decided, undecided: claims.undecided, thrown })
+      : judge({
+          ...{ claims: claims.decided, undecided: claims.undecided, thrown: firstOfOurs(thrown) },
+          fault: await faultOf({ directory, vtpmLogs, ends }).catch((error: unknown) => error),
+        })
   if (!keep && judged.outcome === 'pass') await Promise.all(scratch.map((file) => rm(file, { force: true })))
   const seconds = (Date.now() - startedAt) / 1000
   const result: ScenarioResult = {

@@ -15,23 +15,29 @@ const SLOW = { timeoutMs: 120_000 }
 export class LabGuest {
   readonly #guest: Guest
   readonly #plainPartition: string | undefined
+  readonly #onCommand: (argv: readonly string[]) => void
 
-  constructor(guest: Guest, image: ImageDescription) {
+  /** `onCommand` hears of each command before it runs. */
+  constructor(guest: Guest, image: ImageDescription, onCommand: (argv: readonly string[]) => void) {
     this.#guest = guest
+    this.#onCommand = onCommand
     this.#plainPartition = image.plainPartition
   }
 
   /** Runs a command to its end; a non-zero exit is a result. */
   run(argv: readonly string[], options?: RunOptions): Promise<GuestResult> {
+    this.#onCommand(argv)
     return this.#guest.run(argv, options)
   }
 
   /** Runs a command that must exit with 0: GuestError `command-failed` otherwise. */
   succeed(argv: readonly string[], options?: RunOptions): Promise<GuestResult> {
+    this.#onCommand(argv)
     return this.#guest.succeed(argv, options)
   }
 
   writeFile(path: string, content: Uint8Array): Promise<void> {
+    this.#onCommand(['write', path])
     return this.#guest.writeFile(path, content)
   }
 
@@ -42,6 +48,7 @@ export class LabGuest {
 
   /** Starts a command that ends the session, such as a reboot, and does not wait for its end. */
   async leaveBy(command: string): Promise<void> {
+    this.#onCommand([command])
     await this.#guest.begin(['sh', '-c', command])
   }
 
@@ -91,7 +98,7 @@ export class LabGuest {
     const device = await this.luksDevice()
     const signed = (await this.run(['test', '-e', PCR_PUBLIC_KEY])).exitCode === 0
     await this.succeed(['sh', '-c', 'umask 077; : >"$1"', 'sh', KEY_FILE])
-    await this.#guest.writeFile(KEY_FILE, Buffer.from(options.recoveryKey))
+    await this.#guest.writeFile(KEY_FILE, Buffer.from(options.recoveryKey), { secret: true })
     try {
       await this.succeed(
         [
@@ -133,7 +140,10 @@ export class LabGuest {
 
   async readCounter(): Promise<number> {
     const { stdout } = await this.succeed(['tpm2_nvread', '-C', 'o', COUNTER_INDEX], SLOW)
-    return Number(stdout.readBigUInt64BE(0))
+    if (stdout.length === 8) return Number(stdout.readBigUInt64BE(0))
+    throw new GuestError(`the NV counter ${COUNTER_INDEX} has 8 bytes, the guest read ${stdout.length}`, {
+      code: 'protocol',
+    })
   }
 
   async rememberedCount(): Promise<number> {

@@ -2,7 +2,6 @@
 
 import { imageMaterials, imagePackages, type MaterialInput, type PackageEntry } from '../materials/bill.ts'
 import { FALLBACK_BOOT_PATH, replaceEsp } from '../materials/boot-disk.ts'
-import { inspectBroughtDisk, prepareBroughtDisk } from '../materials/brought-disk.ts'
 import type { BroughtImage } from '../materials/brought-image.ts'
 import type { MaterialContext } from '../materials/context.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
@@ -53,6 +52,8 @@ export interface BootableImage {
 
 /** Somebody's own disk, looked at before anything boots from it. */
 export async function broughtImage(context: MaterialContext, image: BroughtImage): Promise<BootableImage> {
+  // Most runs have no such disk.
+  const { inspectBroughtDisk, prepareBroughtDisk } = await import('../materials/brought-disk.ts')
   await inspectBroughtDisk(context, image)
   const { description } = image
   return {

@@ -1,4 +1,5 @@
 /** What a lab is made of. */
+import type { GuestEnd } from '../machine/end.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import type { Scope } from '../system/scope.ts'
 import type { ClaimBook } from '../verdict/claims.ts'
@@ -10,6 +11,12 @@ export interface Budget {
   readonly memoryMiB: number
   /** Upper bound for the whole scenario, in seconds, on a host without KVM. */
   readonly seconds: number
+}
+
+/** `ended` never rejects. */
+export interface VmEnd {
+  readonly name: string
+  readonly ended: Promise<GuestEnd>
 }
 
 type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never
@@ -30,5 +37,9 @@ export interface LabSpec {
   readonly signal: AbortSignal
   /** Large files that are removed when the scenario passed; the lab adds to it. */
   readonly scratch: string[]
+  /** Of every swtpm that served a VM; the lab adds to it. */
+  readonly vtpmLogs: string[]
+  /** How each QEMU process ended, or will; the lab adds to it. */
+  readonly ends: VmEnd[]
   readonly emit: (event: ScenarioEvent) => void
 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { HostError, TimeoutError } from '../base/errors.ts'
+import { HostError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { ClaimResult } from './events.ts'
 import { judge } from './outcome.ts'
 
@@ -30,12 +30,29 @@ t.test('a broken infrastructure is an error, never a fail', async (t) => {
   })
 })
 
+t.test('a fault below the scenario is an error, whatever its claims say', async (t) => {
+  const fault = new LaunchError('the vTPM failed', { code: 'swtpm-failed', hint: 'Look at its log' })
+  const expected = {
+    outcome: 'error',
+    reason: 'swtpm-failed: the vTPM failed; the claims prove nothing',
+    hint: 'Look at its log',
+  }
+  t.same(judge({ claims: [claim('pass')], undecided: [], fault }), expected)
+  t.same(judge({ claims: [claim('fail')], undecided: [], fault, thrown: timeout }), expected)
+})
+
 t.test('what the host lacks is a skip with its code', async (t) => {
   const thrown = new HostError('/dev/kvm is missing', { code: 'platform-unusable' })
   t.same(judge({ claims: [], undecided: ['opens'], thrown }), {
     outcome: 'skip',
     reason: 'platform-unusable: /dev/kvm is missing',
   })
+})
+
+t.test('what the host lacks only after a claim was decided is an error', async (t) => {
+  const thrown = new HostError('no memory is left for the guest', { code: 'not-enough-memory' })
+  t.equal(judge({ claims: [], undecided: ['opens'], thrown }).outcome, 'skip')
+  t.equal(judge({ claims: [claim('pass')], undecided: [], thrown }).outcome, 'error')
 })
 
 t.test('a disk that fills up in mid-run is an error, not a skip', async (t) => {

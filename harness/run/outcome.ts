@@ -7,11 +7,15 @@ export interface Ending {
   readonly undecided: readonly string[]
   /** What the scenario's function threw, if it did. */
   readonly thrown?: unknown
+  /** What broke below the scenario: no claim that was decided beside it is worth anything. */
+  readonly fault?: unknown
 }
 
 export interface Judgement {
   readonly outcome: Outcome
   readonly reason: string
+  /** What a person can do, where the error that ended the scenario says so. */
+  readonly hint?: string
 }
 
 /** What a host lacks before anything starts; a disk that fills up in mid-run is no such thing. */
@@ -27,19 +31,23 @@ const LACKING: ReadonlySet<HostCode> = new Set<HostCode>([
 ])
 
 /**
- * A false claim is a `fail`, whatever broke afterwards. What the host lacks is a `skip`; anything else that
+ * A fault of the infrastructure is an `error`, whatever the claims say: it may be what they saw. Without one a false
+ * claim is a `fail`, whatever was thrown afterwards. What the host lacks is a `skip`; anything else that
  * was thrown is an `error`, and so is a scenario that ended without deciding all its claims.
  */
-export function judge({ claims, undecided, thrown }: Ending): Judgement {
+export function judge({ claims, undecided, thrown, fault }: Ending): Judgement {
+  if (fault !== undefined)
+    return { outcome: 'error', reason: `${describe(fault)}; the claims prove nothing`, ...hintOf(fault) }
   const falseClaim = claims.find((claim) => claim.outcome === 'fail')
   if (falseClaim)
     return {
       outcome: 'fail',
       reason: `claim "${falseClaim.id}" is false: ${falseClaim.claim}${thrown === undefined ? '' : `; then ${describe(thrown)}`}`,
     }
-  if (thrown instanceof HostError && LACKING.has(thrown.code))
-    return { outcome: 'skip', reason: describe(thrown) }
-  if (thrown !== undefined) return { outcome: 'error', reason: describe(thrown) }
+  // A host on which claims were decided had what it takes: what it lacks since then broke under the scenario.
+  if (thrown instanceof HostError && LACKING.has(thrown.code) && claims.length === 0)
+    return { outcome: 'skip', reason: describe(thrown), ...hintOf(thrown) }
+  if (thrown !== undefined) return { outcome: 'error', reason: describe(thrown), ...hintOf(thrown) }
   if (undecided.length > 0)
     return {
       outcome: 'error',
@@ -48,6 +56,10 @@ export function judge({ claims, undecided, thrown }: Ending): Judgement {
   if (claims.every((claim) => claim.outcome === 'skip'))
     return { outcome: 'skip', reason: 'hardware-required: every claim needs hardware' }
   return { outcome: 'pass', reason: '' }
+}
+
+function hintOf(error: unknown): Pick<Judgement, 'hint'> {
+  return error instanceof AttestbedError && error.hint !== undefined ? { hint: error.hint } : {}
 }
 
 /** `code: message` for our own errors; for anything else the stack, since it is our bug. */

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { ImageDescription } from '../materials/image-description.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
-import { type FoundScenario, selectIds } from './discover.ts'
+import { type FoundScenario, loadScenarios, selectIds } from './discover.ts'
 import { plan } from './plan.ts'
 import { defineScenario } from './scenario.ts'
 
@@ -75,6 +75,34 @@ t.test('firmware without Secure Boot is a skip where the scenario needs it', asy
   t.match(point?.skip, { code: 'platform-unusable', message: /Secure Boot/ })
 })
 
+t.test(
+  "a brought disk with Microsoft's keys gets firmware that has them, and is skipped without",
+  async (t) => {
+    const theirs = { ...debian, id: 'theirs', secureBoot: 'microsoft' as const }
+    const ms: FirmwareBuild = { ...build, id: 'ovmf-secboot-ms', keys: 'microsoft' }
+    const facts = [
+      ...host.report.facts,
+      { ...host.report.facts[0], id: 'firmware-ovmf-secboot-ms' },
+    ] as typeof host.report.facts
+    const withMs = { report: { ...host.report, facts }, firmware: [build, ms] }
+    const axes = { platforms: [platform('tcg')], images: [theirs] }
+    const [point] = plan([found], axes, { host: withMs, describe })
+    t.equal(point?.firmware?.id, 'ovmf-secboot-ms')
+    t.match(plan([found], axes, { host, describe })[0]?.skip, {
+      code: 'platform-unusable',
+      message: /ovmf-secboot comes with keys of none, not of microsoft/,
+    })
+    const [own] = plan([found], { platforms: [platform('tcg')] }, { host: withMs, describe })
+    t.equal(own?.firmware?.id, 'ovmf-secboot', 'ours are enrolled')
+  },
+)
+
+t.test('a disk that boots without Secure Boot does not serve a scenario that needs it', async (t) => {
+  const open = { ...debian, id: 'open', secureBoot: 'off' as const }
+  const [point] = plan([found], { platforms: [platform('tcg')], images: [open] }, { host, describe })
+  t.match(point?.skip, { code: 'image-lacks', message: /image open lacks Secure Boot \(secureBoot: off\)/ })
+})
+
 t.test('patterns: an id, a folder, a glob, a path; a typo names what was meant', async (t) => {
   const ids = ['boot/first-command', 'encrypted-root/extra-db-key', 'encrypted-root/stateful-vtpm']
   t.same(selectIds(ids, []), ids)
@@ -87,4 +115,21 @@ t.test('patterns: an id, a folder, a glob, a path; a typo names what was meant',
     hint: 'did you mean encrypted-root/stateful-vtpm? (attestbed list names them all)',
   }
   t.throws(() => selectIds(ids, ['stateful-vptm']), meant)
+})
+
+t.test('a scenario file that is wrong is wrong usage, with its place', async (t) => {
+  const directory = t.testdir({
+    a: {
+      'syntax.ts': '\nexport const scenario = {{\n',
+      'throws.ts': 'const a: any = undefined\n\nexport const scenario = a.b.c\n',
+      'empty.ts': 'export {}\n',
+      'homemade.ts': 'export const scenario = {}\n',
+    },
+  })
+  const rejects = (name: string, message: RegExp) =>
+    t.rejects(loadScenarios([`a/${name}`], directory), { code: 'bad-scenario', message }, name)
+  await rejects('syntax', /^cannot load \S+syntax\.ts:2: .*Unexpected token/)
+  await rejects('throws', /^cannot load \S+throws\.ts:3:27: TypeError/)
+  await rejects('empty', /empty\.ts exports no `scenario`/)
+  await rejects('homemade', /defineScenario has not made/)
 })

@@ -64,16 +64,19 @@ interface Candidate {
 }
 
 function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
-  const { axes, host, platform, found } = candidate
+  const { axes, host, platform, found, image } = candidate
   const { secureBoot, persistentVariables, firmwareLoad } = found.scenario.needs
   const builds = axes.firmware ?? [undefined]
   return builds.map((build) => {
     const stock = { builds: build ? [build] : host.firmware, facts: host.report.facts }
-    const choice = firmwareFor(
-      platform,
-      { secureBoot, persistentVariables, ...(firmwareLoad && { load: firmwareLoad }) },
-      stock,
-    )
+    const shippedKeys = shippedKeysFor(image, secureBoot)
+    const request = {
+      secureBoot,
+      persistentVariables,
+      shippedKeys,
+      ...(firmwareLoad && { load: firmwareLoad }),
+    }
+    const choice = firmwareFor(platform, request, stock)
     const skip =
       unusable(platform, host) ??
       lackingImage(candidate) ??
@@ -111,8 +114,20 @@ function unusable(
   )
 }
 
+/** A distribution's own loader is signed for keys that the firmware must bring: ours would refuse it. */
+export function shippedKeysFor(
+  { secureBoot: keys }: ImageDescription,
+  secureBoot: boolean,
+): FirmwareBuild['keys'] | undefined {
+  return secureBoot && keys === 'microsoft' ? keys : undefined
+}
+
 function lackingImage({ found, image }: Candidate): HostError | undefined {
-  const lacking = found.scenario.needs.image.filter((need) => !image.capabilities.has(need))
+  const { needs } = found.scenario
+  const lacking = [
+    ...needs.image.filter((need) => !image.capabilities.has(need)),
+    ...(needs.secureBoot && image.secureBoot === 'off' ? ['Secure Boot (secureBoot: off)'] : []),
+  ]
   if (lacking.length === 0) return undefined
   return new HostError(`image ${image.id} lacks ${lacking.join(', ')}, which ${found.id} requires`, {
     code: 'image-lacks',

@@ -1,6 +1,7 @@
 /** A whole run: from patterns and axes to results. */
 import { availableParallelism, totalmem } from 'node:os'
 import { InterruptedError, UsageError } from '../base/errors.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformId } from '../platforms/descriptor.ts'
 import { platform } from '../platforms/platforms.ts'
 import { cleanStaleRuns, createRunDirectory } from '../system/run-directory.ts'
@@ -49,7 +50,7 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   const tell = (text: string): void => emit({ type: 'run-note', at: Date.now(), text })
   const [scenarios, workshop] = await Promise.all([
     scenarioIds().then((ids) => loadScenarios(selectIds(ids, request.patterns))),
-    openWorkshop({ ...request, tell }),
+    openWorkshop({ ...request, tell, scope, vtpm: wantsVtpm(request) }),
   ])
   const points = await planFor(request, scenarios, workshop)
   const { runs } = workshop.paths
@@ -79,11 +80,20 @@ async function planFor(
     platforms: platforms?.map(platform) ?? [bestPlatform(host)],
     ...(vtpms && { vtpms }),
     ...(firmware && { firmware: firmware.map((id) => firmwareBuild(id, host)) }),
-    ...(images && { images: await Promise.all(images.map((image) => shelf.describe(image))) }),
+    ...(images && { images: await describeOnce(images, shelf) }),
   }
   const named = images ? [] : scenarios.flatMap(({ scenario }) => scenario.images)
   const descriptions = await shelf.describeAll(named)
   return plan(scenarios, axes, { host, describe: (id) => descriptions.get(id) ?? unknownImage(id) })
+}
+
+/** One description may be named twice, as `a.yaml` and `./a.yaml`: two points would share a directory. */
+async function describeOnce(
+  images: readonly string[],
+  shelf: Workshop['shelf'],
+): Promise<readonly ImageDescription[]> {
+  const described = await Promise.all(images.map((image) => shelf.describe(image)))
+  return [...new Map(described.map((image) => [image.id, image])).values()]
 }
 
 interface PointRun {
@@ -99,13 +109,17 @@ async function runPoint({ point, request, workshop, directory }: PointRun): Prom
   if (signal.aborted)
     return notStarted(point, new InterruptedError('the run was interrupted before this began'), emit)
   const { platform, firmware, variant } = point
-  const { context, host, keys, shelf } = workshop
+  const { context, host, keys, newVtpms, shelf } = workshop
   const bench = async (): Promise<Bench> => ({
     ...context,
-    ...{ platform, firmware, keys, image: await shelf.open(variant.image) },
+    ...{ platform, firmware, keys, newVtpms, image: await shelf.open(variant.image) },
     ...{ host: host.parameters, printArgv: request.printArgv ?? false },
   })
   return execute({ point, bench, runDirectory: directory, keep, signal, emit })
+}
+
+function wantsVtpm({ vtpms }: RunRequest): boolean {
+  return vtpms?.some((vtpm) => vtpm !== 'none') ?? true
 }
 
 function unknownImage(id: string): never {

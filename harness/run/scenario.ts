@@ -55,5 +55,14 @@ export function defineScenario<Claim extends string>(definition: ScenarioDefinit
     throw new UsageError(`scenario "${definition.title}" declares no claim; at least one is required`, {
       code: 'bad-scenario',
     })
-  return { ...definition, run: (lab) => definition.run(lab as unknown as Lab<Claim>) }
+  const scenario = { ...definition, run: (lab: Lab<string>) => definition.run(lab as unknown as Lab<Claim>) }
+  defined.add(scenario)
+  return scenario
+}
+
+const defined = new WeakSet<object>()
+
+/** Whether `defineScenario` made it, so that it is what its type says. */
+export function isDefinedScenario(scenario: Scenario): boolean {
+  return defined.has(scenario)
 }

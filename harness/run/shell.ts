@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { UsageError } from '../base/errors.ts'
 import { attach, type TerminalInput, type TerminalOutput } from '../machine/console/attach.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformId } from '../platforms/descriptor.ts'
 import { firmwareFor } from '../platforms/firmware.ts'
 import { platform as platformOf } from '../platforms/platforms.ts'
@@ -13,6 +14,7 @@ import { loadScenarios, scenarioIds } from './discover.ts'
 import type { VtpmKind } from './events.ts'
 import { Lab } from './lab.ts'
 import type { Budget } from './lab-spec.ts'
+import { shippedKeysFor } from './plan.ts'
 import { bestPlatform, firmwareBuild, openWorkshop, type Workshop } from './workshop.ts'
 
 export interface ShellOptions {
@@ -41,10 +43,10 @@ const IMAGE_BUDGET: Budget = { vcpus: 1, memoryMiB: 1024, seconds: 7 * 24 * 3600
 export async function openShell(target: string, options: ShellOptions): Promise<void> {
   const { signal, tell } = options
   await using scope = new Scope('shell')
-  const workshop = await openWorkshop(options)
+  const workshop = await openWorkshop({ ...options, scope, vtpm: options.vtpm !== 'none' })
   const { image, vtpm, secureBoot, budget } = await resolveTarget(target, options)
   const description = await workshop.shelf.describe(image)
-  const bench = await benchFor(workshop, options, { image: description.id, secureBoot })
+  const bench = await benchFor(workshop, options, { description, secureBoot })
   const directory = await createRunDirectory(scope, workshop.paths.runs)
   const scratch: string[] = []
   scope.defer('disks', async () => {
@@ -64,6 +66,8 @@ export async function openShell(target: string, options: ShellOptions): Promise<
       claims,
       signal,
       scratch,
+      vtpmLogs: [],
+      ends: [],
     },
     emit: () => {},
   })
@@ -102,18 +106,19 @@ async function resolveTarget(target: string, { vtpm }: ShellOptions): Promise<Ta
 }
 
 async function benchFor(
-  { context, host, keys, shelf }: Workshop,
+  { context, host, keys, newVtpms, shelf }: Workshop,
   options: ShellOptions,
-  { image, secureBoot }: { readonly image: string; readonly secureBoot: boolean },
+  { description, secureBoot }: { readonly description: ImageDescription; readonly secureBoot: boolean },
 ): Promise<Bench> {
   const platform = options.platform ? platformOf(options.platform) : bestPlatform(host)
   const builds = options.firmware ? [firmwareBuild(options.firmware, host)] : host.firmware
-  const choice = firmwareFor(platform, { secureBoot }, { builds, facts: host.report.facts })
+  const shippedKeys = shippedKeysFor(description, secureBoot)
+  const choice = firmwareFor(platform, { secureBoot, shippedKeys }, { builds, facts: host.report.facts })
   if (choice.kind === 'none') throw new UsageError(choice.reason, { code: 'bad-value' })
   const firmware = choice.build
   return {
     ...context,
-    ...{ platform, firmware, keys, printArgv: false, host: host.parameters },
-    image: await shelf.open(image),
+    ...{ platform, firmware, keys, newVtpms, printArgv: false, host: host.parameters },
+    image: await shelf.open(description.id),
   }
 }

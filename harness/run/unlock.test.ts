@@ -1,4 +1,5 @@
 import t from 'tap'
+import { GuestError } from '../base/errors.ts'
 import { phaseOf } from './phases.ts'
 import { Unlock } from './unlock.ts'
 import { reasonIn } from './unlock-reasons.ts'
@@ -69,8 +70,16 @@ t.test('PCRs and command line are those of the last report, in lower case', asyn
   ]
   const unlock = new Unlock('asks-for-key', lines, 0)
   t.equal(unlock.pcr(7), 'ab'.repeat(32))
-  t.same(unlock.pcrs([11, 12]), { 11: 'unknown', 12: 'unknown' }, 'neither reported nor of full length')
+  t.same(unlock.pcrs([7]), { 7: 'ab'.repeat(32) })
   t.equal(unlock.commandLine, 'console=ttyS0 attestbed.injected=1')
+  for (const index of [11, 12])
+    t.throws(() => unlock.pcrs([7, index]), { code: 'protocol', message: /its PCR 1[12].* PCRs: 7$/ })
+})
+
+t.test('what was not reported equals nothing: no claim can be decided by it', async (t) => {
+  const silent = new Unlock('unlocked', [], 0)
+  t.throws(() => silent.pcr(7), { constructor: GuestError, code: 'protocol', message: /reported PCRs: none/ })
+  t.throws(() => silent.commandLine, { constructor: GuestError, code: 'protocol' })
 })
 
 t.test('the vTPM releases what succeeded between two of its starts', async (t) => {

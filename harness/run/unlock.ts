@@ -1,4 +1,5 @@
 /** What became of the encrypted root, as the console tells it. */
+import { GuestError } from '../base/errors.ts'
 import { reasonIn, type UnlockWhy } from './unlock-reasons.ts'
 
 export type UnlockResult =
@@ -28,8 +29,7 @@ export class Unlock {
   readonly message: string
   /** The initrd asks for a passphrase or recovery key. */
   readonly asksForKey: boolean
-  /** Kernel command line as the initrd saw it; empty where it did not say. */
-  readonly commandLine: string
+  readonly #commandLine: string | undefined
   readonly #pcrs: ReadonlyMap<number, string>
 
   /** `lines`: the console's lines since power-on, oldest first. */
@@ -39,13 +39,22 @@ export class Unlock {
     const reason = signal === 'unlocked' ? { why: 'opened' as const, message: '' } : reasonIn(lines)
     this.why = reason.why
     this.message = reason.message
-    this.commandLine = lastCapture(lines, COMMAND_LINE) ?? ''
+    this.#commandLine = lastCapture(lines, COMMAND_LINE)
     this.#pcrs = parsePcrs(lastCapture(lines, PCR_LINE) ?? '')
   }
 
-  /** SHA-256 value of a PCR in lower-case hex, before unlocking; `unknown` where the initrd did not report it. */
+  /** Kernel command line as the initrd saw it. GuestError `protocol` where it did not say. */
+  get commandLine(): string {
+    return this.#commandLine ?? unreported('kernel command line', 'nothing of the kind')
+  }
+
+  /**
+   * SHA-256 value of a PCR in lower-case hex, before unlocking. GuestError `protocol` where the initrd did not report
+   * it whole: two values that nobody has seen would be equal.
+   */
   pcr(index: number): string {
-    return this.#pcrs.get(index) ?? 'unknown'
+    const reported = [...this.#pcrs.keys()].join(', ') || 'none'
+    return this.#pcrs.get(index) ?? unreported(`PCR ${index}`, `PCRs: ${reported}`)
   }
 
   pcrs(indices: readonly number[]): Readonly<Record<string, string>> {
@@ -56,6 +65,12 @@ export class Unlock {
   get summary(): { readonly result: UnlockResult; readonly why: UnlockWhy; readonly asksForKey: boolean } {
     return { result: this.result, why: this.why, asksForKey: this.asksForKey }
   }
+}
+
+function unreported(required: string, current: string): never {
+  throw new GuestError(`the initrd has to report its ${required} on the console; it reported ${current}`, {
+    code: 'protocol',
+  })
 }
 
 function resultOf(signal: UnlockSignal, typedBytes: number): UnlockResult {

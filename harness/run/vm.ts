@@ -7,7 +7,7 @@ import { MaterialError, UsageError } from '../base/errors.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { provisionSrk } from '../machine/vtpm/srk.ts'
-import { copyVtpmState, createVtpmState } from '../machine/vtpm/state.ts'
+import { copyVtpmState } from '../machine/vtpm/state.ts'
 import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import type { TpmEnrolment } from '../materials/luks.ts'
@@ -93,7 +93,7 @@ export class ScenarioVm {
     const { description } = bench.image
     const wanted = options.recoveryKey === 'enrolled' || description.capabilities.has('luks-root')
     const recoveryKey = options.recoveryKey && wanted ? await recoveryKeyFor(description) : undefined
-    const vtpm = vtpmState === undefined ? undefined : createVtpmState(bench.tools, vtpmState)
+    const vtpm = vtpmState === undefined ? undefined : bench.newVtpms.create(vtpmState)
     const makeDisk = async (): Promise<PreparedDisk> => {
       // Only a seal has to wait for the TPM that it is made to.
       if (options.seal) await vtpm
@@ -147,7 +147,10 @@ export class ScenarioVm {
       : await openSocketDirectory(scope)
     const vtpm = await this.#vtpmForBoot(directory)
     const vtpmLog = vtpm === undefined ? undefined : join(directory, 'vtpm.log')
-    if (vtpmLog !== undefined) this.#vtpmLogs.push(vtpmLog)
+    if (vtpmLog !== undefined) {
+      this.#vtpmLogs.push(vtpmLog)
+      this.spec.vtpmLogs.push(vtpmLog)
+    }
     const description = this.#describe(sockets, vtpm !== undefined)
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
@@ -186,7 +189,7 @@ export class ScenarioVm {
   async #vtpmForBoot(directory: string): Promise<string | undefined> {
     if (this.#vtpmState === undefined || this.spec.variant.vtpm === 'stateful') return this.#vtpmState
     const state = join(directory, 'vtpm')
-    await createVtpmState(this.spec.bench.tools, state)
+    await this.spec.bench.newVtpms.create(state)
     return state
   }
 

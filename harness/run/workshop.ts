@@ -8,9 +8,11 @@ import { PLATFORMS, platform } from '../platforms/platforms.ts'
 import { rankPlatforms } from '../platforms/report.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
 import { type Paths, resolvePaths } from '../system/paths.ts'
+import type { Scope } from '../system/scope.ts'
 import { Store } from '../system/store.ts'
 import { openTools } from '../system/tools.ts'
 import { ImageShelf } from './image-shelf.ts'
+import { NewVtpms } from './vtpm-ahead.ts'
 
 export interface WorkshopRequest {
   /** Absent: what set-up was told. */
@@ -18,6 +20,10 @@ export interface WorkshopRequest {
   readonly signal: AbortSignal
   /** A line for each step of building something that the cache lacks. */
   readonly tell: (text: string) => void
+  /** What is begun ahead ends with it. */
+  readonly scope: Scope
+  /** A VM with a vTPM will be asked for, as far as is known yet. */
+  readonly vtpm: boolean
 }
 
 export interface Workshop {
@@ -26,15 +32,19 @@ export interface Workshop {
   readonly host: Diagnosis
   readonly keys: SigningKeys
   readonly shelf: ImageShelf
+  readonly newVtpms: NewVtpms
 }
 
 /** Throws HostError `setup-missing`, UsageError for a broken manifest. */
-export async function openWorkshop({ tools: choice, signal, tell }: WorkshopRequest): Promise<Workshop> {
+export async function openWorkshop(request: WorkshopRequest): Promise<Workshop> {
+  const { tools: choice, signal, tell } = request
   const paths = resolvePaths()
   const tools = await openTools(choice ? { environment: { ...process.env, ATTESTBED_TOOLS: choice } } : {})
   const context = { tools, store: new Store(paths.cache), paths, signal, progress: tellSteps(tell) }
+  const newVtpms = new NewVtpms(tools)
+  if (request.vtpm) newVtpms.makeAhead(request.scope)
   const [host, keys] = await Promise.all([diagnoseHost({ paths, tools }), ensureKeys(context)])
-  return { context, paths, host, keys, shelf: new ImageShelf(context) }
+  return { context, paths, host, keys, shelf: new ImageShelf(context), newVtpms }
 }
 
 /** A line a step; how far a step has come is for a view that can overwrite its lines. */

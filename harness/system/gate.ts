@@ -22,16 +22,20 @@ export function gated(
   return { program: 'sh', args: ['-c', SCRIPT, 'gate', program, ...args] }
 }
 
-/** Answers once the program is ready, unless `child` has ended or been killed by then. */
-export function openGate(child: ChildProcess): void {
+/**
+ * Answers once the program is ready and `after` is fulfilled, unless `child` has ended or been killed by then. Where
+ * `after` is rejected, the program never runs.
+ */
+export function openGate(child: ChildProcess, after: Promise<unknown> = Promise.resolve()): void {
   const gate = child.stdio[GATE_DESCRIPTOR]
   if (!gate || !('write' in gate) || !('on' in gate))
     throw new Error('a gated process needs a pipe as descriptor 3')
   // The program may be gone before it reads the answer; its exit says all there is to say.
   gate.on('error', () => {})
-  gate.once('data', () => {
+  const answer = (): void => {
     if (child.exitCode === null && child.signalCode === null && !child.killed) gate.end('go\n')
     else gate.destroy()
-  })
+  }
+  gate.once('data', () => void after.then(answer, () => gate.destroy()))
   child.once('exit', () => gate.destroy())
 }

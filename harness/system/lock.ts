@@ -22,6 +22,8 @@ export interface Lock extends AsyncDisposable {
 }
 
 const WAIT_NOTICE_MS = 500
+/** A flock that waits has no pipe to us to notice our death by: it waits for so long at a time. */
+const TURN_MS = 1000
 /** Not flock's own default of 1, which is also what a failing shell gives. */
 const EXIT_TIMED_OUT = 75
 
@@ -31,14 +33,29 @@ const EXIT_TIMED_OUT = 75
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const wait = options.timeoutMs === undefined ? [] : ['--timeout', String(options.timeoutMs / 1000)]
+  const deadline = performance.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY)
+  const notice = setTimeout(() => options.onWait?.(), WAIT_NOTICE_MS)
+  try {
+    for (;;) {
+      const left = Math.max(0, deadline - performance.now())
+      const lock = await tryFor(path, Math.min(left, TURN_MS))
+      if (typeof lock !== 'number') return lock
+      if (lock !== EXIT_TIMED_OUT || left <= TURN_MS) throw lockFailed(path, lock, options)
+    }
+  } finally {
+    clearTimeout(notice)
+  }
+}
+
+/** The lock, or the exit code of a flock that did not get it. */
+async function tryFor(path: string, milliseconds: number): Promise<Lock | number> {
   const holder = spawn(
     'flock',
     [
       '--exclusive',
       '--conflict-exit-code',
       String(EXIT_TIMED_OUT),
-      ...wait,
+      ...['--timeout', String(milliseconds / 1000)],
       path,
       'sh',
       '-c',
@@ -49,7 +66,6 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
   )
   holder.stdin.on('error', () => {})
   const exited = new Promise<number | null>((resolve) => holder.once('exit', resolve))
-  const notice = setTimeout(() => options.onWait?.(), WAIT_NOTICE_MS)
   try {
     const held = once(holder.stdout, 'data').then(() => 'held' as const)
     const result = await Promise.race([
@@ -57,11 +73,10 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
       exited,
       once(holder, 'error').then(([error]) => Promise.reject(error)),
     ])
-    if (result !== 'held') throw lockFailed(path, result, options)
+    // -1: by a signal.
+    if (result !== 'held') return result ?? -1
   } catch (error) {
     throw errorCode(error) === 'ENOENT' ? flockMissing(error) : error
-  } finally {
-    clearTimeout(notice)
   }
   const release = async (): Promise<void> => {
     holder.stdin.destroy()
@@ -80,7 +95,7 @@ export async function withLock<T>(path: string, options: LockOptions, body: () =
   }
 }
 
-function lockFailed(path: string, exitCode: number | null, options: LockOptions): HostError {
+function lockFailed(path: string, exitCode: number, options: LockOptions): HostError {
   const reason =
     exitCode === EXIT_TIMED_OUT
       ? `another process still held it after ${options.timeoutMs} ms`

@@ -29,6 +29,8 @@ export interface ProcessSpec {
   readonly environment?: Readonly<Record<string, string>>
   /** Where stdout and stderr are appended to (0600); the default is an unnamed temporary file. */
   readonly stderrFile?: string
+  /** What the program needs: its sandbox is made meanwhile, and it never runs where this is rejected. */
+  readonly after?: Promise<unknown>
 }
 
 export interface SupervisedProcess {
@@ -70,7 +72,7 @@ export function spawnSupervised(scope: Scope, tools: Tools, spec: ProcessSpec): 
     // Its own session: a Ctrl-C in the terminal reaches the harness alone, which then stops things in order.
     detached: true,
   })
-  openGate(child)
+  openGate(child, spec.after)
   holder.process = new Supervised(spec.name, child, log)
   return holder.process
 }

@@ -14,8 +14,8 @@ import type { Scope } from './scope.ts'
 const OWNER_FILE = 'owner.json'
 /** What the owner file becomes when its process is gone. */
 const INTERRUPTED_FILE = 'interrupted.json'
-/** Disks and overlays: large, and of no use once their VM is gone. Sockets likewise. */
-const SCRATCH_FILE = /\.(qcow2|img)$/
+/** Disks, overlays, a guest's memory: large, and of no use once their VM is gone. Secrets and sockets likewise. */
+const SCRATCH_FILE = /\.(qcow2|img|secret)$/
 const RUN_NAME = /^\d{8}T\d{6}Z-[0-9a-f]{4}$/
 
 /**

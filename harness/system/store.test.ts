@@ -8,6 +8,7 @@ import { HostError } from '../base/errors.ts'
 import { freeBytes, requireFreeSpace } from './disk-space.ts'
 import { readTail, sha256File, writePrivateFile } from './files.ts'
 import { acquireLock } from './lock.ts'
+import { commandLine } from './process-table.ts'
 import { Store } from './store.ts'
 
 const here = import.meta.dirname
@@ -128,6 +129,27 @@ t.test('a lock is free when its holder was killed', async (t) => {
   t.equal(await firstLine(other), 'held')
   other.kill('SIGKILL')
   await (await acquireLock(file, { timeoutMs: 5000 })).release()
+})
+
+t.test('a process that was killed while it waited for a lock leaves nobody waiting', async (t) => {
+  const file = join(t.testdir(), 'lock')
+  const held = await acquireLock(file)
+  const waiters = () =>
+    readdirSync('/proc').filter(
+      (name) =>
+        /^\d+$/.test(name) &&
+        commandLine(Number(name)).startsWith(`flock\0`) &&
+        commandLine(Number(name)).includes(file),
+    ).length
+  const other = startScript(`const waiting = acquireLock('${file}'); console.log('waiting'); await waiting`)
+  t.equal(await firstLine(other), 'waiting')
+  const until = async (count: number) => {
+    while (waiters() !== count) await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  await until(2)
+  other.kill('SIGKILL')
+  await until(1)
+  await held.release()
 })
 
 t.test('a private file is 0600 and replaced as a whole; a tail is the end of a file', async (t) => {

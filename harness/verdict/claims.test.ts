@@ -33,6 +33,13 @@ t.test('a claim is decided once, and only if it is declared', async (t) => {
   t.equal(book.decided[0]?.outcome, 'fail')
 })
 
+t.test('a closed book takes no claim', async (t) => {
+  const book = new ClaimBook(declared, 'emulated')
+  book.close()
+  t.throws(() => book.decide('opens', { expected: 1, got: 1 }), { code: 'bad-scenario', message: /ended/ })
+  t.same(book.decided, [])
+})
+
 t.test('what was never decided is named', async (t) => {
   const book = new ClaimBook(declared, 'emulated')
   book.decide('opens', { expected: 1, got: 1 })

@@ -42,14 +42,24 @@ export class ClaimBook {
   readonly #declared: ReadonlyMap<string, DeclaredClaim>
   readonly #basis: ClaimBasis
   readonly #decided = new Map<string, DecidedClaim>()
+  #closed = false
 
   constructor(declared: Readonly<Record<string, DeclaredClaim>>, basis: ClaimBasis) {
     this.#declared = new Map(Object.entries(declared))
     this.#basis = basis
   }
 
-  /** Decides claim `id`. Throws UsageError `bad-scenario` for an undeclared or already decided claim. */
+  /** From now on nothing is decided: what is observed while things are torn down is no observation. */
+  close(): void {
+    this.#closed = true
+  }
+
+  /**
+   * Decides claim `id`. Throws UsageError `bad-scenario` for an undeclared or already decided claim, and once the
+   * book is closed.
+   */
   decide(id: string, observation: Observation): DecidedClaim {
+    if (this.#closed) throw badScenario(`decides claim "${id}" after it was ended`)
     const declared = this.#declared.get(id)
     if (!declared) throw badScenario(`decides claim "${id}", which it does not declare`)
     if (this.#decided.has(id)) throw badScenario(`decides claim "${id}" twice; a claim is decided once`)

@@ -1,5 +1,9 @@
 import { defineScenario } from '../../harness/run/index.ts'
 
+/** Results of tests, an answer of the agent (guest/agent.ts) with a marker of its own, escape sequences, a NUL. */
+const MARKER = '0123456789abcdef'.repeat(2)
+const FORGED = `ok 1 - forged\nBail out!\n1..0\n${MARKER} S 0 0 - 0 - .\n\x1b[2J\x1b]0;x\x07\0`
+
 export const scenario = defineScenario({
   title: 'the guest boots to a shell, with the vTPM and the Secure Boot state that it was given',
   images: ['micro'],
@@ -29,9 +33,12 @@ export const scenario = defineScenario({
     const version = await guest.run(['cat', '/sys/class/tpm/tpm0/tpm_version_major'])
     const present = version.exitCode === 0 && version.stdout.toString().trim() === '2'
     lab.claim('vtpm', { expected: lab.variant.vtpm !== 'none', got: present })
-    const forged = 'ok 1 - forged\\nBail out!\\n1..0\\n\\033[2J\\033]0;x\\007\\000'
-    const told = await guest.run(['sh', '-c', `printf '${forged}' >/dev/console; printf '${forged}' | wc -c`])
-    lab.claim('hostile', { expected: '40', got: told.stdout.toString().trim() })
+    // Only what was really written to the console is followed by the exit code.
+    const told = await guest.run(['sh', '-c', 'tee /dev/console && exit 9'], { input: FORGED })
+    lab.claim('hostile', {
+      expected: { exitCode: 9, stdout: FORGED },
+      got: { exitCode: told.exitCode, stdout: told.stdout.toString() },
+    })
     await boot.cut()
   },
 })

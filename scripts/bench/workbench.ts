@@ -20,7 +20,9 @@ export interface Workbench extends Workshop {
 export const BENCH_PLATFORM = 'tcg'
 
 export async function openWorkbench(scope: Scope, signal: AbortSignal): Promise<Workbench> {
-  const workshop = await openWorkshop({ signal, tell: (text) => process.stderr.write(`bench: ${text}\n`) })
+  const tell = (text: string) => void process.stderr.write(`bench: ${text}\n`)
+  // Not ahead: what is measured begins with a VM's own preparation.
+  const workshop = await openWorkshop({ signal, tell, scope, vtpm: false })
   return { ...workshop, directory: await temporaryDirectory(scope) }
 }
 
@@ -57,7 +59,7 @@ export async function driveGuest(bench: Workbench, request: GuestRequest): Promi
 }
 
 async function executeGuest(bench: Workbench, request: GuestRequest): Promise<ScenarioResult> {
-  const { context, host, keys, shelf, directory } = bench
+  const { context, host, keys, newVtpms, shelf, directory } = bench
   const { name, image, vtpm, drive, emit = () => {}, printArgv = false } = request
   const scenario = defineScenario({
     title: name,
@@ -85,7 +87,7 @@ async function executeGuest(bench: Workbench, request: GuestRequest): Promise<Sc
     emit,
     bench: async () => ({
       ...context,
-      ...{ platform: point.platform, firmware, keys, image: await shelf.open(image) },
+      ...{ platform: point.platform, firmware, keys, newVtpms, image: await shelf.open(image) },
       ...{ host: host.parameters, printArgv },
     }),
   })

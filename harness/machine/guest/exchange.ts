@@ -36,7 +36,13 @@ export class Exchange implements Disposable {
   /** Types requests, each a line of its own. */
   async send(...requests: readonly string[]): Promise<void> {
     if (this.#error) throw this.#error
-    await this.#console.send(requests.map((request) => `${request}\n`).join(''))
+    await this.#console.send(linesOf(requests))
+  }
+
+  /** As `send`; the transcript keeps the number of bytes only. */
+  async sendSecret(...requests: readonly string[]): Promise<void> {
+    if (this.#error) throw this.#error
+    await this.#console.sendSecret(linesOf(requests))
   }
 
   /** The next answer, or undefined where none came within `ms`. */
@@ -71,4 +77,8 @@ export class Exchange implements Disposable {
       }
     })
   }
+}
+
+function linesOf(requests: readonly string[]): string {
+  return requests.map((request) => `${request}\n`).join('')
 }

@@ -143,6 +143,12 @@ for (const shell of SHELLS) {
     t.ok(readFileSync(path).equals(bytes), 'a file is written as it is')
     t.ok((await guest.readFile(path)).equals(bytes), 'and read')
 
+    const secret = randomBytes(3000).toString('hex')
+    await guest.writeFile(path, secret, { secret: true })
+    t.equal(readFileSync(path, 'latin1'), secret, 'a secret is written as it is')
+    const typed = guest.console.sends.map(({ text }) => text ?? '').join('')
+    t.notOk(typed.includes(Buffer.from(secret).toString('base64').slice(0, 60)), 'and not kept')
+
     const two = await Promise.all([guest.shell('echo one'), guest.shell('echo two')])
     t.same(
       two.map((result) => result.stdout.toString()),

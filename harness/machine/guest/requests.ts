@@ -30,12 +30,16 @@ async function ask<Answer>(
     readonly repeat: readonly string[]
     readonly what: string
     readonly attempts?: number
+    /** `lines` hold one, `repeat` does not. */
+    readonly secret?: boolean
   },
   accept: (frame: Frame) => Answer | undefined,
 ): Promise<Answer> {
   const attempts = request.attempts ?? ATTEMPTS
   for (let attempt = 0; attempt < attempts; attempt++) {
-    await exchange.send(...(attempt === 0 ? request.lines : request.repeat))
+    if (attempt > 0) await exchange.send(...request.repeat)
+    else if (request.secret) await exchange.sendSecret(...request.lines)
+    else await exchange.send(...request.lines)
     let frame = await exchange.next(ANSWER_MS)
     while (frame) {
       const answer = accept(frame)
@@ -55,7 +59,11 @@ export async function begin(exchange: Exchange, options: { readonly attempts?: n
 }
 
 /** Types `bytes` as pieces of base64, a few at a time, from where the agent says it is. */
-export async function upload(exchange: Exchange, bytes: Uint8Array): Promise<void> {
+export async function upload(
+  exchange: Exchange,
+  bytes: Uint8Array,
+  { secret = false }: { readonly secret?: boolean } = {},
+): Promise<void> {
   const base64 = Buffer.from(bytes).toString('base64')
   const count = Math.ceil(base64.length / PIECE)
   let arrived = 0
@@ -68,7 +76,8 @@ export async function upload(exchange: Exchange, bytes: Uint8Array): Promise<voi
         throw protocolError(`piece ${piece} of an upload is too long to be typed`)
       lines.push(line)
     }
-    const request = { lines: [...lines, 'a'], repeat: ['a'], what: `piece ${arrived} of an upload` }
+    const what = `piece ${arrived} of an upload`
+    const request = { lines: [...lines, 'a'], repeat: ['a'], what, secret }
     const before = arrived
     arrived = await ask(exchange, request, (frame) =>
       frame.kind === 'pieces' && frame.count >= before && frame.count <= count ? frame.count : undefined,
@@ -78,11 +87,15 @@ export async function upload(exchange: Exchange, bytes: Uint8Array): Promise<voi
   }
 }
 
-/** Uploads the command's standard input. */
-export async function giveInput(exchange: Exchange, input: Uint8Array): Promise<void> {
+/** Uploads the command's standard input; a secret one leaves no trace in the transcript but its length. */
+export async function giveInput(
+  exchange: Exchange,
+  input: Uint8Array,
+  options: { readonly secret?: boolean } = {},
+): Promise<void> {
   const digest = sha256Hex(input)
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    await upload(exchange, input)
+    await upload(exchange, input, options)
     const lines = [`i ${digest}`]
     const got = await ask(exchange, { lines, repeat: lines, what: 'the end of an upload' }, (frame) =>
       frame.kind === 'input' ? frame.digest : undefined,

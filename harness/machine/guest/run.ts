@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly timeoutMs?: number
   /** The command's standard input; default: empty. */
   readonly input?: Uint8Array | string
+  /** The input is a secret: of what is typed for it, the transcript keeps the number of bytes only. */
+  readonly secret?: boolean
 }
 
 export interface GuestResult {
@@ -102,9 +104,13 @@ export class Guest {
     return (await this.succeed(['cat', '--', path])).stdout
   }
 
-  /** Creates or replaces a file. */
-  async writeFile(path: string, bytes: Uint8Array | string): Promise<void> {
-    await this.succeed(['sh', '-c', 'cat >"$1"', 'sh', path], { input: bytes })
+  /** Creates or replaces a file; `secret`: the transcript is not to have its content. */
+  async writeFile(
+    path: string,
+    bytes: Uint8Array | string,
+    { secret = false }: { readonly secret?: boolean } = {},
+  ): Promise<void> {
+    await this.succeed(['sh', '-c', 'cat >"$1"', 'sh', path], { input: bytes, secret })
   }
 
   /**
@@ -138,7 +144,10 @@ export class Guest {
     const exchange = new Exchange(this.console, newFraming())
     try {
       await begin(exchange)
-      if (options.input !== undefined) await giveInput(exchange, Buffer.from(options.input as Uint8Array))
+      if (options.input !== undefined)
+        await giveInput(exchange, Buffer.from(options.input as Uint8Array), {
+          secret: options.secret ?? false,
+        })
       const status = await execute(exchange, script, timeoutMs)
       if (status) {
         const stdout = await this.#fetch(exchange, 'o', status.o, options.name)

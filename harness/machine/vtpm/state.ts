@@ -51,7 +51,8 @@ export async function copyVtpmState(source: string, target: string): Promise<voi
       code: 'missing',
     })
   await wholeOrNotAtAll(target, async (partial) => {
-    for (const name of await readdir(source)) if (name !== LOCK) await copyPrivate(source, partial, name)
+    for (const name of await readdir(source))
+      if (name !== LOCK) await copyFile(join(source, name), join(partial, name))
   })
 }
 
@@ -62,6 +63,8 @@ async function wholeOrNotAtAll(target: string, make: (partial: string) => Promis
   try {
     await mkdir(partial, { recursive: true, mode: 0o700 })
     await make(partial)
+    // The seeds of every key: swtpm_setup leaves them readable to the group.
+    for (const name of await readdir(partial)) await chmod(join(partial, name), 0o600)
     await rename(partial, target)
   } finally {
     await rm(partial, { recursive: true, force: true })
@@ -73,11 +76,6 @@ async function isAbsentOrEmpty(directory: string): Promise<boolean> {
     (names) => names.length === 0,
     () => true,
   )
-}
-
-async function copyPrivate(source: string, target: string, name: string): Promise<void> {
-  await copyFile(join(source, name), join(target, name))
-  await chmod(join(target, name), 0o600)
 }
 
 /** Throws MaterialError `in-use` while an swtpm, of this harness or another, runs on the state. */

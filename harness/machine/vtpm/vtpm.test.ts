@@ -108,7 +108,7 @@ swtpmTest('a state is made whole, private, and once', async (t, tools, directory
   const state = join(directory, 'state')
   await createVtpmState(tools, state)
   t.equal((await stat(state)).mode & 0o777, 0o700)
-  t.ok((await readdir(state)).includes(PERMANENT_STATE))
+  t.equal((await stat(join(state, PERMANENT_STATE))).mode & 0o777, 0o600)
   t.strictSame(await readdir(directory), ['state'], 'nothing is left beside it')
   await t.rejects(createVtpmState(tools, state), { constructor: MaterialError, code: 'in-use' })
 })

@@ -1,0 +1,46 @@
+/**
+ * New vTPMs, the first one made ahead: swtpm_setup takes longer than all else that a VM's materials need, and nothing
+ * that it makes depends on them.
+ */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { copyVtpmState, createVtpmState } from '../machine/vtpm/state.ts'
+import type { Scope } from '../system/scope.ts'
+import { openSocketDirectory } from '../system/socket-directory.ts'
+import type { Tools } from '../system/tools.ts'
+
+export class NewVtpms {
+  readonly #tools: Tools
+  #ahead: Promise<string> | undefined
+
+  constructor(tools: Tools) {
+    this.#tools = tools
+  }
+
+  /** Starts to make one, in a private directory that goes with the scope. */
+  makeAhead(scope: Scope): void {
+    this.#ahead ??= this.#make(scope)
+    // Whoever needs a vTPM makes it then, and gets the reason.
+    this.#ahead.catch(() => {})
+  }
+
+  /** The state of a new TPM in `directory`, as `createVtpmState` makes it. No two calls give the same TPM. */
+  async create(directory: string): Promise<void> {
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    const made = await ahead?.catch(() => undefined)
+    if (made === undefined) return createVtpmState(this.#tools, directory)
+    // Not moved: a private directory for sockets may be on another file system.
+    await copyVtpmState(made, directory)
+    await rm(made, { recursive: true })
+  }
+
+  async #make(scope: Scope): Promise<string> {
+    const directory = join(await openSocketDirectory(scope), 'vtpm')
+    const made = createVtpmState(this.#tools, directory)
+    // Its directory may not go while it is written to.
+    scope.defer('the vTPM made ahead', () => made.catch(() => {}))
+    await made
+    return directory
+  }
+}
