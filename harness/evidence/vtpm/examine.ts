@@ -131,7 +131,19 @@ function appraiseHcl(
           ),
         ]
       : []),
-    ...(quotes === undefined ? nonceGiven(context) : []),
+    ...(quotes === undefined ? [...nonceGiven(context), ...unquoted(policy)] : []),
+  ]
+}
+
+/** What a policy demands of the vTPM must not be met by leaving its quote out. */
+function unquoted({ tpm = {} }: AppraisalContext['policy']): readonly Finding[] {
+  const rules = Object.keys(tpm)
+  if (rules.length === 0) return []
+  return [
+    finding('pcr-not-quoted', 'the policy has rules for TPM quotes, and no quote of the vTPM was given', {
+      expected: `a TPM quote (--quote) for ${rules.join(', ')}`,
+      got: 'none',
+    }),
   ]
 }
 
