@@ -178,9 +178,9 @@ t.test('endorsements are fetched only where the network is allowed, and kept', a
     server.close()
   })
   const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const command = [path('report.bin'), '--policy', path('good.yaml'), '--kds', address]
+  const command = [path('report.bin'), '--policy', path('good.yaml')]
   t.match(await verify(...command), { code: 5, stdout: '[endorsement-missing]' }, 'not asked')
-  t.match(await verify(...command, '--network'), { code: 0, stdout: /on no list/ })
+  t.match(await verify(...command, '--network', '--kds', address), { code: 0, stdout: /on no list/ })
   t.match(await verify(path('report.bin'), '--policy', path('good.yaml')), { code: 0 }, 'from the cache')
   const { stdout } = await cli('certs', 'list', '--json')
   const { entries } = JSON.parse(stdout)
