@@ -11,7 +11,7 @@ export const scenario = defineScenario({
   },
   budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
   claims: {
-    before: { claim: 'control: a reset without an update boots the old slot again' },
+    before: { claim: 'control: the old slot boots before the update' },
     once: { claim: 'kernel-bootcfg --add-uki --once: the new slot boots next and unlocks the root' },
     confirmed: { claim: 'kernel-bootcfg --boot-ok: it is the default from then on' },
     stays: { claim: 'it boots again after a reset' },
@@ -21,24 +21,23 @@ export const scenario = defineScenario({
   run: async (lab) => {
     const vm = await lab.vm('owner', { seal: 'offline', slots: 'boot-next' })
     await vm.slots.attachUpdate({ extraCommandLine: 'attestbed.confirm=kernel-bootcfg' })
-    const first = await (await vm.boot()).settle()
-    const old = await resetOnce(first)
-    lab.claim('before', { expected: ['a', 'a'], got: vm.timeline.boots.map(({ slot }) => slot) })
+    const old = await (await vm.boot()).settle()
+    lab.claim('before', { expected: ['a'], got: vm.timeline.boots.map(({ slot }) => slot) })
     const installed = await (await old.login()).run(['update-install', 'kernel-bootcfg'], {
       timeoutMs: 180_000,
     })
     lab.note(`kernel-bootcfg ended with ${installed.exitCode}`)
     const trial = await (await old.reboot()).settle()
-    const tried = vm.timeline.boots[2]
+    const tried = vm.timeline.boots[1]
     lab.claim('once', { expected: ['b', true], got: [tried?.slot, tried?.unlocked] })
     const last = await resetOnce(trial)
-    const again = vm.timeline.boots[3]
+    const again = vm.timeline.boots[2]
     await last.cut()
     lab.claim('confirmed', { expected: { order: ['b', 'a'], next: 'none' }, got: await vm.slots.state() })
     lab.claim('stays', { expected: ['b', true], got: [again?.slot, again?.unlocked] })
     for (const line of vm.timeline.lines) lab.note(line)
-    lab.claim('unsealed', { expected: [1, 1, 1, 1], got: await vm.unsealsPerBoot() })
-    const typed = [first, old, trial, last].map(({ typedBeforeReady }) => typedBeforeReady)
-    lab.claim('nothingTyped', { expected: [0, 0, 0, 0], got: typed })
+    lab.claim('unsealed', { expected: [1, 1, 1], got: await vm.unsealsPerBoot() })
+    const typed = [old, trial, last].map(({ typedBeforeReady }) => typedBeforeReady)
+    lab.claim('nothingTyped', { expected: [0, 0, 0], got: typed })
   },
 })
