@@ -51,6 +51,7 @@ export const INPUTS = {
   uki: 'UKI',
   disk: 'disk',
   'vtpm-state': 'vTPM state',
+  shim: 'shim',
   argv: 'QEMU command line',
   tools: 'tools',
 } as const
