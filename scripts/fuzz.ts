@@ -38,19 +38,21 @@ const found: FuzzFinding[] = []
 let total = 0
 for (const target of wanted) {
   const end = performance.now() + share
-  const before = coverage.blocks
+  const before = coverage.reached
   const outcome = fuzz(target, {
     ...{ random, coverage, inputs: Number.MAX_SAFE_INTEGER },
     enough: () => performance.now() > end,
   })
   total += outcome.tried
   found.push(...outcome.findings)
-  const reached = `${outcome.corpus} kept, ${coverage.blocks - before} new blocks`
+  const reached = `${outcome.corpus} kept, ${coverage.reached - before} new characters of code`
   process.stdout.write(
     `${target.name}: ${outcome.tried} inputs, ${reached}, ${outcome.findings.length} findings\n`,
   )
 }
-process.stdout.write(`${total} inputs, ${coverage.blocks} blocks reached, ${found.length} findings\n`)
+process.stdout.write(
+  `${total} inputs, ${coverage.reached} characters of code reached, ${found.length} findings\n`,
+)
 
 for (const { target, input, error } of found) {
   await mkdir(values.findings, { recursive: true })

@@ -1,4 +1,5 @@
 /** `attestbed diff`: what differs between two predictions, rehearsals, event logs or bills of materials, in words. */
+import { FormatError, UsageError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { INPUTS, type MeasuredDocument } from '../measure/documents/document.ts'
 import { eventLogDocument } from '../measure/documents/event-log.ts'
@@ -26,22 +27,40 @@ export async function diff(
 async function read(path: string): Promise<MeasuredDocument> {
   const bytes = await readMaterial(path, 'document', FILE_LIMITS.document)
   const first = /\S/.exec(bytes.toString('latin1', 0, 64))?.[0]
-  return first === '{' ? readDocument(parseJson(bytes), path) : eventLogDocument(bytes)
+  return first === '{' ? readDocument(parseJson(bytes, path), path) : readLog(bytes, path)
 }
 
-/** `undefined`, which no document is, where it is not JSON. */
-function parseJson(bytes: Buffer): unknown {
+function parseJson(bytes: Buffer, path: string): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'))
-  } catch {
-    return undefined
+  } catch (cause) {
+    throw new UsageError(
+      `cannot compare ${path}: it begins like JSON and is none: ${(cause as Error).message}`,
+      {
+        ...{ code: 'bad-value', cause },
+      },
+    )
+  }
+}
+
+/** Of two files, the error must say which. */
+function readLog(bytes: Buffer, path: string): MeasuredDocument {
+  try {
+    return eventLogDocument(bytes)
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    const { code, field, offset, message } = error
+    throw new FormatError(`cannot compare ${path}: it is no JSON document, and as an event log: ${message}`, {
+      ...{ code, field, offset, cause: error },
+    })
   }
 }
 
 function sentences(found: readonly Difference[]): readonly string[] {
   if (found.length === 0) return ['nothing differs']
   return found.map(({ where, what, causes, because }) => {
-    if (where.startsWith('input ')) return escapeControls(what)
+    if (where.startsWith('input '))
+      return escapeControls(because === undefined ? what : `${what} (${because})`)
     const from = causes.length > 0 ? ` (from ${causes.map((name) => INPUTS[name]).join(', ')})` : ''
     return escapeControls(`${where}: ${what}${from}${because === undefined ? '' : `: ${because}`}`)
   })

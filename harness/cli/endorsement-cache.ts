@@ -30,9 +30,9 @@ const MAX_FILES = 65_536
 
 /** A verifier looks at no more certificates than 64. */
 const MAX_CANDIDATES = 32
-/** As the common names of the vendors' authorities begin. */
-const AMD_AUTHORITIES = ['SEV-', 'ARK-']
-const INTEL_AUTHORITIES = ['Intel SGX ']
+/** As the common names of the vendors' authorities begin, and of emulated ones, which only a policy can make count. */
+const AMD_AUTHORITIES = ['SEV-', 'ARK-', 'SIMULATED ARK-']
+const INTEL_AUTHORITIES = ['Intel SGX ', 'SIMULATED SGX ']
 
 export class EndorsementCache {
   readonly directory: string

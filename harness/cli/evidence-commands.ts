@@ -9,11 +9,12 @@ const kindOption = (): Option =>
 
 const MAX_NONCE_BYTES = 64
 
-/** Bytes of a nonce; "0x" in front is accepted. */
+/** Bytes of a nonce; "0x" in front is accepted. Zeros are what a field holds that nobody set. */
 function nonce(text: string): Uint8Array {
   const digits = text.replace(/^0x/, '')
   if (!/^(?:[0-9a-fA-F]{2})+$/.test(digits) || digits.length > MAX_NONCE_BYTES * 2)
     throw new InvalidArgumentError(`"${text}" is no hex of 1 to ${MAX_NONCE_BYTES} bytes.`)
+  if (/^0+$/.test(digits)) throw new InvalidArgumentError('a nonce of zeros is met by evidence without one.')
   return Buffer.from(digits, 'hex')
 }
 
@@ -22,7 +23,10 @@ const ISO_TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:[.]\d{1,9})?)?(?:Z|[+-
 /** A date alone is its midnight in UTC; a time needs its zone, or the same command would mean two things. */
 function isoTime(text: string): Date {
   const time = new Date(text)
-  if (!ISO_TIME.test(text) || Number.isNaN(time.getTime()))
+  // JavaScript takes February 30 for March 2, and hour 24 for the next day.
+  const day = new Date(`${text.slice(0, 10)}T00:00:00Z`)
+  const exists = !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text.slice(0, 10))
+  if (!ISO_TIME.test(text) || !exists || text.includes('T24') || Number.isNaN(time.getTime()))
     throw new InvalidArgumentError(`"${text}" is no time like 2025-07-01 or 2025-07-01T12:00:00Z.`)
   return time
 }

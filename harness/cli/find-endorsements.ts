@@ -2,13 +2,14 @@
 import { FormatError, VerifyError } from '../base/errors.ts'
 import { AMD_KDS, fetchAmdChain, fetchAmdCrl, fetchVcek } from '../evidence/collect/amd-key-service.ts'
 import { boundedFetch } from '../evidence/collect/bounded-fetch.ts'
-import { tcbInfoName, vcekCacheName } from '../evidence/collect/cache-key.ts'
+import { type CacheEntry, listCacheName, tcbInfoName, vcekCacheName } from '../evidence/collect/cache-key.ts'
 import { type HardwareEvidence, hardwareEvidence } from '../evidence/hardware-evidence.ts'
 import { vcekIdentity } from '../evidence/snp/leaf.ts'
-import { LINE_NAMES } from '../evidence/snp/roots.ts'
+import { AMD_ROOTS, LINE_NAMES } from '../evidence/snp/roots.ts'
 import { fetchTdxCollateral, type PlatformSelector, platformSelector } from '../evidence/tdx/pcs.ts'
 import type { VerifyRequest } from '../evidence/verify-evidence.ts'
 import type { SnpReport } from '../formats/snp/report.ts'
+import type { SnpProduct } from '../formats/snp/tcb.ts'
 import type { TdxQuote } from '../formats/tdx/quote.ts'
 import type { CachedFiles, EndorsementCache } from './endorsement-cache.ts'
 
@@ -67,7 +68,7 @@ async function fetchInto(cache: EndorsementCache, { evidence, request, services 
     if (selector && !has(tcbInfoName(selector.fmspc))) await fetchPlatform(cache, selector, services)
     return
   }
-  await fetchChip(cache, evidence.report, { has, services })
+  await fetchChip(cache, evidence.report, { current, services })
 }
 
 async function fetchPlatform(
@@ -80,29 +81,47 @@ async function fetchPlatform(
   for (const { bytes } of files) await cache.import(bytes)
 }
 
+interface ChipFetching {
+  readonly current: readonly CacheEntry[]
+  readonly services: Services
+}
+
 /** Version 2 names no product: those that have it are asked in turn. */
 async function fetchChip(
   cache: EndorsementCache,
   report: SnpReport,
-  { has, services }: { readonly has: (name: string) => boolean; readonly services: Services },
+  { current, services }: ChipFetching,
 ): Promise<void> {
-  const address = services.kds ?? AMD_KDS
   const lines = report.processor ? [report.processor.product] : (['milan', 'genoa'] as const)
   const failures: unknown[] = []
   for (const line of lines) {
-    const identity = vcekIdentity(report, line)
-    const signer = report.keyInfo.signingKey === 'vlek' ? 'vlek' : 'vcek'
-    if (identity && has(vcekCacheName(identity))) return
     try {
-      if (identity) await cache.import(await fetchVcek(identity, { address }))
-      await cache.import(await fetchAmdChain({ product: LINE_NAMES[line], signer }, { address }))
-      await cache.import(await fetchAmdCrl(LINE_NAMES[line], { address }))
+      await fetchLine(cache, report, { line, current, services })
       return
     } catch (error) {
       failures.push(error)
     }
   }
   throw failures[0]
+}
+
+/** Each for itself: a list ends years before the certificate that it is about. */
+async function fetchLine(
+  cache: EndorsementCache,
+  report: SnpReport,
+  { line, current, services }: ChipFetching & { readonly line: SnpProduct },
+): Promise<void> {
+  const options = { address: services.kds ?? AMD_KDS }
+  const product = LINE_NAMES[line]
+  const signer = report.keyInfo.signingKey === 'vlek' ? 'vlek' : 'vcek'
+  const identity = vcekIdentity(report, line)
+  const has = (name: string) => current.some((entry) => entry.name === name)
+  if (identity && !has(vcekCacheName(identity))) await cache.import(await fetchVcek(identity, options))
+  const issuer = `${signer === 'vlek' ? 'SEV-VLEK' : 'SEV'}-${product}`
+  if (!current.some(({ about }) => about === issuer))
+    await cache.import(await fetchAmdChain({ product, signer }, options))
+  const root = AMD_ROOTS.find((each) => each.product === line)
+  if (!root || !has(listCacheName(root.anchor.name))) await cache.import(await fetchAmdCrl(product, options))
 }
 
 function selectorOf(quote: TdxQuote): PlatformSelector | undefined {

@@ -39,3 +39,13 @@ export function hexBytes(text: string, flag: string, length: number): Buffer {
     code: 'bad-value',
   })
 }
+
+const UNITS = { M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 } as const
+
+/** `2G`, `512M` as QEMU takes them; without a unit MiB. Throws UsageError. */
+export function memoryBytes(text: string): number {
+  const [, digits, unit = 'M'] = /^([1-9][0-9]{0,8})([MGT])?$/.exec(text) ?? []
+  const bytes = Number(digits) * UNITS[unit as keyof typeof UNITS]
+  if (digits !== undefined && Number.isSafeInteger(bytes)) return bytes
+  throw new UsageError(`--memory is "${text}", a size such as 512M or 2G is required`, { code: 'bad-value' })
+}

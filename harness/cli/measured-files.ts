@@ -1,8 +1,10 @@
 /** Files about a machine's boot that several commands take. */
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { digest, sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
 import { parseGpt } from '../formats/gpt.ts'
+import type { MeasuredDocument } from '../measure/documents/document.ts'
 import type { AcpiBlobs } from '../measure/tpm/acpi-events.ts'
 import type { BootDevice } from '../measure/tpm/boot-entries.ts'
 import { FILE_LIMITS, readMaterial, wholeNumber } from './material-files.ts'
@@ -39,4 +41,21 @@ export function devicesOf(slots: readonly string[], disk: Uint8Array | undefined
 export async function acpiOf(folder: string): Promise<AcpiBlobs> {
   const blob = (name: string) => readMaterial(join(folder, name), '--acpi', FILE_LIMITS.document)
   return { loader: await blob('table-loader'), rsdp: await blob('rsdp'), tables: await blob('tables') }
+}
+
+/** What a prediction came from, for `diff` to name: files as digests, the partition table as that of what was read. */
+export function machineInputs({
+  disk,
+  bootSlot,
+  acpi,
+}: {
+  readonly disk: Uint8Array | undefined
+  readonly bootSlot: readonly string[] | undefined
+  readonly acpi: AcpiBlobs | undefined
+}): NonNullable<MeasuredDocument['inputs']> {
+  return {
+    ...(disk && { partitions: sha256Hex(disk) }),
+    ...(bootSlot && { bootSlots: bootSlot.join() }),
+    ...(acpi && { acpi: digest('sha256', acpi.loader, acpi.rsdp, acpi.tables).toString('hex') }),
+  }
 }

@@ -14,7 +14,7 @@ export function addPredict(root: Command, finish: Finish): void {
       .command(platform)
       .description(`the launch digest of ${title}`)
       .requiredOption('--firmware <file>', 'the firmware file, as given to -bios')
-    if (platform !== 'sev') addProcessors(command, platform)
+    addProcessors(command, platform)
     addKernel(command)
     if (platform === 'sev-snp') addSnp(command)
     addOutput(command).action(async (flags) => {
@@ -68,8 +68,10 @@ export type SevPlatform = (typeof SEV_FAMILY)[number][0]
 
 function addProcessors(command: Command, platform: SevPlatform): void {
   const features = platform === 'sev-snp' ? '0x1' : '0'
+  // One command line serves all three.
+  const unmeasured = platform === 'sev' ? ' (SEV measures none of the processors: this changes nothing)' : ''
   command
-    .option('--vcpus <n>', 'number of vCPUs', '1')
+    .option('--vcpus <n>', `number of vCPUs${unmeasured}`, '1')
     .option('--cpu <model>', "QEMU's CPU model, or family/model/stepping in decimals", 'EPYC-v4')
     .option('--guest-features <bits>', 'SEV_FEATURES of the VMSAs; bit 5: debug register swap', features)
     .addOption(

@@ -1,11 +1,19 @@
 /** The registers of a TD for `attestbed predict tdx`, where what boots is given. */
+import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
+import type { MeasuredDocument } from '../measure/documents/document.ts'
 import { type RtmrFields, rtmrFields } from '../measure/documents/rtmr-prediction.ts'
-import { predictDirectBoot, predictDiskBoot, type TdxMachine } from '../measure/tdx/rtmr.ts'
+import {
+  predictDirectBoot,
+  predictDiskBoot,
+  predictTdStart,
+  type RtmrPrediction,
+  type TdxMachine,
+} from '../measure/tdx/rtmr.ts'
 import { parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { paletteFor } from '../report/palette.ts'
 import { FILE_LIMITS, readMaterial } from './material-files.ts'
-import { acpiOf, devicesOf, diskStart } from './measured-files.ts'
+import { acpiOf, devicesOf, diskStart, machineInputs } from './measured-files.ts'
 import { eventLine } from './output.ts'
 
 export interface RtmrFlags {
@@ -18,20 +26,56 @@ export interface RtmrFlags {
   readonly acpi?: string
 }
 
-/** Undefined where nothing that boots is given. Throws UsageError and FormatError. */
-export async function predictRtmrs(
-  flags: RtmrFlags,
-  { firmware, memory }: { readonly firmware: Uint8Array; readonly memory: number | undefined },
-): Promise<RtmrFields | undefined> {
+export interface TdStart {
+  readonly firmware: Uint8Array
+  readonly memory: number | undefined
+}
+
+type Inputs = NonNullable<MeasuredDocument['inputs']>
+
+export interface PredictedRtmrs {
+  readonly registers: RtmrFields
+  /** What of the flags the registers come from, but for firmware and memory. */
+  readonly inputs: Inputs
+}
+
+/** Where nothing that boots is given: the events that come before it. Throws UsageError and FormatError. */
+export async function predictRtmrs(flags: RtmrFlags, start: TdStart): Promise<PredictedRtmrs> {
+  refuseStrayFlags(flags)
   const { kernel, uki } = flags
-  if (kernel === undefined && uki === undefined) return undefined
+  const { firmware, memory } = start
+  if (kernel === undefined && uki === undefined)
+    return {
+      registers: rtmrFields(predictTdStart({ firmware, ...(memory !== undefined && { memory }) })),
+      inputs: {},
+    }
+  const { machine, disk, inputs } = await machineOf(flags, start)
+  const booted =
+    uki === undefined ? await directBoot(machine, flags, kernel ?? '') : await diskBoot(machine, uki, disk)
+  return { registers: rtmrFields(booted.prediction), inputs: { ...inputs, ...booted.inputs } }
+}
+
+/** A flag that would change nothing was meant to change something. */
+function refuseStrayFlags({ kernel, uki, ...flags }: RtmrFlags): void {
+  const bad = (words: string) => new UsageError(words, { code: 'bad-value' })
   if (kernel !== undefined && uki !== undefined)
-    throw new UsageError('--kernel is for a direct boot, --uki for one from disk: only one can be given', {
-      code: 'bad-value',
-    })
+    throw bad('--kernel is for a direct boot, --uki for one from disk: only one can be given')
+  if (kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined))
+    throw bad('--initrd and --append need --kernel, as they do with QEMU')
+  const ofBoot = [
+    ['--disk', flags.disk],
+    ['--boot-slot', flags.bootSlot],
+    ['--acpi', flags.acpi],
+  ] as const
+  const stray = ofBoot.find(([, value]) => value !== undefined)
+  if (kernel === undefined && uki === undefined && stray)
+    throw bad(`${stray[0]} needs what boots: --kernel for a direct boot, --uki for one from disk`)
+}
+
+async function machineOf(flags: RtmrFlags, { firmware, memory }: TdStart) {
   const disk = flags.disk === undefined ? undefined : await diskStart(flags.disk)
   // A direct boot needs no disk to boot from; where there are some, they are named.
-  const slots = flags.bootSlot ?? (kernel === undefined ? undefined : [])
+  const slots = flags.bootSlot ?? (flags.kernel === undefined ? undefined : [])
   const devices = slots && devicesOf(slots, disk)
   const acpi = flags.acpi === undefined ? undefined : await acpiOf(flags.acpi)
   const machine: TdxMachine = {
@@ -40,17 +84,35 @@ export async function predictRtmrs(
     ...(devices && { bootDevices: devices }),
     ...(acpi && { acpi }),
   }
-  if (uki !== undefined) {
-    const file = await readMaterial(uki, '--uki', FILE_LIMITS.kernel)
-    return rtmrFields(predictDiskBoot(machine, { uki: file, ...(disk && { disk }) }))
+  return { machine, disk, inputs: machineInputs({ disk, bootSlot: flags.bootSlot, acpi }) }
+}
+
+interface Booted {
+  readonly prediction: RtmrPrediction
+  readonly inputs: Inputs
+}
+
+async function diskBoot(machine: TdxMachine, uki: string, disk: Uint8Array | undefined): Promise<Booted> {
+  const file = await readMaterial(uki, '--uki', FILE_LIMITS.kernel)
+  return {
+    prediction: predictDiskBoot(machine, { uki: file, ...(disk && { disk }) }),
+    inputs: { uki: sha256Hex(file) },
   }
-  const initrd = flags.initrd && (await readMaterial(flags.initrd, '--initrd', FILE_LIMITS.kernel))
-  const direct = {
-    kernel: await readMaterial(kernel ?? '', '--kernel', FILE_LIMITS.kernel),
-    commandLine: flags.append ?? '',
-    ...(initrd && { initrd }),
+}
+
+async function directBoot(machine: TdxMachine, flags: RtmrFlags, path: string): Promise<Booted> {
+  const { initrd: initrdPath, append } = flags
+  const kernel = await readMaterial(path, '--kernel', FILE_LIMITS.kernel)
+  const initrd =
+    initrdPath === undefined ? undefined : await readMaterial(initrdPath, '--initrd', FILE_LIMITS.kernel)
+  return {
+    prediction: predictDirectBoot(machine, { kernel, commandLine: append ?? '', ...(initrd && { initrd }) }),
+    inputs: {
+      kernel: sha256Hex(kernel),
+      ...(initrd && { initrd: sha256Hex(initrd) }),
+      ...(append !== undefined && { append }),
+    },
   }
-  return rtmrFields(predictDirectBoot(machine, direct))
 }
 
 /** Each register with its events below it, as the page of `predict tpm`. */

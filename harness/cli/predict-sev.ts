@@ -62,7 +62,10 @@ interface Task {
 }
 
 async function predict({ platform, flags, file, hashes, options }: Task): Promise<MeasuredDocument> {
-  if (platform === 'sev') return sevDocument(predictSev(sevFirmware(file), hashes), options)
+  if (platform === 'sev') {
+    processorsOf(flags)
+    return sevDocument(predictSev(sevFirmware(file), hashes), options)
+  }
   const processors = { ...processorsOf(flags), ...hashes }
   if (platform === 'sev-es') return sevDocument(predictSevEs(sevFirmware(file), processors), options)
   const parsed = snpFirmware(file)

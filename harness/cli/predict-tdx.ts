@@ -1,11 +1,10 @@
 /** `attestbed predict tdx`. */
 import { sha256Hex } from '../base/digest.ts'
-import { UsageError } from '../base/errors.ts'
 import { tdxDocument } from '../measure/documents/prediction.ts'
 import { predictMrtd } from '../measure/tdx/mrtd.ts'
-import { FILE_LIMITS, readMaterial } from './material-files.ts'
+import { FILE_LIMITS, memoryBytes, readMaterial } from './material-files.ts'
 import { writePrediction } from './output.ts'
-import { predictRtmrs, type RtmrFlags, readableRtmrs } from './predict-rtmr.ts'
+import type { PredictedRtmrs, RtmrFlags, TdStart } from './predict-rtmr.ts'
 
 interface TdxFlags extends RtmrFlags {
   readonly firmware: string
@@ -20,27 +19,31 @@ export async function predictTdx(flags: TdxFlags): Promise<number> {
   const file = await readMaterial(flags.firmware, '--firmware', FILE_LIMITS.firmware)
   const passes = flags.twoPass ? 'two' : 'single'
   const memory = flags.memory === undefined ? undefined : memoryBytes(flags.memory)
+  const { registers, inputs } = await registersOf(flags, { firmware: file, memory })
   const document = tdxDocument(predictMrtd(file, passes), {
     platform: 'tdx',
     inputs: {
       firmware: sha256Hex(file),
       passes,
       ...(memory !== undefined && { memory: String(memory) }),
+      ...inputs,
     },
     pages: flags.eachPage ? 'each' : 'regions',
   })
-  const registers = await predictRtmrs(flags, { firmware: file, memory })
-  writePrediction(flags.json ? { ...document, ...registers } : document, flags)
-  if (registers && !flags.json) process.stdout.write(readableRtmrs(registers))
+  // Without a word on memory or on what boots, only MRTD was asked for.
+  writePrediction(flags.json ? { ...document, ...(registers ?? { rtmr: [] }) } : document, flags)
+  if (registers && !flags.json) {
+    const { readableRtmrs } = await import('./predict-rtmr.ts')
+    process.stdout.write(readableRtmrs(registers))
+  }
   return 0
 }
 
-const UNITS = { M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 } as const
+/** The flags that MRTD does not come from; where none is given, nothing of the boot is even loaded. */
+const BOOT_FLAGS = ['memory', 'kernel', 'initrd', 'append', 'uki', 'disk', 'bootSlot', 'acpi'] as const
 
-/** `2G`, `512M` as QEMU takes them; without a unit MiB. Throws UsageError. */
-export function memoryBytes(text: string): number {
-  const [, digits, unit = 'M'] = /^([1-9][0-9]{0,8})([MGT])?$/.exec(text) ?? []
-  const bytes = Number(digits) * UNITS[unit as keyof typeof UNITS]
-  if (digits !== undefined && Number.isSafeInteger(bytes)) return bytes
-  throw new UsageError(`--memory is "${text}", a size such as 512M or 2G is required`, { code: 'bad-value' })
+async function registersOf(flags: TdxFlags, start: TdStart): Promise<Partial<PredictedRtmrs>> {
+  if (BOOT_FLAGS.every((name) => flags[name] === undefined)) return {}
+  const { predictRtmrs } = await import('./predict-rtmr.ts')
+  return predictRtmrs(flags, start)
 }

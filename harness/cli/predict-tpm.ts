@@ -2,14 +2,14 @@
 import { basename } from 'node:path'
 import { type DigestAlgorithm, sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
+import type { InputName, MeasuredDocument } from '../measure/documents/document.ts'
 import { type TpmDocument, tpmDocument } from '../measure/documents/tpm-prediction.ts'
 import { predictTpm } from '../measure/tpm/boot.ts'
 import { parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { paletteFor } from '../report/palette.ts'
-import { FILE_LIMITS, readMaterial, wholeNumber } from './material-files.ts'
-import { acpiOf, devicesOf, diskStart } from './measured-files.ts'
+import { FILE_LIMITS, memoryBytes, readMaterial, wholeNumber } from './material-files.ts'
+import { acpiOf, devicesOf, diskStart, machineInputs } from './measured-files.ts'
 import { eventLine, writeDocument } from './output.ts'
-import { memoryBytes } from './predict-tdx.ts'
 
 /** The flags as commander hands them over. */
 export interface TpmFlags {
@@ -49,13 +49,15 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
   const disk = flags.disk === undefined ? undefined : await diskStart(flags.disk)
   const machine = flags.memory === undefined ? undefined : machineOf(flags, flags.memory)
   const bootDevices = flags.bootSlot && devicesOf(flags.bootSlot, disk)
+  const tables = await tablesOf(flags)
+  const files = await espFilesOf(flags)
   const prediction = predictTpm({
     ...{ firmware: parseFirmwareCode(firmware), variables, uki },
     ...(disk && { disk }),
     ...(machine && { machine }),
     ...(bootDevices && { bootDevices }),
-    ...(await tablesOf(flags)),
-    ...(await espFilesOf(flags)),
+    ...tables,
+    ...files,
     ...(flags.loadOptions !== undefined && { loadOptions: flags.loadOptions }),
     ...(flags.smbiosCommandLine !== undefined && { smbiosCommandLine: flags.smbiosCommandLine }),
     profile: Number(wholeNumber(flags.profile, '--profile')),
@@ -65,7 +67,9 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
     banks: flags.bank ?? ['sha256'],
     inputs: {
       ...{ firmware: sha256Hex(firmware), variables: sha256Hex(variables), uki: sha256Hex(uki) },
-      ...(flags.memory !== undefined && { memory: flags.memory, vcpus: flags.vcpus }),
+      ...(machine && { memory: String(machine.memoryMiB * MIB), vcpus: flags.vcpus }),
+      ...machineInputs({ disk, bootSlot: flags.bootSlot, acpi: tables.acpi }),
+      ...bootInputs(flags, tables, files),
     },
   })
   if (flags.json) writeDocument(document)
@@ -78,6 +82,36 @@ function machineOf({ vcpus }: TpmFlags, memory: string): { memoryMiB: number; vc
   if (count >= 1n && count <= MOST_VCPUS)
     return { memoryMiB: memoryBytes(memory) / MIB, vcpus: Number(count) }
   throw new UsageError(`--vcpus is "${vcpus}", 1 to ${MOST_VCPUS} are supported`, { code: 'bad-value' })
+}
+
+type Inputs = NonNullable<MeasuredDocument['inputs']>
+
+/** What else the registers come from; of files of the ESP the name, which decides their order, and the digest. */
+function bootInputs(
+  flags: TpmFlags,
+  { smbios, bootSecretMixin }: Awaited<ReturnType<typeof tablesOf>>,
+  { addons, companions }: Awaited<ReturnType<typeof espFilesOf>>,
+): Inputs {
+  const named = (
+    name: InputName,
+    files: readonly { readonly name: string; readonly content: Uint8Array }[],
+  ) =>
+    files.length === 0
+      ? {}
+      : { [name]: files.map((file) => `${file.name} ${sha256Hex(file.content)}`).join(', ') }
+  const { loadOptions, smbiosCommandLine, phase, profile } = flags
+  return {
+    ...(smbios && { smbios: sha256Hex(smbios) }),
+    ...(bootSecretMixin && { bootSecretMixin: sha256Hex(bootSecretMixin) }),
+    ...named('addons', [...addons.local, ...addons.global]),
+    ...named('credentials', companions.credentials),
+    ...named('sysexts', companions.sysexts),
+    ...named('confexts', companions.confexts),
+    ...(loadOptions !== undefined && { loadOptions }),
+    ...(smbiosCommandLine !== undefined && { smbiosCommandLine }),
+    ...(profile !== '0' && { profile }),
+    ...(phase && { phases: phase.join() }),
+  }
 }
 
 async function tablesOf({ acpi, smbios, bootSecretMixin }: TpmFlags) {

@@ -79,10 +79,29 @@ t.test('predict tdx prints MRTD; two passes are another', async (t) => {
     predict('tdx', '--firmware', firmware, '--two-pass'),
   ])
   t.match(single, { code: 0, stderr: '', stdout: `mrtd ${predictMrtd(rom).mrtd.toString('hex')}\n` })
+  t.match(single.stdout, /^rtmr0 not known\n +because what boots is not given\n +[0-9a-f]{16} .* TD HOB/m)
   t.match(two, { code: 0, stdout: `mrtd ${predictMrtd(rom, 'two').mrtd.toString('hex')}\n` })
 })
 
+t.test(
+  'predict tdx --json has the registers as far as they are known, and what they come from',
+  async (t) => {
+    const document = async (...flags: readonly string[]) =>
+      JSON.parse((await predict('tdx', '--firmware', firmware, ...flags, '--json')).stdout)
+    const [alone, memory] = await Promise.all([document(), document('--memory', '2G')])
+    t.strictSame(alone.rtmr, [])
+    t.strictSame(memory.rtmr, [])
+    t.match(memory, {
+      inputs: { memory: String(2 ** 31) },
+      events: [{ register: 'rtmr0', digests: { sha384: /./ } }],
+    })
+  },
+)
+
 t.test('predict sev is the SHA-256 of the file', async (t) => {
+  t.match(await predict('sev', '--firmware', firmware, '--vcpus', '4', '--cpu', 'EPYC-v4'), {
+    stdout: `launchDigest ${sha256Hex(rom)}\n`,
+  })
   t.match(await predict('sev', '--firmware', firmware), {
     code: 0,
     stdout: `launchDigest ${sha256Hex(rom)}\n`,
@@ -115,8 +134,9 @@ t.test('diff: exit code 1 and words where two predictions differ, 0 where they d
   t.equal(json.code, 1)
   t.match(JSON.parse(json.stdout), { equal: false, differences: [{ where: 'input cpu', causes: ['cpu'] }] })
   t.match(same, { code: 0, stdout: 'nothing differs\n' })
-  await t.rejects(diff(a, kernel, {}), { name: 'FormatError' }, 'neither JSON nor a log')
-  await t.rejects(diff(a, at('broken.json', '{"mrtd":'), {}), { name: 'UsageError' })
+  await t.rejects(diff(a, kernel, {}), { name: 'FormatError', message: kernel }, 'neither JSON nor a log')
+  const broken = at('broken.json', '{"mrtd":')
+  await t.rejects(diff(a, broken, {}), { name: 'UsageError', message: broken })
 })
 
 t.test('every flag is checked before anything is predicted', async (t) => {
@@ -138,6 +158,15 @@ t.test('every flag is checked before anything is predicted', async (t) => {
   ] as const
   for (const [flags, message] of wrong)
     await t.rejects(predictSevFamily('sev-snp', { firmware, ...flags }), { message })
+  const stray = [
+    [{ append: 'quiet' }, /need --kernel/],
+    [{ uki: kernel, initrd: kernel }, /need --kernel/],
+    [{ uki: kernel, kernel }, /only one/],
+    [{ disk: kernel }, /--disk needs what boots/],
+    [{ bootSlot: ['1'] }, /--boot-slot needs what boots/],
+  ] as const
+  for (const [flags, message] of stray)
+    await t.rejects(predictTdx({ firmware, ...flags }), { name: 'UsageError', message })
   for (const memory of ['2.5G', '0', '1P', '', '99999999999G'])
     await t.rejects(predictTdx({ firmware, memory }), { name: 'UsageError', message: /512M or 2G/ }, memory)
 })
@@ -186,6 +215,18 @@ t.test('predict tpm --json gives the known registers by bank, and why the others
   )
   t.equal(image.digests.sha256, authenticodeDigest(uki, 'sha256').toString('hex'))
   t.equal(document.inputs.uki, sha256Hex(uki))
+  t.equal(document.inputs.phases, 'enter-initrd')
+})
+
+t.test('diff names the input that an event of predict tpm came from', async (t) => {
+  const [a, b] = await Promise.all(
+    ['quiet', 'loud'].map(async (line) =>
+      at(`${line}.json`, (await predict('tpm', ...boot, '--load-options', line, '--json')).stdout),
+    ),
+  )
+  const { stdout } = await cli('diff', a ?? '', b ?? '')
+  t.match(stdout, /^command line of the boot entry: quiet to loud\n/)
+  t.match(stdout, /^pcr12 event 0: .*"quiet" against .*"loud" \(from command line of the boot entry\)$/m)
 })
 
 t.test(

@@ -67,7 +67,12 @@ t.test('--json: digest, pages, prediction, and whether they agree', { skip: lack
   const { code, stdout } = await rehearse('sev-snp', '--vcpus', '2', '--recording', recording, '--json')
   t.equal(code, 0)
   const document = JSON.parse(stdout)
-  t.match(document, { kind: 'rehearsal', platform: 'sev-snp', inputs: { vcpus: '2' }, agree: true })
+  t.match(document, {
+    kind: 'rehearsal',
+    platform: 'sev-snp',
+    inputs: { vcpus: '2', cpu: 'EPYC-v4', guestFeatures: '0x1' },
+    agree: true,
+  })
   t.match(document.launchDigest, /^[0-9a-f]{96}$/)
   t.equal(document.predicted, document.launchDigest)
   t.match(document.pages[0], { gpa: '0xffc00000', size: 0x400000, type: 'normal', sha256: /^[0-9a-f]{64}$/ })

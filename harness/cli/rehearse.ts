@@ -7,20 +7,26 @@ import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
 import type { DirectBoot } from '../machine/description.ts'
 import type { InputName } from '../measure/documents/document.ts'
+import { namedRegisters } from '../measure/sev/vmsa.ts'
 import type { HostParameters } from '../platforms/descriptor.ts'
 import { readFirmwareManifest } from '../platforms/firmware.ts'
 import { launchDifference } from '../platforms/launch-difference.ts'
 import type { GuestFeature, LaunchOptions } from '../platforms/launch-options.ts'
 import { platform } from '../platforms/platforms.ts'
-import { type LaunchRequest, predictLaunch, rehearseLaunch } from '../platforms/rehearsed-launch.ts'
+import {
+  describeLaunch,
+  type LaunchRequest,
+  predictLaunch,
+  rehearseLaunch,
+} from '../platforms/rehearsed-launch.ts'
 import { type RehearsalDocument, rehearsalDocument, rehearsalPages } from '../rehearsal/document.ts'
+import type { Launch } from '../rehearsal/launch.ts'
 import { renderRehearsal } from '../report/rehearsal.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { Store } from '../system/store.ts'
 import type { Tools } from '../system/tools.ts'
-import { FILE_LIMITS, hexBytes, readMaterial, wholeNumber } from './material-files.ts'
+import { FILE_LIMITS, hexBytes, memoryBytes, readMaterial, wholeNumber } from './material-files.ts'
 import { widthOf, writeDocument } from './output.ts'
-import { memoryBytes } from './predict-tdx.ts'
 import type { RehearsedPlatform } from './rehearse-commands.ts'
 import { chosenTools, type ToolsFlag } from './tools-flag.ts'
 
@@ -65,7 +71,7 @@ export async function rehearse(id: RehearsedPlatform, flags: RehearseFlags): Pro
     }
     const { launch, recording } = await rehearseLaunch(context, request, join(directory, 'recording'))
     if (flags.recording !== undefined) await keep(recording, flags.recording)
-    const inputs = await inputsOf(request)
+    const inputs = await inputsOf(request, launch)
     const pages = flags.eachPage ? 'each' : 'regions'
     const document = rehearsalDocument(launch, { inputs, predicted: predicted.digest, pages })
     const difference = launchDifference(predicted.pages, rehearsalPages(launch))
@@ -165,14 +171,22 @@ function idBlockOf({ idBlock, idAuth, authorKey = false }: RehearseFlags): Launc
   }
 }
 
-async function inputsOf(request: LaunchRequest): Promise<Readonly<Partial<Record<InputName, string>>>> {
-  const { firmware, vcpus, options, directBoot } = request
+/** CPU model and guest features also where they were not given: they are in every VMSA. */
+async function inputsOf(
+  request: LaunchRequest,
+  { pages }: Launch,
+): Promise<Readonly<Partial<Record<InputName, string>>>> {
+  const { firmware, vcpus, directBoot } = request
+  const vmsa = pages.find(({ type }) => type === 'vmsa')
   const digestOf = async (file: string, flag: string, limit: number) =>
     sha256Hex(await readMaterial(file, flag, limit))
   return {
     firmware: await digestOf(firmware, '--firmware', FILE_LIMITS.firmware),
     vcpus: String(vcpus),
-    ...(options?.cpu !== undefined && { cpu: options.cpu }),
+    ...(vmsa && {
+      cpu: describeLaunch(request, ANY_HOST).cpu,
+      guestFeatures: namedRegisters(vmsa.contents)['sevFeatures'] ?? '0x0',
+    }),
     ...(directBoot && { kernel: await digestOf(directBoot.kernel, '--kernel', FILE_LIMITS.kernel) }),
     ...(directBoot?.initrd && { initrd: await digestOf(directBoot.initrd, '--initrd', FILE_LIMITS.kernel) }),
     ...(directBoot?.commandLine !== undefined && { append: directBoot.commandLine }),

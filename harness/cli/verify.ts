@@ -13,6 +13,7 @@ import { renderEvidence } from '../report/evidence-page.ts'
 import { paletteFor } from '../report/palette.ts'
 import { EndorsementCache } from './endorsement-cache.ts'
 import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './evidence-files.ts'
+import { refuseIdleFlags } from './evidence-flags.ts'
 import { withFoundEndorsements } from './find-endorsements.ts'
 import { widthOf, writeDocument } from './output.ts'
 
@@ -42,6 +43,7 @@ const NOT_ACCEPTABLE = 6
 export async function verify(file: string, flags: VerifyFlags): Promise<number> {
   const at = flags.at ?? new Date()
   const request = await requestOf(file, { ...flags, at })
+  refuseIdleFlags(flags, request)
   const { network = false, kds, pcs } = flags
   const services = network ? { kds, pcs } : undefined
   const cache = new EndorsementCache()

@@ -1,6 +1,6 @@
 /** What kind of evidence a file is, by its first fields. A guess: the parser of the kind has the last word. */
 import { FormatError } from '../base/errors.ts'
-import { escapeControls } from '../base/text.ts'
+import { JsonText } from '../formats/json-text.ts'
 import type { EvidenceKind } from './kind.ts'
 
 export interface Unwrapped {
@@ -130,16 +130,11 @@ export function isJson(bytes: Uint8Array): boolean {
   return first === 0x7b
 }
 
+/** What tools put beside a quote is an event log, in hex or as objects; a quote has 64 KiB at most. */
+const QUOTE_DOCUMENT = { what: 'TDX quote in JSON', maxBytes: 4 * 1024 * 1024, maxDepth: 16 }
+
 function memberOf(bytes: Uint8Array, name: string): unknown {
-  try {
-    const document: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'))
-    return typeof document === 'object' && document !== null ? Reflect.get(document, name) : undefined
-  } catch (cause) {
-    throw unknown(
-      'bad-value',
-      `it is not JSON: ${cause instanceof Error ? escapeControls(cause.message) : ''}`,
-    )
-  }
+  return JsonText.parse(bytes, QUOTE_DOCUMENT).members()?.get(name)?.value
 }
 
 function unknown(code: FormatError['code'], problem: string): FormatError {

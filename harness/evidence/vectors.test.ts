@@ -250,6 +250,10 @@ async function hclReport(t: Test, { file, expected }: Item): Promise<void> {
   const verdict = await verdictOf(request(file, { certs, at: '2024-06-01' }))
   t.equal(verdict.authentic, expected.snp_report_signed_by_cert ?? false, JSON.stringify(verdict.findings))
   if (report_type === 'TDX') t.match(verdict.findings, [{ code: 'endorsement-missing' }])
+  if (!verdict.authentic) return
+  const policy = { snp: {}, tpm: { pcrs: { sha256: { '7': ['00'.repeat(32)] } } } }
+  const unquoted = await verdictOf(request(file, { certs, at: '2024-06-01', policy }))
+  t.match(unquoted, { authentic: true, acceptable: false, findings: [{ code: 'pcr-not-quoted' }] })
 }
 
 async function azureEvidence(t: Test, { file, kind }: Item): Promise<void> {

@@ -1,5 +1,5 @@
 /** Strict YAML with positions: what users write, checked against a schema, errors as file:line:column. */
-import { type Document, isMap, isNode, isPair, LineCounter, type Node, parseDocument } from 'yaml'
+import { type Document, isMap, isNode, isPair, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { type Position, UsageError } from '../base/errors.ts'
 import { nearest } from '../base/nearest.ts'
@@ -17,7 +17,7 @@ export function parseYaml<Schema extends z.ZodType>(
   const lines = new LineCounter()
   const document = parseDocument(text, {
     lineCounter: lines,
-    uniqueKeys: true,
+    uniqueKeys: isSameKey,
     strict: true,
     prettyErrors: false,
   })
@@ -41,6 +41,11 @@ export function parseYaml<Schema extends z.ZodType>(
     position: at(offset),
     hint: key === undefined ? undefined : suggestion(key, schema, issue.path),
   })
+}
+
+/** As they are compared once they are read: the number 7 and the text "7" are the same key. */
+function isSameKey(left: unknown, right: unknown): boolean {
+  return left === right || (isScalar(left) && isScalar(right) && String(left.value) === String(right.value))
 }
 
 /** Aliases are resolved here; too many of them are an attack on memory, and one may point to nothing. */

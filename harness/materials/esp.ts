@@ -1,7 +1,8 @@
 /** The EFI system partition of a VM that is off, read and changed from the host without mounting it. */
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FormatError, MaterialError } from '../base/errors.ts'
+import { MaterialError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
 import type { HardDriveNode } from '../formats/device-path.ts'
 import { type FatVolume, parseFat } from '../formats/fat.ts'
 import { PARTITION_TYPES, parseGpt } from '../formats/gpt.ts'
@@ -33,7 +34,8 @@ export async function findEsp(
   tools: Tools,
   { disk, directory }: { readonly disk: string; readonly directory: string },
 ): Promise<Esp> {
-  const table = parseGpt(await readRegion(tools, { disk, directory, offset: 0, size: TABLE_BYTES }))
+  const sectorsInFront = await readRegion(tools, { disk, directory, offset: 0, size: TABLE_BYTES })
+  const table = inFile({ what: 'partition table', file: disk }, () => parseGpt(sectorsInFront))
   const found = table.partitions.find(({ type }) => type === PARTITION_TYPES.esp)
   if (found === undefined)
     throw new MaterialError(`cannot find the ESP of ${disk}: none of its partitions is one`, {
@@ -49,19 +51,8 @@ export async function readEsp(tools: Tools, esp: Esp, directory: string): Promis
   return parseEsp(esp, await readRegion(tools, { ...esp, directory }))
 }
 
-function parseEsp(esp: Esp, bytes: Uint8Array): FatVolume {
-  try {
-    return parseFat(bytes)
-  } catch (cause) {
-    if (!(cause instanceof FormatError)) throw cause
-    const offset = esp.offset + cause.offset
-    throw new FormatError(
-      `cannot read the ESP of ${esp.disk}: ${cause.message} (0x${offset.toString(16)} on the disk)`,
-      {
-        ...{ code: cause.code, field: cause.field, offset, cause },
-      },
-    )
-  }
+function parseEsp({ disk, offset }: Esp, bytes: Uint8Array): FatVolume {
+  return inFile({ what: 'ESP', file: disk, offset }, () => parseFat(bytes))
 }
 
 /**

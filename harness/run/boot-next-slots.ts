@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { UsageError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
 import {
   addBootEntry,
   type BootConfiguration,
@@ -53,11 +54,14 @@ export class BootNextSlots extends Slots {
   }
 
   async #configuration(): Promise<BootConfiguration> {
-    return bootConfiguration(await readFile(this.#variables))
+    const image = await readFile(this.#variables)
+    return inFile({ what: 'variable store', file: this.#variables }, () => bootConfiguration(image))
   }
 
   async #write(change: (image: Uint8Array) => Uint8Array): Promise<void> {
-    await writeFile(this.#variables, change(await readFile(this.#variables)))
+    const image = await readFile(this.#variables)
+    const changed = inFile({ what: 'variable store', file: this.#variables }, () => change(image))
+    await writeFile(this.#variables, changed)
   }
 
   get #variables(): string {

@@ -1,20 +1,17 @@
 /** One boot of a VM: from power-on or reset until it ends. */
-import { rm, stat, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
-import { writeAsciicast } from '../machine/console/asciicast.ts'
 import type { ConsoleMatch, Mark } from '../machine/console/engine.ts'
 import { FAILURE_PATTERNS } from '../machine/console/failure-patterns.ts'
-import { openTranscript, type Transcript } from '../machine/console/transcript.ts'
-import type { MachineDescription } from '../machine/description.ts'
+import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
-import { SWTPM_PROGRAM, type Swtpm, startSwtpm, swtpmArguments } from '../machine/vtpm/swtpm.ts'
-import type { ImageDescription } from '../materials/image-description.ts'
 import { countInFile } from '../system/search.ts'
+import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
@@ -22,14 +19,8 @@ import { phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import type { Canary } from './secrets.ts'
 import type { BootTimeline } from './timeline.ts'
-import { Unlock, type UnlockSignal } from './unlock.ts'
-
-export interface BootSpec {
-  /** Private directory of this QEMU process. */
-  readonly directory: string
-  readonly description: MachineDescription
-  readonly vtpm?: { readonly stateDirectory: string; readonly log: string }
-}
+import { Unlock } from './unlock.ts'
+import { unlockSignals } from './unlock-signals.ts'
 
 /** Lines worth keeping: progress, and everything that says why a root stayed closed. */
 const NEEDLES = [
@@ -37,18 +28,6 @@ const NEEDLES = [
   ...['Esys_', 'TPM', 'PCR', 'passphrase', 'Cryptography', 'Switching root', 'Welcome to', 'Run /init'],
 ]
 const MOST_LINES = 2000
-
-interface SignalPattern {
-  readonly signal: UnlockSignal
-  readonly match: RegExp
-}
-
-const UNLOCK_SIGNALS: readonly SignalPattern[] = [
-  { signal: 'unlocked', match: /attestbed-initrd: \S+ unlocked / },
-  { signal: 'asks-for-key', match: /Please enter (the )?(passphrase|recovery key|password)[^:]*:/i },
-  { signal: 'gave-up', match: /attestbed-initrd: \S+ failed / },
-  { signal: 'nothing-bootable', match: /BdsDxe: No bootable option or device was found/ },
-]
 
 /** No scenario has an update that takes more of them before the old slot is back. */
 const MOST_RESETS = 5
@@ -71,16 +50,9 @@ export interface BootOwner {
   boot(): Promise<Boot>
 }
 
-/** One QEMU process with its vTPM; it serves several boots where the guest resets. */
-interface Process {
-  readonly machine: Machine
-  readonly vtpm: Swtpm | undefined
-  readonly spec: BootSpec
-}
-
 export class Boot {
   readonly #vm: BootOwner
-  readonly #process: Process
+  readonly #process: BootProcess
   readonly #lines: string[] = []
   readonly #sentBefore: number
   /** What came before belongs to an earlier boot in the same QEMU process. */
@@ -95,7 +67,7 @@ export class Boot {
   /** Resolves at the first reset after this boot began. */
   readonly #reset: Promise<void>
 
-  private constructor(vm: BootOwner, process: Process) {
+  private constructor(vm: BootOwner, process: BootProcess) {
     this.#vm = vm
     this.#process = process
     this.#sentBefore = process.machine.console.sentBytes
@@ -181,7 +153,7 @@ export class Boot {
   async #awaitUnlock(options: { readonly since: Mark }): Promise<Unlock> {
     this.#awaitedUnlock = true
     const { description } = this.#vm.spec.bench.image
-    const signals = description.origin === 'brought' ? broughtSignals(description) : UNLOCK_SIGNALS
+    const signals = unlockSignals(description)
     const found = await this.machine.console.expect(
       signals.map(({ signal, match }) => ({ name: signal, match })),
       {
@@ -342,50 +314,6 @@ export class Boot {
   }
 }
 
-/** A brought image has an initrd of its own: that it came as far as a login is the sign of an open root. */
-function broughtSignals({ login, unlockPrompt }: ImageDescription): readonly SignalPattern[] {
-  const there = login.kind === 'automatic' ? login.shellPrompt : login.loginPrompt
-  return [
-    { signal: 'unlocked', match: new RegExp(there) },
-    ...(unlockPrompt === undefined
-      ? []
-      : [{ signal: 'asks-for-key' as const, match: new RegExp(unlockPrompt) }]),
-    ...UNLOCK_SIGNALS.filter(({ signal }) => signal === 'nothing-bootable'),
-  ]
-}
-
-/** A guest that made noise is not worth a recording several times as large as the noise. */
-const LONGEST_RECORDED = 32 * 1024 * 1024
-
-/** The console as a recording that a terminal player plays. */
-async function record(
-  { files }: Transcript,
-  {
-    directory,
-    name,
-    startedAt,
-  }: { readonly directory: string; readonly name: string; readonly startedAt: Date },
-): Promise<void> {
-  const { size } = await stat(files.raw)
-  if (size <= LONGEST_RECORDED)
-    await writeAsciicast(files, join(directory, 'console.cast'), { title: name, startedAt })
-}
-
 function startOf({ match, end }: ConsoleMatch): Mark {
   return end - Buffer.byteLength(typeof match === 'string' ? match : match[0])
-}
-
-function startVtpm({ name, spec: { bench, scope } }: BootOwner, spec: BootSpec): Promise<Swtpm> | undefined {
-  const socket = spec.description.tpm?.controlSocket
-  if (socket === undefined || spec.vtpm === undefined) return undefined
-  // Its place among the teardowns is taken now, before QEMU's: no guest outlives its vTPM.
-  const own = scope.child(`swtpm of ${name}`)
-  return startSwtpm(own, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
-}
-
-/** What a person pastes, in order: swtpm has to be there before QEMU. */
-function commandsOf(spec: BootSpec, qemu: readonly string[]): readonly (readonly string[])[] {
-  const socket = spec.description.tpm?.controlSocket
-  if (socket === undefined || spec.vtpm === undefined) return [qemu]
-  return [[SWTPM_PROGRAM, ...swtpmArguments({ name: 'swtpm', socket, ...spec.vtpm })], qemu]
 }

@@ -2,10 +2,12 @@
  * The two slots of a VM that updates itself, as the host prepares and inspects them while the VM is off: UKIs on its
  * ESP, and what has the new one tried before it becomes the default.
  */
-import { copyFile, mkdtemp, stat, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UsageError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
 import type { FatVolume } from '../formats/fat.ts'
+import { parsePeSections } from '../formats/pe.ts'
 import { FALLBACK_BOOT_PATH } from '../materials/boot-disk.ts'
 import { changeEsp, type Esp, type EspChange, findEsp, readEsp } from '../materials/esp.ts'
 import type { ImageUkiOptions } from '../materials/images.ts'
@@ -24,6 +26,8 @@ export type SlotLayout = 'boot-next' | 'counting' | 'fallback'
 
 /** An update, and what is wrong with it. */
 export interface SlotUki extends Omit<ImageUkiOptions, 'keys' | 'version'> {
+  /** Somebody's own UKI, in place of one that is built here. */
+  readonly file?: string
   /** Bytes that are left of the file, as a share of it. */
   readonly truncatedTo?: number
   /** With boot counting: how often it may fail; default 1. */
@@ -47,7 +51,7 @@ export function initialUki(layout: SlotLayout, extraCommandLine?: string): First
 
 function changeFor(
   slot: Slot,
-  { extraCommandLine, ...change }: Omit<SlotUki, 'truncatedTo' | 'tries'>,
+  { extraCommandLine, ...change }: Omit<SlotUki, 'file' | 'truncatedTo' | 'tries'>,
 ): FirstUki['change'] {
   const words = [`attestbed.slot=${slot}`, ...(extraCommandLine === undefined ? [] : [extraCommandLine])]
   return { ...change, version: VERSIONS[slot], extraCommandLine: words.join(' ') }
@@ -57,7 +61,7 @@ export abstract class Slots {
   protected readonly vm: ScenarioVm
   protected readonly partition: Esp
 
-  protected constructor(vm: ScenarioVm, partition: Esp) {
+  constructor(vm: ScenarioVm, partition: Esp) {
     this.vm = vm
     this.partition = partition
   }
@@ -67,16 +71,20 @@ export abstract class Slots {
 
   abstract state(): Promise<SlotState>
 
-  /** A UKI for a slot; its file may be shared with other VMs. */
-  async build(slot: Slot, { truncatedTo, tries: _, ...uki }: SlotUki = {}): Promise<string> {
+  /** A UKI for a slot; its file may be shared with other VMs. Throws FormatError for a file that is none. */
+  async build(slot: Slot, { file: own, truncatedTo, tries: _, ...uki }: SlotUki = {}): Promise<string> {
+    const file = own === undefined ? await this.#buildFor(slot, uki) : await checkedUki(own)
+    if (truncatedTo === undefined) return file
+    const part = join(await this.#scratch('uki-'), `${slot}.efi`)
+    await copyFile(file, part)
+    await truncate(part, Math.floor((await stat(part)).size * truncatedTo))
+    return part
+  }
+
+  #buildFor(slot: Slot, uki: Parameters<typeof changeFor>[1]): Promise<string> {
     const built = this.vm.disk.uki
     if (!built) throw new UsageError('an image with slots has UKIs of ours', { code: 'bad-scenario' })
-    const file = await built.build(changeFor(slot, uki))
-    if (truncatedTo === undefined) return file
-    const own = join(await this.#scratch('uki-'), `${slot}.efi`)
-    await copyFile(file, own)
-    await truncate(own, Math.floor((await stat(own)).size * truncatedTo))
-    return own
+    return built.build(changeFor(slot, uki))
   }
 
   /** The ESP as it is on the disk. */
@@ -119,6 +127,12 @@ export abstract class Slots {
   #scratch(prefix: string): Promise<string> {
     return mkdtemp(join(this.vm.spec.directory, prefix))
   }
+}
+
+async function checkedUki(file: string): Promise<string> {
+  const bytes = await readFile(file)
+  inFile({ what: 'UKI', file }, () => parsePeSections(bytes))
+  return file
 }
 
 /** The ESP of a VM that is off. */

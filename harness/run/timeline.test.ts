@@ -97,16 +97,22 @@ t.test('what the firmware refuses belongs to the boot in which it then starts so
   const first = machine()
   timeline.watch(first.watched)
   first.say(
-    'BdsDxe: failed to load Boot0002 "slot b" from HD(1,GPT,...)/\\EFI\\Linux\\b.efi: Access Denied',
+    'BdsDxe: failed to load Boot0002 "slot b" from HD(1,GPT,...)/\\EFI\\Linux\\b.efi: Access Denied -- rejected probably by Secure Boot',
     ...start('a', 'Boot0001 "slot a"'),
   )
   await first.end('killed')
   const second = machine()
   timeline.watch(second.watched)
-  second.say('BdsDxe: No bootable option or device was found.')
+  second.say(
+    '../src/boot/boot.c:3021@call_image_start: Error loading EFI binary \\EFI\\Linux\\b+0-1.efi: Access denied',
+    'BdsDxe: No bootable option or device was found.',
+  )
   await second.end('firmware-refused')
   t.match(timeline.boots, [
     { process: 1, slot: 'a', refused: [{ entry: 'Boot0002 "slot b"', why: 'Access Denied' }], ending: 'cut' },
-    { process: 2, slot: 'none', entry: '', ending: 'nothing-bootable' },
+    {
+      ...{ process: 2, slot: 'none', entry: '', ending: 'nothing-bootable' },
+      refused: [{ entry: '\\EFI\\Linux\\b+0-1.efi', why: 'Access denied' }],
+    },
   ])
 })

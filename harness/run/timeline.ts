@@ -78,7 +78,9 @@ const NEEDLES = [
   'PCR',
 ]
 const STARTING = /BdsDxe: starting (Boot[0-9A-F]{4} "[^"]*")/
-const REFUSED = /BdsDxe: failed to (?:load|start) (Boot[0-9A-F]{4} "[^"]*").*: ([A-Z][A-Za-z ]+?)\s*$/
+/** `Access Denied -- rejected probably by Secure Boot`: what edk2 adds is its guess. */
+const REFUSED =
+  /BdsDxe: failed to (?:load|start) (Boot[0-9A-F]{4} "[^"]*").*: ([A-Z][A-Za-z ]+?)(?: -- [^:]*)?\s*$/
 /** systemd-boot's words for an entry that the firmware does not let it start. */
 const LOADER_REFUSED =
   /(?:Error loading|Failed to (?:load|start|execute)) (?:EFI binary )?(\S+?)(?:,[^:]*)?: (.+?)\s*$/

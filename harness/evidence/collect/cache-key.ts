@@ -92,9 +92,14 @@ export function isAuthority({ name, about }: CacheEntry, beginnings: readonly st
   return name.startsWith(AUTHORITY) && beginnings.some((beginning) => about.startsWith(beginning))
 }
 
+/** The name of the list of an issuer, by its subject's DER. */
+export function listCacheName(issuer: Uint8Array): string {
+  return `${LIST_PREFIX}${short(issuer)}.der`
+}
+
 /** One for an issuer: of two the newer one counts, and who imports decides which that is. */
 function listEntry(crl: Crl): CacheEntry {
-  const name = `crl-${short(crl.issuer.raw)}.der`
+  const name = listCacheName(crl.issuer.raw)
   const notAfter = crl.nextUpdate ?? crl.thisUpdate
   return {
     name,

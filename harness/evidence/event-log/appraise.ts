@@ -11,6 +11,7 @@ import type { ResolvedEventLogPolicy } from '../policy/resolve.ts'
 import { DEFAULT_BANKS } from '../tpm/appraise.ts'
 import type { CoveredEventLog } from './examine.ts'
 import type { BootReading } from './read.ts'
+import { unknownIn } from './unknown.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView, type Reading } from './view.ts'
 
@@ -34,10 +35,10 @@ export function appraiseEventLog(
     ...weak,
     ...secureBootFindings(reading, eventLog),
     ...imageFindings(verified, reading, eventLog),
-    ...signerFindings(reading, eventLog),
-    ...commandLineFindings(reading, eventLog),
+    ...signerFindings(verified, reading, eventLog),
+    ...commandLineFindings(verified, reading, eventLog),
     ...additionFindings(verified, reading, eventLog),
-    ...phaseFindings(reading, eventLog),
+    ...phaseFindings(verified, reading, eventLog),
   ]
 }
 
@@ -100,22 +101,39 @@ function databaseFindings(
   ]
 }
 
+/** Registers that a question is about: nothing may have reached them that is not covered, or that nobody can name. */
+function wholeRegisters(
+  pcrs: readonly number[],
+  { verified, reading }: Pick<CoveredEventLog, 'verified' | 'reading'>,
+  { code, what, expected }: { readonly code: FindingCode; readonly what: string; readonly expected: string },
+): readonly Finding[] {
+  const view = new LogView(verified)
+  return [
+    ...pcrs.flatMap((pcr) =>
+      view.isCovered(pcr) ? [] : [uncovered(code, `${what} (PCR ${pcr})`, expected)],
+    ),
+    ...unknownIn(pcrs, verified, reading).map((got) => unknown(got, what)),
+  ]
+}
+
+function unknown(got: string, what: string): Finding {
+  return finding('event-not-covered', `${got} was measured where this is: ${what}; nobody knows what it is`, {
+    expected: 'only events that are understood',
+    got,
+  })
+}
+
 function imageFindings(
   verified: VerifiedEventLog,
-  { images, unexplained }: BootReading,
+  reading: BootReading,
   { images: allowed }: ResolvedEventLogPolicy,
 ): readonly Finding[] {
   if (allowed === undefined) return []
   const expected = `one of ${allowed.join(', ')}`
-  const view = new LogView(verified)
-  const registers = new Set([2, 4].map((pcr) => view.registerOf(pcr)))
-  const shift = verified.registers === 'rtmr' ? 1 : 0
-  const unknown = unexplained.filter(({ register }) => registers.has(register - shift))
+  const about = { code: 'image-not-allowed', what: 'what was loaded', expected } as const
   return [
-    ...[2, 4].flatMap((pcr) =>
-      view.isCovered(pcr) ? [] : [uncovered('image-not-allowed', `what was loaded (PCR ${pcr})`, expected)],
-    ),
-    ...images
+    ...wholeRegisters([2, 4], { verified, reading }, about),
+    ...reading.images
       .filter(({ value }) => !allowed.includes(hexOf(value.digest)))
       .map(({ value, event }) =>
         finding('image-not-allowed', `the image of event ${event} is none that the policy names`, {
@@ -123,22 +141,25 @@ function imageFindings(
           got: `${hexOf(value.digest)}${value.pathHint === undefined ? '' : ` (says it is ${escapeControls(value.pathHint)})`}`,
         }),
       ),
-    ...unknown.map(({ number }) =>
-      finding(
-        'event-not-covered',
-        `event ${number} was measured where images are, and nobody knows what it is`,
-        {
-          expected: 'only events that are understood',
-          got: `event ${number}`,
-        },
-      ),
-    ),
   ]
 }
 
-function signerFindings(reading: BootReading, policy: ResolvedEventLogPolicy): readonly Finding[] {
-  const { imagesSignedBy, ukiSignedBy } = policy
+function signerFindings(
+  verified: VerifiedEventLog,
+  reading: BootReading,
+  { imagesSignedBy, ukiSignedBy }: ResolvedEventLogPolicy,
+): readonly Finding[] {
+  if (imagesSignedBy === undefined && ukiSignedBy === undefined) return []
+  const view = new LogView(verified)
+  const records = verified.systemd.filter(
+    ({ register }) => register.kind === verified.registers && register.index === view.registerOf(7),
+  )
+  const hidden = [
+    ...reading.secureBoot.opaque.map(({ number }) => `event ${number}`),
+    ...records.map(({ number }) => `record ${number}`),
+  ]
   return [
+    ...hidden.map((got) => unknown(got, 'what allowed images to run')),
     ...(imagesSignedBy ? authorityFindings(reading, { code: 'image-signer', allowed: imagesSignedBy }) : []),
     ...(ukiSignedBy ? ukiFindings(reading, ukiSignedBy) : []),
   ]
@@ -200,53 +221,60 @@ function ukiFindings(reading: BootReading, allowed: readonly string[]): readonly
   ]
 }
 
+/** Loaders measure them in PCR 8 or 12: both are looked at, since a line of the one must not hide one of the other. */
 function commandLineFindings(
-  { commandLines }: BootReading,
+  verified: VerifiedEventLog,
+  reading: BootReading,
   { commandLines: allowed }: ResolvedEventLogPolicy,
 ): readonly Finding[] {
   if (allowed === undefined) return []
+  const { commandLines } = reading
   const expected = allowed.map((line) => JSON.stringify(line)).join(' or ')
-  if (commandLines.length === 0)
-    return [finding('command-line', 'the log has no kernel command line', { expected, got: 'none' })]
-  return commandLines.flatMap(({ value, covered, event }) => {
-    if (!covered) return [uncovered('command-line', `the kernel command line of event ${event}`, expected)]
-    if (allowed.includes(value.text)) return []
-    const got = JSON.stringify(escapeControls(value.text))
-    return [
-      finding('command-line', 'the kernel command line is none that the policy names', { expected, got }),
-    ]
-  })
+  const about = { code: 'command-line', what: 'kernel command lines', expected } as const
+  const none = finding('command-line', 'the log has no kernel command line', { expected, got: 'none' })
+  return [
+    ...wholeRegisters([8, 12], { verified, reading }, about),
+    ...(commandLines.length === 0 ? [none] : []),
+    ...commandLines
+      .filter(({ value }) => !allowed.includes(value.text))
+      .map(({ value }) =>
+        finding('command-line', 'the kernel command line is none that the policy names', {
+          expected,
+          got: JSON.stringify(escapeControls(value.text)),
+        }),
+      ),
+  ]
 }
 
 /** PCR 12 and 13 hold what was put beside the UKI: command lines, addons, credentials, extensions. */
 function additionFindings(
   verified: VerifiedEventLog,
-  { additions, commandLines }: BootReading,
+  reading: BootReading,
   { addons }: ResolvedEventLogPolicy,
 ): readonly Finding[] {
   if (addons !== 'forbidden') return []
   const view = new LogView(verified)
   const expected = 'nothing beside the UKI'
   const inThose = new Set([12, 13].flatMap((pcr) => view.eventsOf(pcr).map(({ number }) => number)))
-  const found = [...additions, ...commandLines].filter(({ event }) => inThose.has(event))
+  const lines = reading.commandLines.filter(({ event }) => inThose.has(event))
+  const found = [...lines.map(({ event }) => `event ${event}`), ...unknownIn([12, 13], verified, reading)]
   return [
-    ...[12, 13].flatMap((pcr) =>
-      view.isCovered(pcr) || view.eventsOf(pcr).length === 0
-        ? []
-        : [uncovered('addon', `PCR ${pcr}`, expected)],
-    ),
-    ...found.map(({ event }) =>
-      finding('addon', 'something beside the UKI was loaded with it', { expected, got: `event ${event}` }),
-    ),
+    ...[12, 13].flatMap((pcr) => (view.isCovered(pcr) ? [] : [uncovered('addon', `PCR ${pcr}`, expected)])),
+    ...found.map((got) => finding('addon', 'something beside the UKI was loaded with it', { expected, got })),
   ]
 }
 
 function phaseFindings(
-  { userspace, exitBootServices }: BootReading,
+  verified: VerifiedEventLog,
+  reading: BootReading,
   { phases, exitBootServices: exit }: ResolvedEventLogPolicy,
 ): readonly Finding[] {
+  const { userspace, exitBootServices } = reading
+  const about = { code: 'phase', what: 'the boot phases', expected: phases?.join(', ') || 'none' } as const
   return [
-    ...(phases === undefined ? [] : phaseOrder(userspace.phases, phases)),
+    ...(phases === undefined
+      ? []
+      : [...wholeRegisters([11], { verified, reading }, about), ...phaseOrder(userspace.phases, phases)]),
     ...(exit === 'required' && !(exitBootServices?.covered && exitBootServices.value === 'returned')
       ? [
           finding('boot-services', "nothing proves that the firmware's services ended", {
@@ -259,9 +287,12 @@ function phaseFindings(
 }
 
 function phaseOrder(got: readonly Reading<string>[], expected: readonly string[]): readonly Finding[] {
-  const said = got.map(({ value }) => escapeControls(value)).join(', ') || 'none'
-  if (!got.every(({ covered }) => covered) || (got.length === 0 && expected.length > 0))
-    return [uncovered('phase', 'the boot phases', expected.join(', '))]
-  if (said === (expected.join(', ') || 'none')) return []
-  return [finding('phase', 'other boot phases were measured', { expected: expected.join(', '), got: said })]
+  const said = got.map(({ value }) => value)
+  if (said.length === expected.length && said.every((phase, index) => phase === expected[index])) return []
+  return [
+    finding('phase', 'other boot phases were measured', {
+      expected: expected.join(', ') || 'none',
+      got: said.map((phase) => escapeControls(phase)).join(', ') || 'none',
+    }),
+  ]
 }

@@ -50,6 +50,13 @@ export function checkEventData(event: LogEvent, bank: DigestAlgorithm): DataChec
   return 'mismatch'
 }
 
+/** What the digest is over, as far as the event has it; undefined where it is over something else. */
+export function hashedBytes(event: LogEvent, bank: DigestAlgorithm): Uint8Array | undefined {
+  const check = checkEventData(event, bank)
+  if (check === 'data') return event.data
+  return check === 'part' ? variableData(event.data) : undefined
+}
+
 /** The bytes behind UEFI_VARIABLE_DATA's name; none where the lengths are not plausible. */
 function variableData(data: Uint8Array): Uint8Array {
   if (data.length < VARIABLE_HEADER_BYTES) return data.subarray(data.length)

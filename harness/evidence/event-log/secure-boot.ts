@@ -4,6 +4,7 @@ import { parseVariableEvent, type VariableEvent } from '../../formats/event-log/
 import type { LogEvent } from '../../formats/event-log/event.ts'
 import { EV } from '../../formats/event-log/event-types.ts'
 import { parseSignatureLists, type SignatureList } from '../../formats/signature-list.ts'
+import { separates } from './data-check.ts'
 import { type LogView, type Reading, wellFormed } from './view.ts'
 
 const PCR = 7
@@ -32,6 +33,11 @@ export interface SecureBootReading {
    * SbatLevel. Software that runs later can add to this list, and take nothing away: judge all of it.
    */
   readonly authorities: readonly Reading<VariableEvent>[]
+  /**
+   * Events after the separator whose bytes are not in the log: each may be an authority under another type. In a TD the
+   * ACPI tables are always among them, since they share the register.
+   */
+  readonly opaque: readonly LogEvent[]
 }
 
 /**
@@ -49,14 +55,31 @@ export function readSecureBoot(view: LogView): SecureBootReading {
     return found ? [[name, { ...found, value: database(name, found.value) }] as const] : []
   })
   const told = new Set([enabled?.event, ...databases.map(([, { event }]) => event)])
+  const otherVariables = first.filter(({ event }) => !told.has(event))
   return {
     enabled: state,
     databases: Object.fromEntries(databases),
-    otherVariables: first.filter(({ event }) => !told.has(event)),
-    authorities: [...before, ...after].flatMap((event) =>
-      readVariable(view, event, EV.EFI_VARIABLE_AUTHORITY),
-    ),
+    otherVariables,
+    authorities: [
+      ...otherVariables.filter((variable) => isNamed(variable.value, 'db', IMAGE_SECURITY)),
+      ...before.flatMap((event) => readVariable(view, event, EV.EFI_VARIABLE_AUTHORITY)),
+      ...after.flatMap((event) => readAuthority(view, event)),
+    ],
+    opaque: after.filter((event) => isOpaque(view, event)),
   }
+}
+
+/** By what was hashed: a guest that gives an authority another type must not hide it. */
+function readAuthority(view: LogView, event: LogEvent): readonly Reading<VariableEvent>[] {
+  const bytes = view.hashedBytes(event)
+  const variable = bytes && wellFormed(() => parseVariableEvent(bytes))
+  // In a TD the boot variables share the register; nothing of that owner allows an image to run.
+  if (!variable || (variable.guid === GLOBAL && event.type !== EV.EFI_VARIABLE_AUTHORITY)) return []
+  return [view.fromDigest(PCR, event, variable)]
+}
+
+function isOpaque(view: LogView, event: LogEvent): boolean {
+  return view.hashedBytes(event) === undefined && separates(event, view.bank) === undefined
 }
 
 function readVariable(view: LogView, event: LogEvent, type: number): readonly Reading<VariableEvent>[] {

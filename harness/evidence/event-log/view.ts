@@ -3,7 +3,7 @@ import { type DigestAlgorithm, digest, equalBytes } from '../../base/digest.ts'
 import { FormatError } from '../../base/errors.ts'
 import { digestIn, type LogEvent } from '../../formats/event-log/event.ts'
 import { extendsRegister } from '../../formats/event-log/replay.ts'
-import { separates } from './data-check.ts'
+import { hashedBytes, separates } from './data-check.ts'
 import type { VerifiedEventLog } from './verify.ts'
 
 /**
@@ -93,6 +93,11 @@ export class LogView {
   readRegister<Value>(register: number, event: LogEvent, value: Value): Reading<Value> {
     this.#explained.add(event.number)
     return { value, covered: this.log.coverage.get(register) === 'equal', event: event.number }
+  }
+
+  /** What the event's digest is over, whatever its type says; undefined where that is not in the log. */
+  hashedBytes(event: LogEvent): Uint8Array | undefined {
+    return hashedBytes(event, this.bank)
   }
 
   digestOf(event: LogEvent): Uint8Array {

@@ -7,7 +7,9 @@ export type PcrBank = keyof typeof PCR_BANKS
 
 /** Values of one bank by PCR number, in quotes. */
 const pcrsOf = (bytes: number) =>
-  z.record(z.string().regex(/^(?:[0-9]|1[0-9]|2[0-3])$/, 'a PCR is 0 to 23'), anyOf(hex(bytes)))
+  z
+    .record(z.string().regex(/^(?:[0-9]|1[0-9]|2[0-3])$/, 'a PCR is 0 to 23'), anyOf(hex(bytes)))
+    .refine(saysSomething, SAYS_NOTHING)
 
 export const tpmSchema = z
   .strictObject({
@@ -40,7 +42,7 @@ export type TpmPolicy = z.output<typeof tpmSchema>
 const database = z
   .strictObject({
     exactly: z.array(fingerprint).optional().describe('these entries, no more and no fewer, in any order'),
-    includes: z.array(fingerprint).optional().describe('these entries at least'),
+    includes: anyOf(fingerprint).optional().describe('these entries at least'),
   })
   .refine((value) => Object.keys(value).length === 1, 'exactly one of exactly and includes')
   .optional()
@@ -82,10 +84,9 @@ export const hclSchema = z
   .strictObject({
     vmConfiguration: z
       .record(z.string(), z.union([z.boolean(), z.string(), z.number()]))
+      .refine(saysSomething, SAYS_NOTHING)
       .optional()
       .describe('members of vm-configuration that must have exactly this value, such as secure-boot: true'),
     userData: hex(64).optional(),
   })
   .refine(saysSomething, SAYS_NOTHING)
-
-export type HclPolicy = z.output<typeof hclSchema>

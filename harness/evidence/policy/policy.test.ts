@@ -32,6 +32,11 @@ t.test('a wrong policy names the place and what is wrong', async (t) => {
     ['snp:\n', /p[.]yaml:1:5: snp: /],
     ['snp: {}\n', /p[.]yaml:1:6: snp: requires nothing/],
     ['snp:\n  guestPolicy: {}\n', /p[.]yaml:2:16: snp[.]guestPolicy: requires nothing/],
+    ['snp:\n  minimumLaunchTcb: { milan: {} }\n', /snp[.]minimumLaunchTcb[.]milan: requires nothing/],
+    ['tpm:\n  pcrs: { sha256: {} }\n', /p[.]yaml:2:19: tpm[.]pcrs[.]sha256: requires nothing/],
+    [`tpm:\n  pcrs: { sha1: { 7: ["${digestOf('11', 20)}"], "7": ["${digestOf('22', 20)}"] } }\n`, /unique/],
+    ['hcl:\n  vmConfiguration: {}\n', /hcl[.]vmConfiguration: requires nothing/],
+    ['eventLog:\n  db: { includes: [] }\n', /eventLog[.]db[.]includes: at least one value/],
     ['snp:\n  vmpl: [0]\n', /p[.]yaml:2:3: snp: unknown key "vmpl"/, 'did you mean "vmpls"?'],
     ['snp:\n  vmpls: [0]\n  vmpls: [1]\n', /p[.]yaml:3:3: .*unique/],
     ['snp:\n  vmpls: [4]\n', /p[.]yaml:2:11: snp[.]vmpls[.]0: /],
@@ -44,7 +49,10 @@ t.test('a wrong policy names the place and what is wrong', async (t) => {
     ['snp:\n  minimumReportedTcb: { milan: { fmc: 1 } }\n', /unknown key "fmc"/],
     ['tdx:\n  tcbStatuses: [Uptodate]\n', /tdx[.]tcbStatuses[.]0/],
     ['tpm:\n  pcrs: { sha256: { "24": ["00"] } }\n', /p[.]yaml:2:/],
-    ['eventLog:\n  db: { exactly: [], includes: [] }\n', /exactly one of exactly and includes/],
+    [
+      `eventLog:\n  db: { exactly: [], includes: ["${digestOf('11', 32)}"] }\n`,
+      /exactly one of exactly and includes/,
+    ],
     ['snp: !!js/function x\n', /p[.]yaml:1:/],
   ]
   for (const [text, message, hint] of cases) {

@@ -21,9 +21,9 @@ const tcb = z.strictObject({
 /** Smallest value of each component, by product: the products' numbers have nothing to do with each other. */
 const minimumTcb = z
   .strictObject({
-    milan: tcb.optional(),
-    genoa: tcb.optional(),
-    turin: tcb.extend({ fmc: byte.optional() }).optional(),
+    milan: tcb.refine(saysSomething, SAYS_NOTHING).optional(),
+    genoa: tcb.refine(saysSomething, SAYS_NOTHING).optional(),
+    turin: tcb.extend({ fmc: byte.optional() }).refine(saysSomething, SAYS_NOTHING).optional(),
   })
   .refine(saysSomething, SAYS_NOTHING)
   .describe('a product that is not named is refused')

@@ -129,7 +129,7 @@ export interface LogCase {
   readonly more?: Partial<VerifyRequest>
 }
 
-/** A log, and a quote of a TPM over exactly what it replays to. */
+/** A log, and a quote of a TPM over exactly what it replays to; registers that nothing extended are quoted as well. */
 export function logRequest({
   events,
   systemd,
@@ -142,8 +142,10 @@ export function logRequest({
   const records = systemd ? parseSystemdLog(systemd) : []
   const all = replaySystemdLog(firmware, { records, registers: 'pcr', bank: 'sha256' })
   // A TPM quotes them in ascending order.
-  const quoted = [...all].filter(([index]) => !unquoted.includes(index))
-  const pcrs = new Map(quoted.toSorted(([left], [right]) => left - right))
+  const quoted = Array.from({ length: PCRS }, (_, index) => index).filter(
+    (index) => !unquoted.includes(index),
+  )
+  const pcrs = new Map(quoted.map((index) => [index, all.get(index) ?? Buffer.alloc(32)]))
   const common = { ...EMPTY, evidence, userspaceLog: systemd, ak: akFile(), policy, at: SIMULATED_TIME }
   return { ...common, quotes: [quoteFile({ pcrs })], ...more }
 }

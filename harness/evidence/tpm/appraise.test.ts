@@ -113,6 +113,8 @@ function boot(change: (event: SyntheticEvent) => readonly SyntheticEvent[] = (ev
 
 const without = (wanted: (event: SyntheticEvent) => boolean) =>
   boot((event) => (wanted(event) ? [] : [event]))
+/** Beside the command line nothing: what else is there could be another one. */
+const alone = without(({ register, data }) => register === 12 && !String(data).startsWith('c\0o'))
 const secureBootOff = boot((event) => {
   const off = variableEvent(GUID, 'SecureBoot', Buffer.of(0))
   return [
@@ -236,20 +238,30 @@ const LOG_ROWS: readonly Row<LogCase, ResolvedEventLogPolicy>[] = [
   {
     code: 'command-line',
     what: 'another one',
+    good: alone,
     section: { commandLines: ['console=ttyS0 quiet'] },
     badSection: { commandLines: ['quiet'] },
   },
   {
     code: 'command-line',
     what: 'none',
+    good: alone,
     section: { commandLines: ['console=ttyS0 quiet'] },
     bad: without(({ register }) => register === 12),
   },
   {
     code: 'command-line',
     what: 'one that no register covers',
+    good: alone,
     section: { commandLines: ['console=ttyS0 quiet'] },
-    bad: { ...boot(), unquoted: [12] },
+    bad: { ...alone, unquoted: [12] },
+  },
+  {
+    code: 'event-not-covered',
+    what: 'something unknown beside the command line',
+    good: alone,
+    section: { commandLines: ['console=ttyS0 quiet'] },
+    bad: boot(),
   },
   {
     code: 'phase',

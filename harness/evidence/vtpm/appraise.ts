@@ -1,7 +1,6 @@
 /** Claims of the runtime data that the hardware report is bound to. */
 import type { Finding } from '../../base/errors.ts'
 import { escapeControls } from '../../base/text.ts'
-import type { HclReport } from '../../formats/hcl-report.ts'
 import type { AppraisalContext } from '../appraisal.ts'
 import { hexOf } from '../checks.ts'
 import { finding } from '../finding.ts'
@@ -12,7 +11,7 @@ const MAX_SHOWN = 200
 
 export function appraiseHclClaims(
   { vmConfiguration, userData }: VtpmEndorsement,
-  { policy }: Pick<AppraisalContext, 'policy'> & { readonly hcl: HclReport },
+  { policy }: Pick<AppraisalContext, 'policy'>,
 ): readonly Finding[] {
   const { hcl = {} } = policy
   const claims = Object.entries(hcl.vmConfiguration ?? {}).flatMap(([name, required]) => {

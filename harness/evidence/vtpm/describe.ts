@@ -5,7 +5,7 @@ import { escapeControls } from '../../base/text.ts'
 import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseAttest } from '../../formats/tpm2/attest.ts'
 import type { Decoded, Fields, FieldValue } from '../examination.ts'
-import { holds, type PageRow, row } from '../page.ts'
+import { hexOrZeros, holds, type PageRow, row } from '../page.ts'
 import { describeSnpReport } from '../snp/describe.ts'
 import { describeTdxQuote } from '../tdx/describe.ts'
 import { describeTpmQuotes } from '../tpm/describe.ts'
@@ -106,6 +106,6 @@ function runtimeRows(runtime: HclRuntimeData): readonly PageRow[] {
     ...Object.entries(vmConfiguration)
       .slice(0, MAX_CONFIGURATION_ROWS)
       .map(([name, value]) => row(escapeControls(name), String(plain(value)))),
-    ...(userData ? [row('user-data', Buffer.from(userData).toString('hex'))] : []),
+    ...(userData ? [row('user-data', hexOrZeros(userData))] : []),
   ]
 }

@@ -105,7 +105,7 @@ function verifyQuotes(
 
 /** The nonce is the vTPM quote's to answer: REPORT_DATA is taken by the runtime data. */
 function appraiseHcl(
-  { hcl, hardware, endorsement, quotes }: VerifiedHcl,
+  { hardware, endorsement, quotes }: VerifiedHcl,
   context: AppraisalContext,
 ): readonly Finding[] {
   const { policy, nonce } = context
@@ -115,7 +115,7 @@ function appraiseHcl(
     ...(hardware.kind === 'snp'
       ? appraiseSnpReport(hardware.snp, ofHardware)
       : appraiseTdxQuote(hardware.tdx, ofHardware)),
-    ...appraiseHclClaims(endorsement, { hcl, policy }),
+    ...appraiseHclClaims(endorsement, { policy }),
     ...(quotes
       ? appraiseTpmQuotes(quotes, { ...context, policy: { ...policy, tpm: policy.tpm ?? {} } })
       : []),
@@ -131,7 +131,19 @@ function appraiseHcl(
           ),
         ]
       : []),
-    ...(quotes === undefined ? nonceGiven(context) : []),
+    ...(quotes === undefined ? [...nonceGiven(context), ...unquoted(policy)] : []),
+  ]
+}
+
+/** What a policy demands of the vTPM must not be met by leaving its quote out. */
+function unquoted({ tpm = {} }: AppraisalContext['policy']): readonly Finding[] {
+  const rules = Object.keys(tpm)
+  if (rules.length === 0) return []
+  return [
+    finding('pcr-not-quoted', 'the policy has rules for TPM quotes, and no quote of the vTPM was given', {
+      expected: `a TPM quote (--quote) for ${rules.join(', ')}`,
+      got: 'none',
+    }),
   ]
 }
 

@@ -21,8 +21,12 @@ export interface MeasuredDocument {
   readonly idKeyDigest?: string
   readonly authorKeyDigest?: string
   readonly mrtd?: string
+  /** What else the owner's evidence will show, by its name there: POLICY, HOST_DATA, MRCONFIGID. */
+  readonly fields?: Readonly<Record<string, string>>
   /** RTMR0 and up, as many as the inputs allow. */
   readonly rtmr?: readonly string[]
+  /** Every RTMR that is known, by its number. */
+  readonly rtmrs?: Readonly<Record<string, string>>
   /** By bank, then by number. */
   readonly pcrs?: Readonly<Record<string, Readonly<Record<string, string>>>>
   /** What the launch measures, in order. */
@@ -53,6 +57,19 @@ export const INPUTS = {
   'vtpm-state': 'vTPM state',
   shim: 'shim',
   argv: 'QEMU command line',
+  partitions: 'partition table',
+  bootSlots: 'boot devices',
+  acpi: 'ACPI tables',
+  smbios: 'SMBIOS table',
+  addons: 'addons',
+  credentials: 'credentials',
+  sysexts: 'system extensions',
+  confexts: 'configuration extensions',
+  bootSecretMixin: 'boot secret mixin',
+  loadOptions: 'command line of the boot entry',
+  smbiosCommandLine: 'command line in SMBIOS',
+  profile: 'profile of the UKI',
+  phases: 'boot phases',
   tools: 'tools',
 } as const
 

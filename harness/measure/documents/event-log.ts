@@ -1,12 +1,10 @@
 /** Event logs as documents. */
-import { escapeControls } from '../../base/text.ts'
 import type { EventLog, LogEvent } from '../../formats/event-log/event.ts'
 import { eventTypeName } from '../../formats/event-log/event-types.ts'
 import { parseEventLog } from '../../formats/event-log/parse.ts'
 import { extendsRegister, replayEventLog } from '../../formats/event-log/replay.ts'
 import type { MeasuredDocument, MeasuredEvent } from './document.ts'
-
-const LONGEST_DESCRIPTION = 120
+import { eventWords } from './event-words.ts'
 
 export type LogOf = 'tpm' | 'td'
 
@@ -51,19 +49,9 @@ function eventOf({ register, type, digests, data }: LogEvent, of: LogOf): Measur
   return {
     register: of === 'td' ? `rtmr${register - 1}` : `pcr${register}`,
     type: eventTypeName(type),
-    description: describe(data),
+    description: eventWords(type, data),
     digests: Object.fromEntries(digests.flatMap(({ bank, bytes }) => (bank ? [[bank, hex(bytes)]] : []))),
   }
-}
-
-/** The event's data where it is text, as UTF-8 or UTF-16; what it claims, not what was measured. */
-function describe(data: Uint8Array): string {
-  const bytes = Buffer.from(data.subarray(0, LONGEST_DESCRIPTION * 2))
-  const text = bytes[1] === 0 ? bytes.toString('utf16le') : bytes.toString('utf8')
-  const trimmed = text.replace(/\0+$/, '')
-  return /^[\p{L}\p{N}\p{P}\p{S} ]+$/u.test(trimmed) && !trimmed.includes('\ufffd')
-    ? escapeControls(trimmed.slice(0, LONGEST_DESCRIPTION))
-    : ''
 }
 
 function hex(bytes: Uint8Array): string {

@@ -46,9 +46,11 @@ class DocumentReader {
       ...text('firmwareDigest', HEX),
       ...text('mrtd', HEX),
       ...(json['inputs'] !== undefined && { inputs: this.#inputs(json['inputs']) }),
+      ...(json['fields'] !== undefined && { fields: this.#texts(json['fields'], 'fields') }),
       ...(json['rtmr'] !== undefined && {
         rtmr: this.list(json['rtmr'], 'rtmr').map((value, index) => this.text(value, `rtmr[${index}]`, HEX)),
       }),
+      ...(json['rtmrs'] !== undefined && { rtmrs: this.#texts(json['rtmrs'], 'rtmrs', HEX) }),
       ...(json['pcrs'] !== undefined && { pcrs: this.#pcrs(json['pcrs']) }),
       ...(json['pages'] !== undefined && {
         pages: this.list(json['pages'], 'pages').map((page, index) => this.#pages(page, `pages[${index}]`)),

@@ -4,8 +4,9 @@ import { eventDigest } from '../tpm/event.ts'
 import type { MeasuredDocument } from './document.ts'
 import type { UnknownRegister } from './tpm-prediction.ts'
 
-export interface RtmrFields extends Pick<MeasuredDocument, 'rtmr' | 'events'> {
-  /** Every register that is known, by its number; `rtmr` can only hold those before the first that is not. */
+export interface RtmrFields extends Pick<MeasuredDocument, 'events'> {
+  readonly rtmr: readonly string[]
+  /** `rtmr` can only hold those before the first that is not known. */
   readonly rtmrs: Readonly<Record<string, string>>
   readonly unknown: readonly UnknownRegister[]
 }
@@ -16,7 +17,7 @@ export function rtmrFields({ registers, events }: RtmrPrediction): RtmrFields {
   const firstUnknown = values.indexOf(undefined)
   const prefix = values.slice(0, firstUnknown < 0 ? values.length : firstUnknown)
   return {
-    ...(prefix.length > 0 && { rtmr: prefix.flatMap((value) => value ?? []) }),
+    rtmr: prefix.flatMap((value) => value ?? []),
     rtmrs: Object.fromEntries(values.flatMap((value, index) => (value ? [[String(index), value]] : []))),
     unknown: registers.flatMap((each) =>
       each.known ? [] : [{ register: `rtmr${each.index}`, reasons: each.reasons }],

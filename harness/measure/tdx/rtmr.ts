@@ -106,15 +106,26 @@ function inTd(event: PredictedEvent): PredictedEvent {
   return { ...event, content: unknown('whether the stub measures SMBIOS in a TD depends on its version') }
 }
 
-function firmwareEvents(machine: TdxMachine): readonly PredictedEvent[] {
-  const { firmware, code } = machine
+/** What is known where nothing is given that boots: the events before the firmware has looked at anything else. */
+export function predictTdStart(machine: Pick<TdxMachine, 'firmware' | 'memory'>): RtmrPrediction {
+  const nothing = (pcr: number): PredictedEvent => ({
+    ...{ pcr, type: 'EV_EFI_BOOT_SERVICES_APPLICATION', from: 'uki', what: 'what boots' },
+    content: unknown('what boots is not given'),
+  })
+  return fold([...startEvents(machine), nothing(1), nothing(4), nothing(9)])
+}
+
+function startEvents({
+  firmware,
+  memory,
+}: Pick<TdxMachine, 'firmware' | 'memory'>): readonly PredictedEvent[] {
   const sections = parseOvmf(firmware).tdvfSections()
   const variables = sections.find(({ type }) => type === 'cfv')
-  const hob = machine.memory === undefined ? undefined : tdHob(sections, machine.memory)
   return [
     {
       ...{ pcr: 1, type: 'EV_EFI_HANDOFF_TABLES2', from: 'machine', what: 'TD HOB: memory of the TD' },
-      content: hob ? known(hob) : unknown('the memory of the TD is not given'),
+      content:
+        memory === undefined ? unknown('the memory of the TD is not given') : known(tdHob(sections, memory)),
     },
     {
       ...{
@@ -127,6 +138,13 @@ function firmwareEvents(machine: TdxMachine): readonly PredictedEvent[] {
         ? known(firmware.subarray(variables.dataOffset, variables.dataOffset + variables.dataSize))
         : unknown('the firmware has no configuration volume'),
     },
+  ]
+}
+
+function firmwareEvents(machine: TdxMachine): readonly PredictedEvent[] {
+  const { firmware, code } = machine
+  return [
+    ...startEvents(machine),
     ...(measuresFwCfg(firmware) ? fwCfgEvents(machine.bootDevices) : []),
     ...secureBootEvents(parseVariableStore(firmware), code.features.secureBoot),
     ...acpiEventsOfTd(machine.acpi),

@@ -32,7 +32,9 @@ interface Range {
  */
 export function tdHob(sections: readonly TdvfSection[], memory: number): Buffer {
   const hob = sections.find(({ type }) => type === 'td-hob')
-  if (hob === undefined || !Number.isSafeInteger(memory) || memory <= 0 || memory % PAGE_BYTES !== 0)
+  if (hob === undefined)
+    throw new UsageError('cannot build a TD HOB: the firmware has no section for it', { code: 'bad-value' })
+  if (!Number.isSafeInteger(memory) || memory <= 0 || memory % PAGE_BYTES !== 0)
     throw new UsageError(`cannot build a TD HOB for ${memory} bytes of memory: whole pages are required`, {
       code: 'bad-value',
     })

@@ -113,6 +113,50 @@ t.test('events: changed, added and left out, with what a version of QEMU did', a
   ])
 })
 
+t.test('events that are one thing stay together where neighbours change or are not known', async (t) => {
+  const of = (description: string, digest?: string): MeasuredEvent => ({
+    ...{ register: 'pcr9', type: 'EV_EVENT_TAG', description },
+    digests: digest === undefined ? {} : { sha256: digest.repeat(64) },
+  })
+  const log = (events: readonly MeasuredEvent[], inputs = {}): MeasuredDocument => ({
+    ...{ kind: 'prediction', inputs, events },
+  })
+  const initrd = of('initrd, with more: not known, it is random')
+  t.same(told(log([of('command line "a"', 'a'), initrd]), log([of('command line "b"', 'b'), initrd])), [
+    'pcr9 event 0: EV_EVENT_TAG command line "a" against EV_EVENT_TAG command line "b" ()',
+  ])
+  const [before, after] = [of('section .linux, 1 bytes', 'a'), of('section .linux, 2 bytes', 'b')]
+  const added = of('section .initrd, 1 bytes', 'c')
+  t.same(told(log([before]), log([added, after])), [
+    'pcr9 event 0: EV_EVENT_TAG section .initrd, 1 bytes only in B ()',
+    'pcr9 event 0 (B: 1): EV_EVENT_TAG section .linux, 1 bytes against EV_EVENT_TAG section .linux, 2 bytes ()',
+  ])
+  const [a, b] = [log([before], { uki: '1', loadOptions: 'x' }), log([after], { uki: '2', loadOptions: 'y' })]
+  t.match(differences(a, b).at(-1), { where: 'pcr9 event 0', causes: ['uki'] }, 'only what reaches the event')
+  const sha1 = { ...before, digests: { sha1: 'a'.repeat(40) } }
+  t.same(told(log([before]), log([sha1])), ['events: sha256 in A, sha1 in B: no digest to compare ()'])
+})
+
+t.test('what is not measured but is in the evidence, and another platform', async (t) => {
+  const rehearsed = (platform: string, fields: Record<string, string>) =>
+    readDocument({ kind: 'rehearsal', platform, launchDigest: 'ab'.repeat(48), fields }, 'rehearsed.json')
+  const [a, b] = [
+    rehearsed('sev-snp', { POLICY: '0x30000', HOST_DATA: '00' }),
+    rehearsed('sev-snp', { POLICY: '0x30000', HOST_DATA: '01' }),
+  ]
+  t.same(told(a, b), ['field HOST_DATA: 00 against 01 ()'])
+  t.same(told(a, rehearsed('tdx', { XFAM: '0x3' })), ['platform: sev-snp against tdx ()'])
+})
+
+t.test('registers after one that is not known are compared, too', async (t) => {
+  const predicted = (value: string, append: string) =>
+    readDocument({ mrtd: 'ab'.repeat(48), inputs: { append }, rtmr: [], rtmrs: { 2: value.repeat(96) } }, 'x')
+  t.match(differences(predicted('a', 'quiet'), predicted('b', 'loud')).at(-1), {
+    where: 'rtmr2',
+    causes: ['append'],
+  })
+})
+
 t.test('alignment explains any two lists completely', async (t) => {
   const list = fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 12 })
   fc.assert(
@@ -145,6 +189,12 @@ t.test('bills of materials: roles, tools and packages', async (t) => {
   t.same(
     differences(bill('01', '1'), bill('02', '2')).map(({ where, what }) => `${where}: ${what}`),
     ['input uki: UKI: 01 to 02', 'package systemd: 1 to 2'],
+  )
+  t.match(differences(bill('01', '1'), bill('02', '1')), [{ because: /^can change PCR 4, .*11/ }])
+  const other = { ...bill('01', '1'), packages: { shim: '2', dash: '3' } }
+  t.same(
+    differences(bill('01', '1'), other).map(({ where, what }) => `${where}: ${what}`),
+    ['packages only in A: systemd 1', 'packages only in B: dash 3, shim 2'],
   )
 })
 

@@ -1,25 +1,9 @@
 /** Events that differ, register by register: changed, or only in one. */
-import type { InputName, MeasuredDocument, MeasuredEvent } from '../../measure/documents/document.ts'
+import type { MeasuredDocument, MeasuredEvent } from '../../measure/documents/document.ts'
+import { aligned, type Pair } from './alignment.ts'
 import type { Difference } from './difference.ts'
 import { type ChangedInputs, causesAmong, shown } from './inputs.ts'
-
-/** Inputs that events of a register come from; what is not listed can come from anything. */
-const REGISTER_INPUTS: Readonly<Record<string, readonly InputName[]>> = {
-  pcr0: ['firmware'],
-  pcr1: ['firmware', 'variables', 'memory', 'vcpus', 'cpu', 'qemu', 'argv'],
-  pcr2: ['qemu', 'argv', 'firmware'],
-  pcr3: ['qemu', 'argv', 'firmware'],
-  pcr4: ['uki', 'kernel', 'disk', 'firmware'],
-  pcr5: ['disk', 'argv'],
-  pcr7: ['variables', 'uki', 'firmware'],
-  pcr9: ['uki', 'initrd', 'append'],
-  pcr11: ['uki'],
-  pcr12: ['uki', 'append', 'disk', 'argv'],
-  pcr13: ['disk'],
-  rtmr0: ['firmware', 'memory', 'variables', 'vcpus', 'qemu', 'argv'],
-  rtmr1: ['kernel', 'uki', 'disk', 'qemu', 'firmware'],
-  rtmr2: ['append', 'initrd', 'uki', 'kernel'],
-}
+import { inputsOfEvent, inputsOfRegister } from './register-inputs.ts'
 
 /** What versions of QEMU changed, and where it shows. Its own release notes and git history. */
 const QEMU_CHANGES = [
@@ -37,14 +21,34 @@ export function eventDifferences(
   changed: ChangedInputs,
 ): readonly Difference[] {
   if (a.events === undefined || b.events === undefined) return []
+  const [banksA, banksB] = [banksOf(a.events), banksOf(b.events)]
+  if (banksA.size > 0 && banksB.size > 0 && ![...banksA].some((bank) => banksB.has(bank)))
+    return [
+      {
+        where: 'events',
+        what: `${listed(banksA)} in A, ${listed(banksB)} in B: no digest to compare`,
+        causes: [],
+      },
+    ]
   const [left, right] = [byRegister(a.events), byRegister(b.events)]
   return [...new Set([...left.keys(), ...right.keys()])].sort(byNumber).flatMap((register) => {
-    const causes = causesAmong(REGISTER_INPUTS[register] ?? [], changed)
+    const ofRegister = causesAmong(inputsOfRegister(register), changed)
     return aligned(left.get(register) ?? [], right.get(register) ?? []).map((pair) => {
+      const ofEvent = inputsOfEvent((pair.a ?? pair.b)?.event.description ?? '')
+      const narrower = ofEvent ? causesAmong(ofEvent, changed) : []
+      const causes = narrower.length > 0 ? narrower : ofRegister
       const because = reason(pair, a, b)
       return { ...pairDifference(register, pair), causes, ...(because !== undefined && { because }) }
     })
   })
+}
+
+function banksOf(events: readonly MeasuredEvent[]): ReadonlySet<string> {
+  return new Set(events.flatMap(({ digests }) => Object.keys(digests)))
+}
+
+function listed(names: ReadonlySet<string>): string {
+  return [...names].join(', ')
 }
 
 function byRegister(events: readonly MeasuredEvent[]): ReadonlyMap<string, readonly MeasuredEvent[]> {
@@ -53,82 +57,6 @@ function byRegister(events: readonly MeasuredEvent[]): ReadonlyMap<string, reado
 
 function byNumber(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true })
-}
-
-/** Positions count from 0 in the register's own events. */
-interface Pair {
-  readonly a: { readonly at: number; readonly event: MeasuredEvent } | undefined
-  readonly b: { readonly at: number; readonly event: MeasuredEvent } | undefined
-}
-
-/** The longest list that is aligned event by event; longer ones are compared by position. */
-const MAX_ALIGNED = 1500
-
-/** What is left after a longest common subsequence; runs of leftovers on both sides are changes of one another. */
-function aligned(a: readonly MeasuredEvent[], b: readonly MeasuredEvent[]): readonly Pair[] {
-  const same = Math.max(a.length, b.length) > MAX_ALIGNED ? commonByPosition(a, b) : commonEvents(a, b)
-  const borders = [...same, { a: a.length, b: b.length }]
-  let [fromA, fromB] = [0, 0]
-  return borders.flatMap((border) => {
-    const count = Math.max(border.a - fromA, border.b - fromB)
-    const item = (events: readonly MeasuredEvent[], at: number, limit: number) => {
-      const event = events[at]
-      return at < limit && event ? { at, event } : undefined
-    }
-    const pairs = Array.from({ length: count }, (_, index) => ({
-      a: item(a, fromA + index, border.a),
-      b: item(b, fromB + index, border.b),
-    }))
-    fromA = border.a + 1
-    fromB = border.b + 1
-    return pairs
-  })
-}
-
-interface Common {
-  readonly a: number
-  readonly b: number
-}
-
-function commonByPosition(a: readonly MeasuredEvent[], b: readonly MeasuredEvent[]): readonly Common[] {
-  return a.flatMap((event, at) => {
-    const other = b[at]
-    return other && isSame(event, other) ? [{ a: at, b: at }] : []
-  })
-}
-
-/** Longest common subsequence by its table of lengths. */
-function commonEvents(a: readonly MeasuredEvent[], b: readonly MeasuredEvent[]): readonly Common[] {
-  const width = b.length + 1
-  const lengths = new Uint16Array((a.length + 1) * width)
-  const length = (i: number, j: number) => lengths[i * width + j] ?? 0
-  const matches = (i: number, j: number) => {
-    const [left, right] = [a[i], b[j]]
-    return left !== undefined && right !== undefined && isSame(left, right)
-  }
-  for (let i = a.length - 1; i >= 0; i--)
-    for (let j = b.length - 1; j >= 0; j--)
-      lengths[i * width + j] = matches(i, j)
-        ? length(i + 1, j + 1) + 1
-        : Math.max(length(i + 1, j), length(i, j + 1))
-  const common: Common[] = []
-  for (let [i, j] = [0, 0]; i < a.length && j < b.length; ) {
-    if (matches(i, j)) common.push({ a: i++, b: j++ })
-    else if (length(i + 1, j) >= length(i, j + 1)) i++
-    else j++
-  }
-  return common
-}
-
-/**
- * The digests decide, in the algorithms that both have; what an event says of itself is not measured. An event without
- * any is one that a prediction could not know: it is taken for whatever of its type stands there.
- */
-function isSame(a: MeasuredEvent, b: MeasuredEvent): boolean {
-  const [namesA, namesB] = [Object.keys(a.digests), Object.keys(b.digests)]
-  if (namesA.length === 0 || namesB.length === 0) return a.type === b.type
-  const algorithms = namesA.filter((name) => name in b.digests)
-  return algorithms.length > 0 && algorithms.every((name) => a.digests[name] === b.digests[name])
 }
 
 function pairDifference(register: string, { a, b }: Pair): Pick<Difference, 'where' | 'what'> {

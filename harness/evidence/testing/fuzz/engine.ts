@@ -34,8 +34,8 @@ export interface FuzzOptions {
   readonly enough?: () => boolean
 }
 
-/** Asking V8 takes milliseconds, so many inputs share one question. */
-const BATCH = 64
+/** Asking V8 takes tens of milliseconds, so many inputs share one question. */
+const BATCH = 1024
 const MAX_CORPUS = 4096
 /** More of the same says nothing new. */
 const MAX_FINDINGS = 20
@@ -52,7 +52,10 @@ export function fuzz(target: FuzzTarget, options: FuzzOptions): FuzzOutcome {
     }
   }
   // What the seeds reach is no news.
-  for (const seed of target.seeds) coverage?.remember(coverage.newBlocks(() => run(seed)))
+  for (const seed of target.seeds) {
+    if (coverage) coverage.remember(() => run(seed))
+    else run(seed)
+  }
   let tried = 0
   while (tried < inputs && findings.size < MAX_FINDINGS && !enough()) {
     const batch = Array.from({ length: Math.min(BATCH, inputs - tried) }, () =>
@@ -61,22 +64,32 @@ export function fuzz(target: FuzzTarget, options: FuzzOptions): FuzzOutcome {
     tried += batch.length
     const runAll = () => batch.forEach(run)
     if (coverage === undefined) runAll()
-    else if (coverage.newBlocks(runAll).length > 0) corpus.push(...newsOf(batch, { coverage, run }))
+    else if (coverage.reachesNew(runAll)) corpus.push(...newsOf(batch, { coverage, run }))
     if (corpus.length > MAX_CORPUS) corpus.splice(target.seeds.length, 1)
   }
   return { tried, corpus: corpus.length, findings: [...findings.values()] }
 }
 
-/** The inputs of a batch that reach what was never reached, found by running each alone. */
+/** The inputs of a batch that reach what was never reached, found by halving it. */
 function newsOf(
   batch: readonly Uint8Array[],
   { coverage, run }: { readonly coverage: Coverage; readonly run: (input: Uint8Array) => void },
 ): readonly Uint8Array[] {
-  return batch.filter((input) => {
-    const blocks = coverage.newBlocks(() => run(input))
-    coverage.remember(blocks)
-    return blocks.length > 0
-  })
+  const news: Uint8Array[] = []
+  const parts: (readonly Uint8Array[])[] = [batch]
+  for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+    const inputs = part
+    if (!coverage.reachesNew(() => inputs.forEach(run))) continue
+    const [only] = inputs
+    if (inputs.length === 1 && only) {
+      coverage.remember(() => run(only))
+      news.push(only)
+      continue
+    }
+    const middle = inputs.length >> 1
+    parts.push(inputs.slice(middle), inputs.slice(0, middle))
+  }
+  return news
 }
 
 /** Where it was thrown: the same fault found a thousand times is one finding. */

@@ -1,0 +1,70 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { EVIDENCE_KINDS } from '../evidence/kind.ts'
+import { logRequest, snpRequest, tdxRequest } from '../evidence/testing/emulated-requests.ts'
+import { ukiBoot } from '../evidence/testing/measured-boot.ts'
+import { refuseIdleFlags } from './evidence-flags.ts'
+import { main } from './program.ts'
+import type { VerifyFlags } from './verify.ts'
+
+const FILES = ['x']
+const EVERY: VerifyFlags = {
+  ...{ certs: FILES, collateral: FILES, crl: FILES, quote: FILES },
+  ...{ ak: 'x', signature: 'x', pcrs: 'x', userspaceLog: 'x' },
+  ...{ network: true, kds: 'https://x', pcs: 'https://x' },
+}
+const quote = tdxRequest().evidence
+const tpmQuotes = logRequest({ events: ukiBoot('pcr') }).quotes
+
+/** The flags that are heeded, alphabetically. */
+function heeded(request: Parameters<typeof refuseIdleFlags>[1]): string {
+  const flags = Object.keys(EVERY) as (keyof VerifyFlags)[]
+  const network = { network: true }
+  const isHeeded = (flag: keyof VerifyFlags) => {
+    const needsNetwork = flag === 'kds' || flag === 'pcs'
+    try {
+      refuseIdleFlags({ ...(needsNetwork && network), [flag]: EVERY[flag] }, request)
+      return true
+    } catch {
+      return false
+    }
+  }
+  return flags.filter(isHeeded).sort().join(' ')
+}
+
+t.test('a flag that has no meaning for a kind of evidence is refused', async (t) => {
+  const evidence = Buffer.alloc(8)
+  const of = (kind: (typeof EVIDENCE_KINDS)[number], quotes: readonly Uint8Array[] = []) =>
+    heeded({ evidence, kind, quotes })
+  t.equal(of('snp-report'), 'certs crl kds network')
+  t.equal(of('tpm-quote'), 'ak pcrs signature')
+  t.equal(of('hcl-report'), 'certs collateral crl kds network pcrs pcs quote signature')
+  t.equal(of('event-log', tpmQuotes), 'ak pcrs quote signature userspaceLog')
+  t.equal(of('event-log', [quote]), 'certs collateral crl network pcs quote userspaceLog')
+  t.equal(heeded({ evidence: quote, quotes: [] }), 'certs collateral crl network pcs', 'of a kind detected')
+  t.equal(heeded({ evidence: snpRequest().evidence, quotes: [] }), of('snp-report'))
+  t.equal(heeded({ evidence, quotes: [] }).split(' ').length, Object.keys(EVERY).length, 'of no kind')
+  for (const kind of EVIDENCE_KINDS) t.doesNotThrow(() => refuseIdleFlags({}, { evidence, kind, quotes: [] }))
+  const kds = () => refuseIdleFlags({ kds: 'https://x' }, { evidence, kind: 'snp-report', quotes: [] })
+  t.throws(kds, { name: 'UsageError', message: '--kds has no meaning without --network' })
+  const both = () =>
+    refuseIdleFlags({ quote: FILES }, { evidence, kind: 'event-log', quotes: [quote, ...tpmQuotes] })
+  t.throws(both, { name: 'UsageError', message: /2 are given/ })
+})
+
+t.test('a time that does not exist and a nonce that binds nothing are wrong usage', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'report.bin')
+  await writeFile(file, snpRequest().evidence)
+  t.capture(process.stdout, 'write')
+  t.capture(process.stderr, 'write')
+  const codeOf = (...flags: readonly string[]) => main(['verify', file, ...flags])
+  for (const at of ['2025-02-30', '2025-07-01T24:00:00Z', '2025-13-01', '2025-07-01T12:00:00'])
+    t.equal(await codeOf('--at', at), 2, at)
+  for (const at of ['2028-02-29', '2025-07-01T23:30:00-05:00']) t.equal(await codeOf('--at', at), 5, at)
+  for (const nonce of ['00', '0x0000', '0', '']) t.equal(await codeOf('--nonce', nonce), 2, nonce)
+  t.equal(await codeOf('--collateral', file), 2)
+})

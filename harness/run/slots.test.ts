@@ -1,0 +1,49 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { variableFlash } from '../formats/testing/variable-flash.ts'
+import { BootNextSlots } from './boot-next-slots.ts'
+import type { ScenarioVm } from './vm.ts'
+
+const ESP = {
+  ...{ disk: '/nowhere/disk.qcow2', offset: 1 << 20, size: 1 << 26 },
+  partition: { partition: 1, start: 2048n, size: 131072n, guid: '00112233-4455-6677-8899-aabbccddeeff' },
+}
+
+/** Slots of a VM whose variable store is `store`; nothing of its disk is read. */
+async function slotsWith(t: Test, store: Uint8Array): Promise<{ slots: BootNextSlots; directory: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const variables = join(directory, 'variables.fd')
+  await writeFile(variables, store)
+  const vm = { name: 'owner', spec: { directory }, firmware: { kind: 'pflash', variables } }
+  return { slots: new BootNextSlots(vm as unknown as ScenarioVm, ESP), directory }
+}
+
+t.test('a variable store that is none is refused, with its file and the offset', async (t) => {
+  const short = await slotsWith(t, variableFlash([]).subarray(0, 1000))
+  await t.rejects(short.slots.state(), {
+    name: 'FormatError',
+    code: 'truncated',
+    offset: 32,
+    message: /variables\.fd/,
+  })
+  const broken = variableFlash([])
+  broken.writeUInt8(0, 92)
+  const { slots } = await slotsWith(t, broken)
+  await t.rejects(slots.state(), {
+    name: 'FormatError',
+    field: 'Format',
+    offset: 92,
+    message: /variables\.fd/,
+  })
+})
+
+t.test('what is no UKI is refused before it reaches a disk', async (t) => {
+  const { slots, directory } = await slotsWith(t, variableFlash([]))
+  const file = join(directory, 'hello.efi')
+  await writeFile(file, 'hello')
+  await t.rejects(slots.offer({ file }), { name: 'FormatError', message: /UKI of .*hello\.efi/ })
+  t.equal((await readFile(file)).toString(), 'hello')
+})
