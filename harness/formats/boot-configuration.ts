@@ -56,6 +56,8 @@ export interface NewBootEntry {
   /** From the root of the partition, with `/` or `\`. */
   readonly file: string
   readonly partition: HardDriveNode
+  /** What the program is started with; default: nothing. */
+  readonly optionalData?: Uint8Array
 }
 
 /**
@@ -78,7 +80,8 @@ export function addBootEntry(
       ...{ code: 'too-large', field: 'BootXXXX', offset: 0 },
     })
   const data = encodeLoadOption({
-    ...{ attributes: LOAD_OPTION_ACTIVE, description: entry.description, optionalData: new Uint8Array() },
+    ...{ attributes: LOAD_OPTION_ACTIVE, description: entry.description },
+    optionalData: entry.optionalData ?? new Uint8Array(),
     paths: [filePathOnPartition(entry.partition, entry.file)],
   })
   return { image: setVariable(image, { name: bootEntryName(number), data }), number }

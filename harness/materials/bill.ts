@@ -8,6 +8,7 @@ export type MaterialRole =
   | 'firmware'
   | 'variables'
   | 'uki'
+  | 'shim'
   | 'disk'
   | 'kernel'
   | 'initrd'

@@ -5,12 +5,15 @@ import { predictTpm, type TpmBoot, type TpmPrediction } from '../measure/tpm/boo
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
 import { type FirmwareCode, parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { viewDisk } from './disk-view.ts'
+import type { PreparedUki } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
 
 /** Where the harness's disk is: the first PCI device of its command line (harness/machine/argv.ts). */
 const DISK_SLOT = 1
-/** Of the UKI at the fallback path. */
-export const EXTRA_DIRECTORY = 'EFI/BOOT/BOOTX64.EFI.extra.d'
+/** What lies beside a UKI for its stub. */
+export function extraDirectory({ path }: PreparedUki): string {
+  return `${path}.extra.d`
+}
 
 /** The firmware's volumes take a second to decompress, and are the same for every boot of a run. */
 const parsedFirmware = new Map<string, Promise<FirmwareCode>>()
@@ -30,11 +33,13 @@ export async function predictBoot(
     })
   const { start, partitions, esp } = await viewDisk(vm)
   const mixin = esp?.find(BOOT_SECRET_MIXIN) && esp.read(BOOT_SECRET_MIXIN)
-  const extra = `${EXTRA_DIRECTORY}/`.toLowerCase()
+  const extra = `${extraDirectory(uki)}/`.toLowerCase()
   const addons = (esp?.entries ?? [])
     .map(({ path }) => path)
     .filter((path) => path.toLowerCase().startsWith(extra) && path.toLowerCase().endsWith('.addon.efi'))
     .map((path) => ({ name: path.slice(extra.length), file: esp?.read(path) ?? Buffer.alloc(0) }))
+  if (vm.disk.shim !== undefined && addons.length > 0)
+    throw new UsageError('a boot through shim is predicted without addons', { code: 'bad-scenario' })
   const { memoryMiB, vcpus } = vm.spec.budget
   return predictTpm({
     ...known,
@@ -45,6 +50,7 @@ export async function predictBoot(
     bootDevices: [{ slot: DISK_SLOT, partitions: partitions.map(({ guid }) => guid) }],
     ...(mixin && { bootSecretMixin: mixin }),
     addons: { local: addons },
+    ...(vm.disk.shim && { shim: await readFile(vm.disk.shim) }),
   })
 }
 

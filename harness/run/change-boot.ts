@@ -5,8 +5,9 @@ import { ensureAddon } from '../materials/addon.ts'
 import type { EspFiles } from '../materials/boot-disk.ts'
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
 import { sha256File, writePrivateFile } from '../system/files.ts'
-import { EXTRA_DIRECTORY } from './boot-prediction.ts'
+import { extraDirectory } from './boot-prediction.ts'
 import { viewDisk } from './disk-view.ts'
+import type { PreparedUki } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
 
 export interface BootChange {
@@ -22,7 +23,7 @@ export async function changeBoot(vm: ScenarioVm, change: BootChange): Promise<vo
   if (uki === undefined) throw new UsageError('the VM has no UKI of ours to change', { code: 'bad-scenario' })
   const file =
     change.version === undefined ? uki.current().file : await uki.build({ version: change.version })
-  const beside = { ...(await keptOf(vm)), ...(await addonOf(vm, change)) }
+  const beside = { ...(await keptOf(vm)), ...(await addonOf(vm, uki, change)) }
   await uki.replace(file, beside)
 }
 
@@ -34,12 +35,16 @@ async function keptOf(vm: ScenarioVm): Promise<EspFiles> {
   return { [BOOT_SECRET_MIXIN]: { file, sha256: await sha256File(file) } }
 }
 
-async function addonOf(vm: ScenarioVm, { addonCommandLine }: BootChange): Promise<EspFiles> {
+async function addonOf(
+  vm: ScenarioVm,
+  uki: PreparedUki,
+  { addonCommandLine }: BootChange,
+): Promise<EspFiles> {
   if (addonCommandLine === undefined) return {}
   const { bench } = vm.spec
   const addon = await ensureAddon(bench, {
     ...{ commandLine: addonCommandLine, keys: bench.keys },
     signedBy: 'db',
   })
-  return { [`${EXTRA_DIRECTORY}/attestbed.addon.efi`]: addon }
+  return { [`${extraDirectory(uki)}/attestbed.addon.efi`]: addon }
 }

@@ -5,17 +5,20 @@ import { MaterialError } from '../base/errors.ts'
 import type { FirmwareLoad } from '../machine/description.ts'
 import { ensureVariables, type SecureBootState } from '../materials/variables.ts'
 import type { Bench } from './bench.ts'
+import { enrolMok, type ShimOptions } from './shim.ts'
 
 export interface FirmwareRequest {
   /** Private directory of the VM. */
   readonly directory: string
   readonly secureBoot: boolean
+  /** The firmware keeps the keys that it came with, and knows of ours what shim is to know. */
+  readonly shim?: ShimOptions | undefined
 }
 
 /** Throws MaterialError `no-secure-boot` for firmware that does not enforce it where the scenario needs it. */
 export async function prepareFirmware(
   bench: Bench,
-  { directory, secureBoot }: FirmwareRequest,
+  { directory, secureBoot, shim }: FirmwareRequest,
 ): Promise<FirmwareLoad> {
   const { firmware, tools } = bench
   if (secureBoot && !firmware.features.includes('secure-boot'))
@@ -27,12 +30,13 @@ export async function prepareFirmware(
       },
     )
   const template = tools.path(firmware.variables ?? firmware.path)
-  const state = stateFor(bench, secureBoot)
+  const state = shim ? 'template' : stateFor(bench, secureBoot)
   const store = await ensureVariables(bench, { template, secureBoot: state, keys: bench.keys })
   if (firmware.load === 'bios') return { kind: 'bios', file: store.file }
   const variables = join(directory, 'variables.fd')
   await copyFile(store.file, variables)
   await chmod(variables, 0o600)
+  if (shim) await enrolMok(bench, { variables, ...shim })
   return {
     kind: 'pflash',
     code: tools.path(firmware.path),

@@ -26,11 +26,17 @@ export interface FirstUki {
   /** On the ESP. */
   readonly path: string
   readonly change: Omit<ImageUkiOptions, 'keys'>
+  /** What lies on the ESP beside it, as long as the VM lives. */
+  readonly beside?: EspFiles
+  /** The file of `beside` that boots it. */
+  readonly shim?: string
 }
 
 /** The UKI on a VM's ESP, where it is one that we can build. */
 export interface PreparedUki {
   /** The UKI that lies on the ESP now. */
+  /** On the ESP. */
+  readonly path: string
   readonly current: () => { readonly file: string; readonly sha256: string }
   readonly build: (change: Omit<ImageUkiOptions, 'keys'>) => Promise<string>
   /** Makes the ESP anew with the UKI and `beside`. */
@@ -41,6 +47,8 @@ export interface PreparedDisk {
   readonly file: string
   readonly format: 'qcow2'
   readonly uki?: PreparedUki
+  /** Boot program that the firmware finds in place of the UKI; absent: the firmware boots the UKI. */
+  readonly shim?: string
 }
 
 export interface BootableImage {
@@ -82,23 +90,26 @@ export async function builtImage(context: MaterialContext, id: string): Promise<
 async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<PreparedDisk> {
   const { context, keys, directory, recoveryKey, tpm2 } = request
   const path = request.uki?.path ?? FALLBACK_BOOT_PATH
+  const always = request.uki?.beside ?? {}
   const uki = await ensureImageUki(context, image, { ...request.uki?.change, keys })
   const base = image.disk
   let current: { readonly file: string; readonly sha256: string } = uki
   const enrol = { ...(tpm2 && { tpm2 }), ...(recoveryKey !== undefined && { recoveryKey }) }
   const disk = await prepareDisk(context, {
-    ...{ base, directory, files: { [path]: uki } },
+    ...{ base, directory, files: { ...always, [path]: uki } },
     ...((tpm2 || recoveryKey !== undefined) && { enrol }),
   })
   return {
     file: disk.file,
     format: disk.format,
+    ...(request.uki?.shim !== undefined && { shim: request.uki.shim }),
     uki: {
+      path,
       current: () => current,
       build: async (change) => (await ensureImageUki(context, image, { ...change, keys })).file,
       replace: async (file, beside = {}) => {
         const replacement = { file, sha256: await sha256File(file) }
-        const files = { ...beside, [path]: replacement }
+        const files = { ...always, ...beside, [path]: replacement }
         await replaceEsp(context.tools, { disk: disk.file, base, files, directory })
         current = replacement
       },

@@ -17,6 +17,7 @@ export type { LaunchAxes, LaunchControl, LaunchMatrix } from './launch-matrix.ts
 export { type MachineTables, observeBoot, readMachineTables } from './observed-boot.ts'
 export { defineScenario, type Scenario, type ScenarioDefinition } from './scenario.ts'
 export { type Canary, freshCanary } from './secrets.ts'
+export { awaitRefusal, offerThroughShim } from './shim.ts'
 export type { SlotUki } from './slots.ts'
 export type { BootEnding, BootRecord } from './timeline.ts'
 export { resetOnce, type Trial, tryUpdate } from './trial.ts'

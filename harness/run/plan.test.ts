@@ -94,6 +94,10 @@ t.test(
     })
     const [own] = plan([found], { platforms: [platform('tcg')] }, { host: withMs, describe })
     t.equal(own?.firmware?.id, 'ovmf-secboot', 'ours are enrolled')
+    const needs = { ...found.scenario.needs, firmwareKeys: 'microsoft' as const }
+    const behindShim = { ...found, scenario: { ...found.scenario, needs } }
+    const [shim] = plan([behindShim], { platforms: [platform('tcg')] }, { host: withMs, describe })
+    t.equal(shim?.firmware?.id, 'ovmf-secboot-ms', 'a scenario with shim asks for them, too')
   },
 )
 

@@ -65,11 +65,11 @@ interface Candidate {
 
 function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
   const { axes, host, platform, found, image } = candidate
-  const { secureBoot, persistentVariables, firmwareLoad } = found.scenario.needs
+  const { secureBoot, persistentVariables, firmwareLoad, firmwareKeys } = found.scenario.needs
   const builds = axes.firmware ?? [undefined]
   return builds.map((build) => {
     const stock = { builds: build ? [build] : host.firmware, facts: host.report.facts }
-    const shippedKeys = shippedKeysFor(image, secureBoot)
+    const shippedKeys = firmwareKeys ?? shippedKeysFor(image, secureBoot)
     const request = {
       secureBoot,
       persistentVariables,

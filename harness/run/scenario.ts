@@ -29,6 +29,8 @@ export interface ScenarioNeeds {
   readonly persistentVariables: boolean
   /** Only firmware that is loaded so: `bios` keeps no variables over a reset, as SNP and TDX guests have it. */
   readonly firmwareLoad?: 'bios' | 'pflash'
+  /** Only firmware that brings these keys, for a VM with shim; absent: ours are enrolled where Secure Boot is asked for. */
+  readonly firmwareKeys?: 'microsoft'
   readonly image: readonly ImageNeed[]
 }
 

@@ -20,6 +20,7 @@ import type { PreparedDisk } from './image.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { firstLine } from './login-of.ts'
 import { type Canary, freshRecoveryKey } from './secrets.ts'
+import { type ShimOptions, secondStage } from './shim.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
@@ -44,6 +45,8 @@ export interface VmOptions {
   readonly onPanic?: 'end' | 'continue'
   /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
   readonly kernel?: 'direct'
+  /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
+  readonly shim?: ShimOptions
 }
 
 export interface BootOptions {
@@ -108,11 +111,13 @@ export class ScenarioVm {
       // Only a seal has to wait for the TPM that it is made to.
       if (options.seal) await vtpm
       const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
-      const uki = options.slots && initialUki(options.slots, options.slotCommandLine)
+      const uki = options.slots
+        ? initialUki(options.slots, options.slotCommandLine)
+        : options.shim && (await secondStage(bench, options.shim))
       return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
-      prepareFirmware(bench, { directory, secureBoot: spec.secureBoot }),
+      prepareFirmware(bench, { directory, secureBoot: spec.secureBoot, shim: options.shim }),
       makeDisk(),
       vtpm,
       // Some fifty modules that nothing needed so far: they load while the vTPM's state is made.
@@ -189,10 +194,11 @@ export class ScenarioVm {
       role: 'firmware',
       path: firmware.kind === 'bios' ? firmware.file : firmware.code,
     }
-    const { uki } = this.disk
+    const { uki, shim } = this.disk
     const now = uki?.current()
     const ukis = now ? [{ role: 'uki' as const, path: now.file, sha256: now.sha256 }] : []
-    const materials = [code, ...variables, ...ukis, ...image.materials]
+    const shims = shim === undefined ? [] : [{ role: 'shim' as const, path: shim }]
+    const materials = [code, ...variables, ...shims, ...ukis, ...image.materials]
     const bill = await billOf(tools, { materials, packages: image.packages })
     await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
   }

@@ -55,6 +55,7 @@ export const INPUTS = {
   uki: 'UKI',
   disk: 'disk',
   'vtpm-state': 'vTPM state',
+  shim: 'shim',
   argv: 'QEMU command line',
   partitions: 'partition table',
   bootSlots: 'boot devices',

@@ -27,8 +27,18 @@ const MOST_LINKS = 8
 
 /** Throws FormatError where db or dbx is malformed. A signature that is malformed counts for nothing. */
 export function authorityOf(image: Uint8Array, store: VariableStore): Authority {
-  const db = database(store, 'db')
-  const dbx = database(store, 'dbx')
+  const stored = (name: string) =>
+    findVariable(store, { name, guid: IMAGE_SECURITY_DATABASE })?.data ?? new Uint8Array()
+  return authorityIn(image, { db: stored('db'), dbx: stored('dbx') })
+}
+
+/** The same in signature lists from elsewhere. */
+export function authorityIn(
+  image: Uint8Array,
+  lists: { readonly db: Uint8Array; readonly dbx: Uint8Array },
+): Authority {
+  const db = database(lists.db)
+  const dbx = database(lists.dbx)
   if (findDigest(image, dbx)) return { allowed: false, reason: 'its digest is in dbx' }
   const signatures = authenticodeSignatures(image).flatMap(parsed)
   for (const signature of signatures) {
@@ -50,9 +60,8 @@ interface Database {
   readonly digests: readonly Signature[]
 }
 
-function database(store: VariableStore, name: string): Database {
-  const variable = findVariable(store, { name, guid: IMAGE_SECURITY_DATABASE })
-  const lists = parseSignatureLists(variable?.data ?? new Uint8Array())
+function database(data: Uint8Array): Database {
+  const lists = parseSignatureLists(data)
   const of = (type: string) => lists.filter((list) => list.type === type).flatMap((list) => list.signatures)
   return { certificates: of(SIGNATURE_TYPES.x509), digests: of(SIGNATURE_TYPES.sha256) }
 }

@@ -15,6 +15,7 @@ import { gptEvent } from './gpt-event.ts'
 import { ImageLoader } from './images.ts'
 import { foldRegisters, type RegisterPrediction } from './registers.ts'
 import { secureBootEnforced, secureBootEvents } from './secure-boot.ts'
+import { loadThroughShim } from './shim.ts'
 import { smbiosTableEvent, stubSmbiosEvents } from './smbios-events.ts'
 import { type SmmMachine, smmLayout } from './smm-relocation.ts'
 import {
@@ -34,6 +35,8 @@ export interface TpmBoot {
   /** The variable store as it is before the boot: a VARS file, or the combined image of a build for `-bios`. */
   readonly variables: Uint8Array
   readonly uki: Uint8Array
+  /** What the firmware boots in place of the UKI, and boots the UKI; no addons then. */
+  readonly shim?: Uint8Array
   /** Start of the disk, with its partition table; undefined: PCR 5 is not known. */
   readonly disk?: Uint8Array
   readonly machine?: SmmMachine
@@ -60,8 +63,9 @@ export interface TpmPrediction {
   /** In the order of the boot. */
   readonly events: readonly PredictedEvent[]
   readonly secureBoot: boolean
-  /** Why the firmware will not run the UKI; undefined where it will. */
+  /** Why the firmware, or shim, will not run the UKI; undefined where it will. */
   readonly refused: string | undefined
+  readonly refusedBy: 'firmware' | 'shim' | undefined
   /** Registers 0 to 15. */
   readonly registers: (algorithm: DigestAlgorithm) => readonly RegisterPrediction[]
 }
@@ -72,16 +76,45 @@ export function predictTpm(boot: TpmBoot): TpmPrediction {
   const { features } = boot.firmware
   const secureBoot = secureBootEnforced(store, features.secureBoot)
   const loader = new ImageLoader(store, { secureBoot })
-  const uki = loader.load({ what: 'UKI', file: boot.uki, from: 'uki' })
+  const load = loadUki(boot, { store, loader, secureBoot })
   const events = [
     ...beforeBoot(boot, store),
-    ...(uki.loaded
-      ? [gpt(boot.disk), ...uki.events, ...inUki(boot, { store, loader, secureBoot })]
-      : refusedEvents(uki.reason)),
+    ...load.events,
+    ...(load.refusal ? refusedEvents(load.refusal) : inUki(boot, { store, loader, secureBoot })),
   ]
   return {
-    ...{ events, secureBoot, refused: uki.loaded ? undefined : uki.reason },
+    ...{ events, secureBoot, refused: load.refusal?.reason, refusedBy: load.refusal?.by },
     registers: (algorithm) => foldRegisters(events, algorithm),
+  }
+}
+
+interface Refusal {
+  readonly by: 'firmware' | 'shim'
+  readonly reason: string
+}
+
+interface Loading {
+  readonly store: VariableStore
+  readonly loader: ImageLoader
+  readonly secureBoot: boolean
+}
+
+/** Up to the first instruction of the UKI, or to its refusal. */
+function loadUki(
+  boot: TpmBoot,
+  { store, loader, secureBoot }: Loading,
+): { readonly events: readonly PredictedEvent[]; readonly refusal?: Refusal } {
+  const { shim, uki } = boot
+  const first = loader.load(
+    shim ? { what: 'shim', file: shim, from: 'shim' } : { what: 'UKI', file: uki, from: 'uki' },
+  )
+  if (!first.loaded) return { events: [], refusal: { by: 'firmware', reason: first.reason } }
+  const events = [gpt(boot.disk), ...first.events]
+  if (shim === undefined) return { events }
+  const second = loadThroughShim({ shim, uki, store, secureBoot })
+  return {
+    events: [...events, ...second.events],
+    ...(!second.loaded && { refusal: { by: 'shim', reason: second.reason } }),
   }
 }
 
@@ -125,10 +158,7 @@ function beforeBoot(boot: TpmBoot, store: VariableStore): readonly PredictedEven
 }
 
 /** From the stub's first instruction to the kernel's. */
-function inUki(
-  boot: TpmBoot,
-  { store, loader, secureBoot }: { store: VariableStore; loader: ImageLoader; secureBoot: boolean },
-): readonly PredictedEvent[] {
+function inUki(boot: TpmBoot, { store, loader, secureBoot }: Loading): readonly PredictedEvent[] {
   const { profile = 0, companions = {}, phases = [] } = boot
   const version = stubVersion(boot.uki)
   const uki = parseUki(boot.uki, { profile })
@@ -205,10 +235,10 @@ function gpt(disk: Uint8Array | undefined): PredictedEvent {
 }
 
 /** What comes then is the next entry of the boot order or a menu: none of the materials. */
-function refusedEvents(reason: string): readonly PredictedEvent[] {
+function refusedEvents({ by, reason }: Refusal): readonly PredictedEvent[] {
   return [1, 4, 5, 7, 9, 11, 12, 13].map((pcr) => ({
     ...{ pcr, type: 'EV_EFI_BOOT_SERVICES_APPLICATION', from: 'uki', what: 'what runs in place of the UKI' },
-    content: unknown(`the firmware refuses the UKI: ${reason}`),
+    content: unknown(`${by === 'shim' ? 'shim' : 'the firmware'} refuses the UKI: ${reason}`),
   }))
 }
 

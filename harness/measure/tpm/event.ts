@@ -28,6 +28,7 @@ export type EventInput =
   | 'variables'
   | 'uki'
   | 'addons'
+  | 'shim'
   | 'esp'
   | 'disk'
   | 'acpi'
