@@ -3,7 +3,7 @@ import { copyFile, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { LaunchError, MaterialError, TimeoutError } from '../base/errors.ts'
+import { HostError, LaunchError, MaterialError, TimeoutError } from '../base/errors.ts'
 import { programIn } from '../system/process-table.ts'
 import { Scope } from '../system/scope.ts'
 import { openTools, type Tools } from '../system/tools.ts'
@@ -220,9 +220,14 @@ guestTest('a launch that fails says why', async (t, { tools, scope, directory, d
   const nowhere = { id: 'd', file: join(directory, 'none'), format: 'raw' } as const
   await t.rejects(launch({ drives: [nowhere] }), { constructor: MaterialError, code: 'missing' })
   await t.rejects(launch({ cpu: 'no-such-cpu' }), {
+    constructor: HostError,
+    code: 'program-too-old',
+    message: /no-such-cpu/,
+  })
+  await t.rejects(launch({ vcpus: 100_000 }), {
     constructor: LaunchError,
     code: 'qemu-start',
-    message: /no-such-cpu/,
+    message: /100000/,
   })
   const code = tools.path('usr/share/OVMF/OVMF_CODE_4M.fd')
   const variables = join(directory, 'VARS.fd')

@@ -298,7 +298,11 @@ t.test("somebody else's disk is checked, never guessed at, and never written", {
 
 t.test('the scripts of the images are valid shell', { skip: skipWithoutShell() }, async (t) => {
   const images = join(import.meta.dirname, '../../images')
-  for (const script of ['initrd/functions.sh', 'micro/init', 'debian/initrd/init'])
+  const scripts = [
+    ...['initrd/functions.sh', 'initrd/luks-root-init', 'micro/init', 'ab/root/usr/sbin/init'],
+    ...['guest.sh', 'update-confirm', 'update-install'].map((name) => `ab/root/usr/lib/attestbed/${name}`),
+  ]
+  for (const script of scripts)
     t.doesNotThrow(() => execFileSync('sh', ['-n', join(images, script)], { stdio: 'pipe' }), script)
 })
 
