@@ -74,6 +74,7 @@ function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
       secureBoot,
       persistentVariables,
       shippedKeys,
+      measuresIntoTpm: restsOnMeasurements(candidate),
       ...(firmwareLoad && { load: firmwareLoad }),
     }
     const choice = firmwareFor(platform, request, stock)
@@ -84,6 +85,11 @@ function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
     const firmware = choice.kind === 'found' ? choice.build : build
     return point(candidate, firmware, skip)
   })
+}
+
+/** Of a vTPM that a scenario could do without, the guest at most makes use. */
+function restsOnMeasurements({ vtpm, found: { scenario } }: Candidate): boolean {
+  return vtpm !== 'none' && !scenario.vtpms.includes('none')
 }
 
 function point(
