@@ -3,6 +3,7 @@
  * that come from a guest are raw here, and a view escapes them for its own medium.
  */
 import type { Basis, PlatformId } from '../platforms/descriptor.ts'
+import type { BootRecord } from './timeline.ts'
 
 /** Version of this schema, in the first event of every stream. */
 export const EVENT_SCHEMA_VERSION = 1
@@ -43,8 +44,14 @@ export interface ScenarioResult {
   readonly hint?: string
   readonly seconds: number
   readonly claims: readonly ClaimResult[]
+  /** Every boot of VMs with slots, in the order of their ends. */
+  readonly boots?: readonly VmBoot[]
   /** Run directory of this point of the matrix; empty where nothing was started. */
   readonly dir: string
+}
+
+export interface VmBoot extends BootRecord {
+  readonly vm: string
 }
 
 export interface RunResult {
@@ -108,6 +115,13 @@ export type RunEvent =
       readonly kind: string
       readonly reason: string
       readonly consoleTail: string
+    })
+  /** Of a VM with slots; `line` says it in words that are safe to print. */
+  | (OfScenario & {
+      readonly type: 'boot-ended'
+      readonly vm: string
+      readonly boot: BootRecord
+      readonly line: string
     })
   | (OfScenario & { readonly type: 'note'; readonly text: string })
   | (OfScenario & { readonly type: 'claim'; readonly result: ClaimResult })

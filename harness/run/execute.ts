@@ -5,7 +5,7 @@ import { InterruptedError, TimeoutError } from '../base/errors.ts'
 import { Scope } from '../system/scope.ts'
 import { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
-import type { RunEventSink, ScenarioResult } from './events.ts'
+import type { RunEventSink, ScenarioResult, VmBoot } from './events.ts'
 import { faultOf, firstOfOurs } from './health.ts'
 import { Lab } from './lab.ts'
 import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
@@ -32,7 +32,11 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const { scenario } = found
   const startedAt = Date.now()
   const directory = join(runDirectory, folderOf(key))
-  const send = (event: ScenarioEvent): void => emit({ ...event, at: Date.now(), key })
+  const boots: VmBoot[] = []
+  const send = (event: ScenarioEvent): void => {
+    if (event.type === 'boot-ended') boots.push({ vm: event.vm, ...event.boot })
+    emit({ ...event, at: Date.now(), key })
+  }
   const scratch: string[] = []
   const vtpmLogs: string[] = []
   const ends: VmEnd[] = []
@@ -65,7 +69,7 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const seconds = (Date.now() - startedAt) / 1000
   const result: ScenarioResult = {
     ...{ scenario: id, variant, ...judged },
-    ...{ seconds, claims: claims.decided, dir: directory },
+    ...{ seconds, claims: claims.decided, ...(boots.length > 0 && { boots }), dir: directory },
   }
   send({ type: 'scenario-ended', result })
   return result
