@@ -19,6 +19,7 @@ export interface BootChange {
 
 /** The VM must be off. Throws UsageError `bad-scenario` where it has no UKI of ours. */
 export async function changeBoot(vm: ScenarioVm, change: BootChange): Promise<void> {
+  vm.requireOff('change what it boots')
   const { uki } = vm.disk
   if (uki === undefined) throw new UsageError('the VM has no UKI of ours to change', { code: 'bad-scenario' })
   const file =

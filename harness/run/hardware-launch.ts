@@ -8,7 +8,8 @@ import { platform } from '../platforms/platforms.ts'
 import { predictLaunch } from '../platforms/rehearsed-launch.ts'
 import type { LabGuest } from './guest.ts'
 import type { LabSpec } from './lab-spec.ts'
-import type { ScenarioVm, VmOptions } from './vm.ts'
+import type { ScenarioVm } from './vm.ts'
+import type { VmOptions } from './vm-options.ts'
 
 export type HardwareLaunch =
   | { readonly measured: string; readonly predicted: string }

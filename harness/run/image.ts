@@ -34,9 +34,9 @@ export interface FirstUki {
 
 /** The UKI on a VM's ESP, where it is one that we can build. */
 export interface PreparedUki {
-  /** The UKI that lies on the ESP now. */
   /** On the ESP. */
   readonly path: string
+  /** The UKI that lies on the ESP now. */
   readonly current: () => { readonly file: string; readonly sha256: string }
   readonly build: (change: Omit<ImageUkiOptions, 'keys'>) => Promise<string>
   /** Makes the ESP anew with the UKI and `beside`. */

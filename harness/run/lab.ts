@@ -8,7 +8,8 @@ import type { Variant } from './events.ts'
 import type { HardwareLaunch } from './hardware-launch.ts'
 import type { LabSpec } from './lab-spec.ts'
 import type { LaunchAxes, LaunchMatrix } from './launch-matrix.ts'
-import { ScenarioVm, type VmOptions } from './vm.ts'
+import { ScenarioVm } from './vm.ts'
+import type { VmOptions } from './vm-options.ts'
 
 export class Lab<Claim extends string> {
   readonly variant: Variant

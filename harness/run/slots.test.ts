@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { variableFlash } from '../formats/testing/variable-flash.ts'
 import { BootNextSlots } from './boot-next-slots.ts'
-import type { ScenarioVm } from './vm.ts'
+import type { SlotOwner } from './slot-owner.ts'
 
 const ESP = {
   ...{ disk: '/nowhere/disk.qcow2', offset: 1 << 20, size: 1 << 26 },
@@ -17,8 +17,8 @@ async function slotsWith(t: Test, store: Uint8Array): Promise<{ slots: BootNextS
   t.teardown(() => rm(directory, { recursive: true, force: true }))
   const variables = join(directory, 'variables.fd')
   await writeFile(variables, store)
-  const vm = { name: 'owner', spec: { directory }, firmware: { kind: 'pflash', variables } }
-  return { slots: new BootNextSlots(vm as unknown as ScenarioVm, ESP), directory }
+  const vm = { spec: { directory }, firmware: { kind: 'pflash', variables }, requireOff: () => {} }
+  return { slots: new BootNextSlots(vm as unknown as SlotOwner, ESP), directory }
 }
 
 t.test('a variable store that is none is refused, with its file and the offset', async (t) => {

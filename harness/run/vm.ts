@@ -3,71 +3,33 @@ import { mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
-import { MaterialError, UsageError } from '../base/errors.ts'
+import { UsageError } from '../base/errors.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
-import { provisionSrk } from '../machine/vtpm/srk.ts'
 import { copyVtpmState } from '../machine/vtpm/state.ts'
 import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
-import type { ImageDescription } from '../materials/image-description.ts'
-import type { TpmEnrolment } from '../materials/luks.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
 import { prepareFirmware } from './firmware.ts'
 import type { PreparedDisk } from './image.ts'
-import type { LabSpec } from './lab-spec.ts'
-import { firstLine } from './login-of.ts'
-import { type Canary, freshRecoveryKey } from './secrets.ts'
-import { type ShimOptions, secondStage } from './shim.ts'
+import type { VmSpec } from './lab-spec.ts'
+import type { Canary } from './secrets.ts'
+import { secondStage } from './shim.ts'
+import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
+import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
+import type { BootOptions, VmOptions } from './vm-options.ts'
 
-export interface VmOptions {
-  /** `offline`: the root is sealed to the SRK of the VM's vTPM and the signed PCR 11 policy before its first boot. */
-  readonly seal?: 'offline'
-  /** PCRs that the seal binds to a literal value as well; `zero`: nothing was extended. */
-  readonly literalPcrs?: Readonly<Record<number, 'zero'>>
-  /**
-   * The root has a recovery key as well: a new one, or the one that a brought disk has. `if-encrypted`: for scenarios
-   * that also run on images whose root is not.
-   */
-  readonly recoveryKey?: 'enrolled' | 'if-encrypted'
-  /** The image's two slots: `a` is installed as the host's `Slots` says, and is the default. */
-  readonly slots?: SlotLayout
-  /** Added to the command line of slot `a`. */
-  readonly slotCommandLine?: string
-  /** A watchdog device that resets the guest; the guest has to arm it. */
-  readonly watchdog?: true
-  /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
-  readonly onPanic?: 'end' | 'continue'
-  /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
-  readonly kernel?: 'direct'
-  /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
-  readonly shim?: ShimOptions
-}
-
-export interface BootOptions {
-  /** The vTPM that the root was sealed to, also where every other boot gets a new one: for a control. */
-  readonly vtpm?: 'sealed-to'
-}
-
-export interface VmSpec extends LabSpec {
-  readonly name: string
-  /** Private directory of the VM, empty. */
-  readonly directory: string
-}
-
-const ZERO_SHA256 = '00'.repeat(32)
-
-export class ScenarioVm {
+export class ScenarioVm implements SlotOwner {
   readonly name: string
   readonly spec: VmSpec
   readonly disk: PreparedDisk
   readonly firmware: FirmwareLoad
-  readonly timeline = new BootTimeline()
+  readonly timeline: BootTimeline
   readonly #options: VmOptions
   readonly #recoveryKey: string | undefined
   readonly #drives: DriveDescription[] = []
@@ -96,6 +58,9 @@ export class ScenarioVm {
     this.#vtpmState = made.vtpmState
     this.#recoveryKey = made.recoveryKey
     this.#options = made.options
+    this.timeline = new BootTimeline((boot, line) => {
+      if (made.options.slots) spec.emit({ type: 'boot-ended', vm: spec.name, boot, line })
+    })
     this.#kernel = made.kernel
   }
 
@@ -237,21 +202,35 @@ export class ScenarioVm {
       watchdog: this.#options.watchdog ?? false,
       onPanic: this.#options.onPanic ?? 'end',
       virtioOptions: {},
-      onReset: bench.platform.reboot(bench.host) === 'reset' ? 'reset' : 'exit',
+      onReset: this.#resets() === 'reset' ? 'reset' : 'exit',
       qmpSocket: join(sockets, 'qmp'),
       serialSocket: join(sockets, 'serial'),
     }
     return bench.platform.apply(plain, bench.host)
   }
 
+  #resets(): 'reset' | 'relaunch' {
+    const { platform, host } = this.spec.bench
+    return this.#options.resets ?? platform.reboot(host)
+  }
+
+  requireOff(action: string): void {
+    if (this.timeline.boots.at(-1)?.ending !== 'running') return
+    throw new UsageError(`cannot ${action} while VM ${this.name} runs; it must be off`, {
+      ...{ code: 'bad-scenario', hint: 'Power it off before, or cut its power' },
+    })
+  }
+
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
   async installUki(change: { readonly extraCommandLine?: string; readonly version?: string }): Promise<void> {
+    this.requireOff('replace the UKI')
     const victim = await this.#victim()
     await victim.replaceUki(await victim.buildUki(change))
   }
 
   /** Lets an attack change the materials. The VM must be off. */
   async suffer(attack: Attack): Promise<void> {
+    this.requireOff(`interfere with the ${attack.seam}`)
     const victim = await this.#victim()
     await attack.apply(victim)
     this.#vtpmState = victim.vtpmState
@@ -285,6 +264,7 @@ export class ScenarioVm {
   async snapshotVtpm(): Promise<string> {
     if (this.#vtpmState === undefined)
       throw new UsageError('a VM without a vTPM has no state to keep', { code: 'bad-scenario' })
+    this.requireOff('copy the vTPM state')
     const copy = join(this.spec.directory, `vtpm-after-boot-${this.#boots}`)
     await copyVtpmState(this.#vtpmState, copy)
     return copy
@@ -292,6 +272,7 @@ export class ScenarioVm {
 
   /** How often a canary is in the VM's disk file in clear. The VM must be off. */
   async findOnDisk(canary: Canary): Promise<number> {
+    this.requireOff('search the disk')
     return countInFile(this.disk.file, Buffer.from(canary.text))
   }
 
@@ -306,26 +287,4 @@ async function openSlots(vm: ScenarioVm, layout: SlotLayout): Promise<Slots> {
   if (layout === 'counting') return (await import('./counted-slots.ts')).CountedSlots.open(vm)
   if (layout === 'fallback') return (await import('./fallback-slots.ts')).FallbackSlots.open(vm)
   return (await import('./boot-next-slots.ts')).BootNextSlots.open(vm)
-}
-
-function literals(options: VmOptions): Record<number, string> {
-  return Object.fromEntries(Object.keys(options.literalPcrs ?? {}).map((index) => [index, ZERO_SHA256]))
-}
-
-async function enrolmentOf(
-  { bench, scope }: VmSpec,
-  options: VmOptions,
-  vtpmState: string,
-): Promise<TpmEnrolment> {
-  const srkPublic = await provisionSrk(bench.tools, vtpmState, await openSocketDirectory(scope))
-  return { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) }
-}
-
-async function recoveryKeyFor({ id, origin, unlockKeyFile }: ImageDescription): Promise<string> {
-  if (origin === 'built') return freshRecoveryKey()
-  const key = unlockKeyFile === undefined ? '' : await firstLine(unlockKeyFile)
-  if (key !== '') return key
-  throw new MaterialError(`image ${id} names no file with the key of its root, or an empty one`, {
-    code: 'missing',
-  })
 }
