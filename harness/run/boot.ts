@@ -15,18 +15,13 @@ import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from '
 import { LabGuest } from './guest.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
-import { phaseOf } from './phases.ts'
+import { NEEDLES, phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import type { Canary } from './secrets.ts'
 import type { BootTimeline } from './timeline.ts'
 import { Unlock } from './unlock.ts'
 import { unlockSignals } from './unlock-signals.ts'
 
-/** Lines worth keeping: progress, and everything that says why a root stayed closed. */
-const NEEDLES = [
-  ...['attestbed-initrd:', 'BdsDxe', 'Access Denied', 'Security Violation', 'EFI stub', 'Linux version'],
-  ...['Esys_', 'TPM', 'PCR', 'passphrase', 'Cryptography', 'Switching root', 'Welcome to', 'Run /init'],
-]
 const MOST_LINES = 2000
 
 /** No scenario has an update that takes more of them before the old slot is back. */
@@ -172,6 +167,11 @@ export class Boot {
     return new Unlock(signal, this.#lines, this.#typedAtUnlock)
   }
 
+  /** What the console said so far is dealt with: a refusal on the way here does not end a later wait for a login. */
+  disregardSoFar(): void {
+    this.#loginFrom = this.machine.console.mark()
+  }
+
   /** Logs in as the image says, and gives the guest's verbs. A root that asks for a key on the way gets it. */
   async login(): Promise<LabGuest> {
     if (!this.#awaitedUnlock && this.#vm.hasRecoveryKey && (await this.unlock()).asksForKey)
@@ -228,9 +228,12 @@ export class Boot {
       ...{ since: this.#begin, deadlineMs, expectFailures: [], timeoutCode: 'boot' },
       ...{ awaited: 'the guest to be ready', signal: AbortSignal.any([over.signal, this.#vm.spec.signal]) },
     })
-    const next = await Promise.race([ready.then(() => this), this.#resetByItself()]).finally(() =>
-      over.abort(),
+    const resetByItself = this.#resetByItself()
+    const settled = ready.then(
+      () => this,
+      async (error: unknown) => ((await this.#endedByReset(error)) ? resetByItself : Promise.reject(error)),
     )
+    const next = await Promise.race([settled, resetByItself]).finally(() => over.abort())
     ready.catch(() => {})
     if (next === this) {
       this.#typedAtReady = this.machine.console.sentBytes - this.#sentBefore
@@ -251,8 +254,15 @@ export class Boot {
     }
     const { kind } = await this.machine.ended
     if (kind !== 'reset') return new Promise(() => {})
+    await this.machine.quit()
     await this.#released()
     return this.#vm.boot()
+  }
+
+  /** Whether a wait failed because QEMU ended at a reset: its console closes before QEMU can be asked why. */
+  async #endedByReset(error: unknown): Promise<boolean> {
+    const gone = error instanceof GuestError && (error.code === 'console-closed' || error.code === 'reset')
+    return gone && (await this.machine.ended).kind === 'reset'
   }
 
   #inSameProcess(): Boot {
@@ -273,6 +283,7 @@ export class Boot {
   /** Cuts the power: QEMU is gone at once. */
   async cut(): Promise<void> {
     await this.machine.kill()
+    await this.machine.ended
     await this.#released()
   }
 

@@ -130,6 +130,7 @@ export async function pressOnAfterRefusal(boot: Boot): Promise<ShimRefusal> {
   await console.send('\r')
   const after = { ...options, since: decided.end, awaited: 'the firmware to go on after shim' }
   const { match: firmware } = await console.expect(GIVEN_UP, after)
+  boot.disregardSoFar()
   return {
     words: textOf(decided.match),
     waits,
