@@ -2,6 +2,9 @@
 import { basename } from 'node:path'
 import { type DigestAlgorithm, sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
+import { authenticodeParts } from '../formats/authenticode.ts'
+import { parseVariableStore } from '../formats/variable-store.ts'
 import type { InputName, MeasuredDocument } from '../measure/documents/document.ts'
 import { type TpmDocument, tpmDocument } from '../measure/documents/tpm-prediction.ts'
 import { predictTpm } from '../measure/tpm/boot.ts'
@@ -46,6 +49,7 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
     readMaterial(flags.vars, '--vars', FILE_LIMITS.firmware),
     readMaterial(flags.uki, '--uki', FILE_LIMITS.kernel),
   ])
+  checkFiles(flags, { variables, uki })
   const disk = flags.disk === undefined ? undefined : await diskStart(flags.disk)
   const machine = flags.memory === undefined ? undefined : machineOf(flags, flags.memory)
   const bootDevices = flags.bootSlot && devicesOf(flags.bootSlot, disk)
@@ -75,6 +79,15 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
   if (flags.json) writeDocument(document)
   else process.stdout.write(readable(document))
   return 0
+}
+
+/** The prediction says where bytes are wrong, and knows of no files. Throws FormatError that names one. */
+function checkFiles(
+  { vars, uki: file }: TpmFlags,
+  { variables, uki }: { readonly variables: Uint8Array; readonly uki: Uint8Array },
+): void {
+  inFile({ what: 'variable store', file: vars }, () => parseVariableStore(variables))
+  inFile({ what: 'UKI', file }, () => authenticodeParts(uki))
 }
 
 function machineOf({ vcpus }: TpmFlags, memory: string): { memoryMiB: number; vcpus: number } {

@@ -60,6 +60,11 @@ export function parseFat(volume: Uint8Array): FatVolume {
   }
 }
 
+/** Throws FormatError unless `start`, 512 bytes or more, begins a FAT volume that fits into `size` bytes. */
+export function checkFatStart(start: Uint8Array, size: number): void {
+  parseFatGeometry(new ByteView(start, WHAT), size)
+}
+
 function found(entry: FatEntry | undefined, path: string): FatEntry {
   if (entry?.kind === 'file') return entry
   throw new FormatError(
