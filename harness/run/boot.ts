@@ -25,7 +25,7 @@ import { unlockSignals } from './unlock-signals.ts'
 const MOST_LINES = 2000
 
 /** No scenario has an update that takes more of them before the old slot is back. */
-const MOST_RESETS = 5
+const MOST_RESETS = 3
 
 /** What the userland of an image with A/B slots prints when it has decided about its update. */
 const GUEST_READY = /attestbed-guest: \S+ ready/

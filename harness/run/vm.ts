@@ -38,6 +38,8 @@ export class ScenarioVm implements SlotOwner {
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
+  /** The first boot of each QEMU process. */
+  readonly #started: Boot[] = []
   #boots = 0
 
   private constructor(
@@ -141,7 +143,7 @@ export class ScenarioVm implements SlotOwner {
       description,
       ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
     })
-    await Promise.allSettled([booting])
+    await Promise.allSettled([booting.then((boot) => this.#started.push(boot))])
     await this.#writeBill(directory, variables)
     return booting
   }
@@ -207,6 +209,16 @@ export class ScenarioVm implements SlotOwner {
       serialSocket: join(sockets, 'serial'),
     }
     return bench.platform.apply(plain, bench.host)
+  }
+
+  /** Bytes that were typed at the consoles of all its QEMU processes. */
+  get typedBytes(): number {
+    return this.#started.reduce((sum, { machine }) => sum + machine.console.sentBytes, 0)
+  }
+
+  /** Cuts the power, whichever boot it is in. */
+  async cut(): Promise<void> {
+    await this.#started.at(-1)?.cut()
   }
 
   #resets(): 'reset' | 'relaunch' {
