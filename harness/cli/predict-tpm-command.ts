@@ -50,6 +50,10 @@ export function addRtmr(command: Command): void {
     .option('--kernel <file>', 'kernel or UKI of a direct boot: RTMR0 to 2')
     .option('--initrd <file>', 'its initrd')
     .option('--append <text>', 'its command line')
+    .option(
+      '--qemu <version>',
+      "QEMU's version, as 10.1: before 10.2 it may rewrite the kernel's setup header",
+    )
     .option('--uki <file>', 'a UKI that is booted from disk: RTMR0 to 2')
     .option('--disk <file>', 'the disk (raw), or its first 17 KiB: RTMR1')
     .option('--boot-slot <n,...>', 'PCI slots of virtio disks with a bootindex, in its order: RTMR0', names)

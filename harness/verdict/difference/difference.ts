@@ -23,10 +23,20 @@ export interface Difference {
 export function differences(a: MeasuredDocument, b: MeasuredDocument): readonly Difference[] {
   const inputs = inputDifferences(a, b)
   const changed = new Set(inputs.flatMap(({ causes }) => causes))
+  const events = eventDifferences(a, b, changed)
   return [
-    ...inputs,
+    ...inputs.map((input) => withEffect(input, events)),
     ...pageDifferences(a.pages, b.pages, changed),
-    ...eventDifferences(a, b, changed),
+    ...events,
     ...valueDifferences(a, b, changed),
   ]
+}
+
+/** QEMU 10.1 to 10.2 says nothing by itself: what of it is known to have mattered is said with it. */
+function withEffect(input: Difference, events: readonly Difference[]): Difference {
+  if (input.where !== 'input qemu') return input
+  const effects = events.flatMap(({ where, because }) =>
+    because === undefined ? [] : `${because}: ${where}`,
+  )
+  return effects.length === 0 ? input : { ...input, because: effects.join('; ') }
 }
