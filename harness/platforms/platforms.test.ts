@@ -8,8 +8,9 @@ import type { Fact } from '../probe/facts.ts'
 import { firmwareFact } from '../probe/firmware.ts'
 import { readAnswers } from '../probe/qemu-answers.ts'
 import { resolvePaths } from '../system/paths.ts'
-import type { HostParameters, PlatformId } from './descriptor.ts'
+import type { HostParameters } from './descriptor.ts'
 import { firmwareFor, readFirmwareManifest } from './firmware.ts'
+import type { PlatformId } from './platform-id.ts'
 import { isPlatformId, PLATFORMS, platform } from './platforms.ts'
 
 const builds = await readFirmwareManifest(resolvePaths().checkout)

@@ -7,7 +7,7 @@ import { predictSev, predictSevEs, sevFirmware } from '../measure/sev/launch.ts'
 import { snpFirmware } from '../measure/snp/firmware.ts'
 import { predictSnp } from '../measure/snp/launch.ts'
 import { predictMrtd } from '../measure/tdx/mrtd.ts'
-import type { GuestFeature } from './launch-options.ts'
+import { GUEST_FEATURE_BITS, type GuestFeature, SNP_ACTIVE } from './launch-options.ts'
 
 export interface LaunchMaterials {
   /** The combined file, as given to `-bios`. */
@@ -45,7 +45,7 @@ export const snpPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel, gue
   const parsed = snpFirmware(firmware)
   const launch = predictSnp(parsed, {
     ...{ vcpus, cpu: signatureOf(cpu) },
-    guestFeatures: guestFeatures.reduce((bits, feature) => bits | FEATURE_BITS[feature], SNP_ACTIVE),
+    guestFeatures: guestFeatures.reduce((bits, feature) => bits | GUEST_FEATURE_BITS[feature], SNP_ACTIVE),
     ...(kernel && { kernel }),
   })
   return predictionOf(launch.launchDigest, snpDocument(launch, parsed, { platform: 'sev-snp', inputs: {} }))
@@ -58,13 +58,6 @@ export const tdxPrediction: PredictLaunch = ({ firmware }) => {
 
 function predictionOf(digest: Buffer, { pages = [] }: MeasuredDocument): LaunchPrediction {
   return { digest, pages }
-}
-
-/** SEV_FEATURES: AMD64 APM volume 2, table B-4. */
-const SNP_ACTIVE = 1n << 0n
-const FEATURE_BITS: Readonly<Record<GuestFeature, bigint>> = {
-  'debug-swap': 1n << 5n,
-  'secure-tsc': 1n << 9n,
 }
 
 function signatureOf(cpu: string): CpuSignature {
