@@ -241,6 +241,31 @@ t.test('diff names the input that an event of predict tpm came from', async (t) 
 })
 
 t.test(
+  'predict tpm takes what stands between firmware and UKI, and refuses what is not predicted',
+  async (t) => {
+    const loader = ['--loader', at('systemd-boot.efi', syntheticPe({ sections: [] }))]
+    const predicted = async (line: string) => {
+      const flags = [...loader, '--loader-conf', at('loader.conf', line)]
+      return at(`${line.trim()}.json`, (await predict('tpm', ...boot, ...flags, '--json')).stdout)
+    }
+    const [a, b] = [await predicted('timeout 0\n'), await predicted('timeout 30\n')]
+    t.match(
+      (await cli('diff', a, b)).stdout,
+      /^pcr5 event 2: .*loader[.]conf, 10 bytes against .* \(from loader[.]conf\)$/m,
+    )
+    const wrong = [
+      [['--loader-conf', firmware], /--loader-conf needs --loader/],
+      [[...loader, '--shim', firmware], /only one can be given/],
+      [[...loader, '--load-options', 'x'], /passes no command line to a UKI/],
+      [['--shim', firmware, '--addon', firmware], /predicted without addons/],
+      [['--shim', at('shim.efi', uki)], /it has no section [.]vendor_cert/],
+    ] as const
+    const ended = await Promise.all(wrong.map(([flags]) => predict('tpm', ...boot, ...flags)))
+    for (const [index, [, stderr]] of wrong.entries()) t.match(ended[index], { stdout: '', stderr })
+  },
+)
+
+t.test(
   'predict tpm shows each register with its events, and the reason of what it does not know',
   async (t) => {
     const { code, stdout } = await predict('tpm', ...boot)

@@ -44,7 +44,8 @@ export interface DirectKernel {
 
 export type DiskBoot = Pick<
   TpmBoot,
-  'uki' | 'disk' | 'smbios' | 'addons' | 'companions' | 'bootSecretMixin' | 'loadOptions' | 'profile'
+  | ('uki' | 'shim' | 'systemdBoot' | 'disk' | 'smbios' | 'addons' | 'companions' | 'bootSecretMixin')
+  | ('loadOptions' | 'profile')
 >
 
 export interface RtmrPrediction {
