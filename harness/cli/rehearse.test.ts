@@ -73,7 +73,7 @@ t.test('--json: digest, pages, prediction, and whether they agree', { skip: lack
   t.match(document, {
     kind: 'rehearsal',
     platform: 'sev-snp',
-    inputs: { vcpus: '2', cpu: 'EPYC-v4', guestFeatures: '0x1' },
+    inputs: { vcpus: '2', cpu: 'EPYC-v4', guestFeatures: '0x1', qemu: /^(\d+:)?\d+[.]\d+/ },
     agree: true,
   })
   t.match(document.launchDigest, /^[0-9a-f]{96}$/)

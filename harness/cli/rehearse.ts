@@ -72,7 +72,8 @@ export async function rehearse(id: RehearsedPlatform, flags: RehearseFlags): Pro
     }
     const { launch, recording } = await rehearseLaunch(context, request, join(directory, 'recording'))
     if (flags.recording !== undefined) await keep(recording, flags.recording)
-    const inputs = await inputsOf(request, launch)
+    const qemu = tools.version('qemu-system-x86')
+    const inputs = { ...(await inputsOf(request, launch)), ...(qemu !== undefined && { qemu }) }
     const pages = flags.eachPage ? 'each' : 'regions'
     const document = rehearsalDocument(launch, { inputs, predicted: predicted.digest, pages })
     const difference = launchDifference(predicted.pages, rehearsalPages(launch))
