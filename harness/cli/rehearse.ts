@@ -76,17 +76,21 @@ export async function rehearse(id: RehearsedPlatform, flags: RehearseFlags): Pro
     const inputs = { ...(await inputsOf(request, launch)), ...(qemu !== undefined && { qemu }) }
     const pages = flags.eachPage ? 'each' : 'regions'
     const document = rehearsalDocument(launch, { inputs, predicted: predicted.digest, pages })
-    const difference = launchDifference(predicted.pages, rehearsalPages(launch))
-    write(document, difference, flags)
+    write(document, () => launchDifference(predicted.pages, rehearsalPages(launch)), flags)
     return document.agree ? 0 : DISAGREE
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
 }
 
-function write(document: RehearsalDocument, difference: string | undefined, { json }: RehearseFlags): void {
-  if (json) writeDocument(document)
-  else process.stdout.write(`${renderRehearsal({ ...document, difference }, widthOf(process.stdout))}\n`)
+function write(
+  document: RehearsalDocument,
+  differenceOf: () => string | undefined,
+  { json }: RehearseFlags,
+): void {
+  if (json) return writeDocument(document)
+  const shown = { ...document, difference: document.agree ? undefined : differenceOf() }
+  process.stdout.write(`${renderRehearsal(shown, widthOf(process.stdout))}\n`)
 }
 
 interface Stock {

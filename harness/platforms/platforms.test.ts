@@ -130,6 +130,16 @@ t.test('where QEMU cannot reset a guest, a reboot ends it and is a relaunch', as
   }
 })
 
+t.test('the quote service is reached where the host has it: a unix socket, or vsock', async (t) => {
+  const vsock = { type: 'vsock', cid: '2', port: '4050' } as const
+  for (const quoteSocket of [QUOTES, vsock]) {
+    const { objects } = platform('tdx').apply(DESCRIPTION, { quoteSocket })
+    t.match(objects, [{ 'quote-generation-socket': quoteSocket }], quoteSocket.type)
+    const argv = qemuArguments({ ...DESCRIPTION, objects }).join(' ')
+    t.ok(argv.includes(JSON.stringify(quoteSocket)), 'as JSON, the one form that QEMU takes for it')
+  }
+})
+
 t.test('without a quote service a trust domain has no quote socket', async (t) => {
   t.strictSame(platform('tdx').apply(DESCRIPTION, {}).objects, [{ 'qom-type': 'tdx-guest', id: 'tdx0' }])
 })

@@ -32,13 +32,13 @@ export type PredictLaunch = (materials: LaunchMaterials) => LaunchPrediction
 
 export const sevPrediction: PredictLaunch = ({ firmware, kernel }) => {
   const launch = predictSev(sevFirmware(firmware), kernel ? { kernel } : {})
-  return predictionOf(launch.launchDigest, sevDocument(launch, { platform: 'sev', inputs: {} }))
+  return predictionOf(launch.launchDigest, () => sevDocument(launch, { platform: 'sev', inputs: {} }))
 }
 
 export const sevEsPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel }) => {
   const processors = { vcpus, cpu: signatureOf(cpu), ...(kernel && { kernel }) }
   const launch = predictSevEs(sevFirmware(firmware), processors)
-  return predictionOf(launch.launchDigest, sevDocument(launch, { platform: 'sev-es', inputs: {} }))
+  return predictionOf(launch.launchDigest, () => sevDocument(launch, { platform: 'sev-es', inputs: {} }))
 }
 
 export const snpPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel, guestFeatures = [] }) => {
@@ -48,16 +48,26 @@ export const snpPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel, gue
     guestFeatures: guestFeatures.reduce((bits, feature) => bits | GUEST_FEATURE_BITS[feature], SNP_ACTIVE),
     ...(kernel && { kernel }),
   })
-  return predictionOf(launch.launchDigest, snpDocument(launch, parsed, { platform: 'sev-snp', inputs: {} }))
+  return predictionOf(launch.launchDigest, () =>
+    snpDocument(launch, parsed, { platform: 'sev-snp', inputs: {} }),
+  )
 }
 
 export const tdxPrediction: PredictLaunch = ({ firmware }) => {
   const launch = predictMrtd(firmware)
-  return predictionOf(launch.mrtd, tdxDocument(launch, { platform: 'tdx', inputs: {} }))
+  return predictionOf(launch.mrtd, () => tdxDocument(launch, { platform: 'tdx', inputs: {} }))
 }
 
-function predictionOf(digest: Buffer, { pages = [] }: MeasuredDocument): LaunchPrediction {
-  return { digest, pages }
+/** The pages are hashed when they are asked for: whoever compares digests alone does not. */
+function predictionOf(digest: Buffer, documentOf: () => MeasuredDocument): LaunchPrediction {
+  let pages: readonly MeasuredPages[] | undefined
+  return {
+    digest,
+    get pages() {
+      pages ??= documentOf().pages ?? []
+      return pages
+    },
+  }
 }
 
 function signatureOf(cpu: string): CpuSignature {
