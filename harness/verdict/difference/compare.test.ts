@@ -6,7 +6,7 @@ import type { MeasuredDocument, MeasuredEvent } from '../../measure/documents/do
 import { eventLogDocument } from '../../measure/documents/event-log.ts'
 import { readDocument } from '../../measure/documents/read-document.ts'
 import { predictedSnp, SECTIONS, type SyntheticLaunch } from '../../measure/testing/predicted-document.ts'
-import { differences } from './difference.ts'
+import { differences } from './compare.ts'
 
 /** As `predict sev-snp --json` writes it, read again. */
 function predicted(launch: SyntheticLaunch = {}): MeasuredDocument {
