@@ -1,7 +1,7 @@
 /** `attestbed run`: the run's events into views, its result into a table or a document, and an exit code. */
 import { UsageError } from '../base/errors.ts'
 import { shellCommand } from '../machine/shell-command.ts'
-import type { PlatformId } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import { LiveReporter } from '../report/live.ts'
 import { canRedraw, paletteFor } from '../report/palette.ts'
 import { PlainReporter } from '../report/plain.ts'

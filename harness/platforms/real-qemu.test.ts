@@ -9,10 +9,10 @@ import { recognizeQemuError } from '../machine/qemu-errors.ts'
 import type { HostParameters } from '../probe/facts.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { openTools, type Tools } from '../system/tools.ts'
-import type { PlatformId } from './descriptor.ts'
 import { diagnoseHost } from './diagnose.ts'
 import { readFirmwareManifest } from './firmware.ts'
 import type { LaunchOptions } from './launch-options.ts'
+import type { PlatformId } from './platform-id.ts'
 import { isPlatformId, PLATFORMS, platform } from './platforms.ts'
 
 const paths = resolvePaths()

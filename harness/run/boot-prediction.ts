@@ -2,10 +2,11 @@
 import { readFile } from 'node:fs/promises'
 import { UsageError } from '../base/errors.ts'
 import { predictTpm, type TpmBoot, type TpmPrediction } from '../measure/tpm/boot.ts'
+import type { SystemdBoot } from '../measure/tpm/boot-loader.ts'
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
 import { type FirmwareCode, parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { viewDisk } from './disk-view.ts'
-import type { PreparedUki } from './image.ts'
+import type { PreparedUki, SystemdBootFiles } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
 
 /** Where the harness's disk is: the first PCI device of its command line (harness/machine/argv.ts). */
@@ -51,7 +52,12 @@ export async function predictBoot(
     ...(mixin && { bootSecretMixin: mixin }),
     addons: { local: addons },
     ...(vm.disk.shim && { shim: await readFile(vm.disk.shim) }),
+    ...(vm.disk.systemdBoot && { systemdBoot: await systemdBootOf(vm.disk.systemdBoot) }),
   })
+}
+
+async function systemdBootOf({ file, configuration }: SystemdBootFiles): Promise<SystemdBoot> {
+  return { file: await readFile(file), configuration: await readFile(configuration) }
 }
 
 function firmwareOf(file: string): Promise<FirmwareCode> {

@@ -2,7 +2,8 @@
  * The event stream of a run: the one truth that every report is a view of. Events are plain JSON; strings
  * that come from a guest are raw here, and a view escapes them for its own medium.
  */
-import type { Basis, PlatformId } from '../platforms/descriptor.ts'
+import type { Basis } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import type { BootRecord } from './timeline.ts'
 
 /** Version of this schema, in the first event of every stream. */

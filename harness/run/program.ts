@@ -2,7 +2,7 @@
 import { availableParallelism, totalmem } from 'node:os'
 import { InterruptedError, UsageError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
-import type { PlatformId } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import { cleanStaleRuns, createRunDirectory } from '../system/run-directory.ts'
 import { Scope } from '../system/scope.ts'

@@ -26,6 +26,8 @@ export interface VmOptions {
   readonly kernel?: 'direct'
   /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
   readonly shim?: ShimOptions
+  /** The firmware boots systemd-boot, and that the image's UKI; without a menu. */
+  readonly loader?: 'systemd-boot'
 }
 
 export interface BootOptions {

@@ -12,11 +12,11 @@ import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
+import { bootProgram } from './boot-program.ts'
 import { prepareFirmware } from './firmware.ts'
 import type { PreparedDisk } from './image.ts'
 import type { VmSpec } from './lab-spec.ts'
 import type { Canary } from './secrets.ts'
-import { secondStage } from './shim.ts'
 import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
@@ -80,7 +80,7 @@ export class ScenarioVm implements SlotOwner {
       const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
       const uki = options.slots
         ? initialUki(options.slots, options.slotCommandLine)
-        : options.shim && (await secondStage(bench, options.shim))
+        : await bootProgram(bench, { directory, ...options })
       return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
@@ -161,11 +161,12 @@ export class ScenarioVm implements SlotOwner {
       role: 'firmware',
       path: firmware.kind === 'bios' ? firmware.file : firmware.code,
     }
-    const { uki, shim } = this.disk
+    const { uki, shim, systemdBoot } = this.disk
     const now = uki?.current()
     const ukis = now ? [{ role: 'uki' as const, path: now.file, sha256: now.sha256 }] : []
     const shims = shim === undefined ? [] : [{ role: 'shim' as const, path: shim }]
-    const materials = [code, ...variables, ...shims, ...ukis, ...image.materials]
+    const loaders = systemdBoot === undefined ? [] : [{ role: 'loader' as const, path: systemdBoot.file }]
+    const materials = [code, ...variables, ...shims, ...loaders, ...ukis, ...image.materials]
     const bill = await billOf(tools, { materials, packages: image.packages })
     await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
   }
