@@ -26,6 +26,7 @@ import { unlockSignals } from './unlock-signals.ts'
 const NEEDLES = [
   ...['attestbed-initrd:', 'BdsDxe', 'Access Denied', 'Security Violation', 'EFI stub', 'Linux version'],
   ...['Esys_', 'TPM', 'PCR', 'passphrase', 'Cryptography', 'Switching root', 'Welcome to', 'Run /init'],
+  ...['ignoring:', 'credential', 'extension', 'verity', 'Failed with result'],
 ]
 const MOST_LINES = 2000
 
@@ -127,6 +128,11 @@ export class Boot {
   /** Bytes that were typed at the console during this boot before the root opened. */
   get typedBytes(): number {
     return this.#typedAtUnlock
+  }
+
+  /** What its console said so far, the lines that tell of progress or of a refusal, oldest first and safe to print. */
+  get lines(): readonly string[] {
+    return this.#lines
   }
 
   /** Whether the kernel or anything after it wrote to the console. */

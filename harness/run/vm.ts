@@ -3,23 +3,22 @@ import { mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
-import { MaterialError, UsageError } from '../base/errors.ts'
+import { UsageError } from '../base/errors.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
-import { provisionSrk } from '../machine/vtpm/srk.ts'
+import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState } from '../machine/vtpm/state.ts'
 import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
-import type { ImageDescription } from '../materials/image-description.ts'
-import type { TpmEnrolment } from '../materials/luks.ts'
+import { FALLBACK_BOOT_PATH } from '../materials/boot-disk.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
 import { prepareFirmware } from './firmware.ts'
-import type { PreparedDisk } from './image.ts'
+import type { FirstUki, PreparedDisk } from './image.ts'
 import type { LabSpec } from './lab-spec.ts'
-import { firstLine } from './login-of.ts'
-import { type Canary, freshRecoveryKey } from './secrets.ts'
+import { enrolmentOf, recoveryKeyFor } from './root-keys.ts'
+import type { Canary } from './secrets.ts'
 import { type ShimOptions, secondStage } from './shim.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
@@ -39,6 +38,8 @@ export interface VmOptions {
   readonly slots?: SlotLayout
   /** Added to the command line of slot `a`. */
   readonly slotCommandLine?: string
+  /** What is different about the UKI that it begins with. */
+  readonly uki?: FirstUki['change']
   /** A watchdog device that resets the guest; the guest has to arm it. */
   readonly watchdog?: true
   /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
@@ -59,8 +60,6 @@ export interface VmSpec extends LabSpec {
   /** Private directory of the VM, empty. */
   readonly directory: string
 }
-
-const ZERO_SHA256 = '00'.repeat(32)
 
 export class ScenarioVm {
   readonly name: string
@@ -113,7 +112,9 @@ export class ScenarioVm {
       const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
       const uki = options.slots
         ? initialUki(options.slots, options.slotCommandLine)
-        : options.shim && (await secondStage(bench, options.shim))
+        : options.uki
+          ? { path: FALLBACK_BOOT_PATH, change: options.uki }
+          : options.shim && (await secondStage(bench, options.shim))
       return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
@@ -290,6 +291,15 @@ export class ScenarioVm {
     return copy
   }
 
+  /** Has a program of the host use the VM's TPM: `use` gets the socket for commands. The VM must be off. */
+  async useTpm<Result>(use: (commandSocket: string) => Promise<Result>): Promise<Result> {
+    const stateDirectory = this.#vtpmState
+    if (stateDirectory === undefined) throw new UsageError('the VM has no vTPM', { code: 'bad-scenario' })
+    const { bench, scope } = this.spec
+    const offline = { stateDirectory, socketDirectory: await openSocketDirectory(scope) }
+    return withOfflineTpm(bench.tools, offline, use)
+  }
+
   /** How often a canary is in the VM's disk file in clear. The VM must be off. */
   async findOnDisk(canary: Canary): Promise<number> {
     return countInFile(this.disk.file, Buffer.from(canary.text))
@@ -306,26 +316,4 @@ async function openSlots(vm: ScenarioVm, layout: SlotLayout): Promise<Slots> {
   if (layout === 'counting') return (await import('./counted-slots.ts')).CountedSlots.open(vm)
   if (layout === 'fallback') return (await import('./fallback-slots.ts')).FallbackSlots.open(vm)
   return (await import('./boot-next-slots.ts')).BootNextSlots.open(vm)
-}
-
-function literals(options: VmOptions): Record<number, string> {
-  return Object.fromEntries(Object.keys(options.literalPcrs ?? {}).map((index) => [index, ZERO_SHA256]))
-}
-
-async function enrolmentOf(
-  { bench, scope }: VmSpec,
-  options: VmOptions,
-  vtpmState: string,
-): Promise<TpmEnrolment> {
-  const srkPublic = await provisionSrk(bench.tools, vtpmState, await openSocketDirectory(scope))
-  return { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) }
-}
-
-async function recoveryKeyFor({ id, origin, unlockKeyFile }: ImageDescription): Promise<string> {
-  if (origin === 'built') return freshRecoveryKey()
-  const key = unlockKeyFile === undefined ? '' : await firstLine(unlockKeyFile)
-  if (key !== '') return key
-  throw new MaterialError(`image ${id} names no file with the key of its root, or an empty one`, {
-    code: 'missing',
-  })
 }
