@@ -13,6 +13,8 @@ export interface BootProgramRequest {
   readonly directory: string
   readonly shim?: ShimOptions
   readonly loader?: 'systemd-boot'
+  /** What is different about the UKI, where the firmware boots it itself. */
+  readonly uki?: FirstUki['change']
 }
 
 const UKI_PATH = 'EFI/Linux/attestbed.efi'
@@ -23,7 +25,7 @@ const CONFIGURATION = 'timeout 0\n'
 /** Undefined: the firmware boots the UKI itself. */
 export async function bootProgram(bench: Bench, request: BootProgramRequest): Promise<FirstUki | undefined> {
   if (request.shim) return secondStage(bench, request.shim)
-  if (request.loader === undefined) return undefined
+  if (request.loader === undefined) return request.uki && { path: FALLBACK_BOOT_PATH, change: request.uki }
   const loader = await ensureSystemdBoot(bench, bench.keys)
   const configuration = join(await mkdtemp(join(request.directory, 'loader-')), 'loader.conf')
   await writeFile(configuration, CONFIGURATION)

@@ -1,5 +1,5 @@
 /** One boot of a VM: from power-on or reset until it ends. */
-import { rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
@@ -10,9 +10,9 @@ import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
-import { countInFile } from '../system/search.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
+import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
 import { NEEDLES, phaseOf } from './phases.ts'
@@ -122,6 +122,11 @@ export class Boot {
   /** Bytes that were typed at the console during this boot before the root opened. */
   get typedBytes(): number {
     return this.#typedAtUnlock
+  }
+
+  /** What its console said so far, the lines that tell of progress or of a refusal, oldest first and safe to print. */
+  get lines(): readonly string[] {
+    return this.#lines
   }
 
   /** Whether the kernel or anything after it wrote to the console. */
@@ -305,15 +310,7 @@ export class Boot {
 
   /** How often a canary is in the guest's memory as the host sees it. */
   async findInMemory(canary: Canary): Promise<number> {
-    // Named as scratch: where we are killed meanwhile, the next run removes it.
-    const file = join(this.#process.spec.directory, 'memory.img')
-    const { memoryMiB } = this.#process.spec.description
-    try {
-      await this.machine.qmp.execute('pmemsave', { val: 0, size: memoryMiB * 1024 * 1024, filename: file })
-      return await countInFile(file, Buffer.from(canary.text))
-    } finally {
-      await rm(file, { force: true })
-    }
+    return countInMemory(this.machine, this.#process.spec, Buffer.from(canary.text))
   }
 
   #keep(line: string): void {

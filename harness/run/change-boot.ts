@@ -4,8 +4,8 @@ import { UsageError } from '../base/errors.ts'
 import { ensureAddon } from '../materials/addon.ts'
 import type { EspFiles } from '../materials/boot-disk.ts'
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
+import { extraDirectory } from '../measure/tpm/esp-companions.ts'
 import { sha256File, writePrivateFile } from '../system/files.ts'
-import { extraDirectory } from './boot-prediction.ts'
 import { viewDisk } from './disk-view.ts'
 import type { PreparedUki } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
@@ -47,5 +47,5 @@ async function addonOf(
     ...{ commandLine: addonCommandLine, keys: bench.keys },
     signedBy: 'db',
   })
-  return { [`${extraDirectory(uki)}/attestbed.addon.efi`]: addon }
+  return { [`${extraDirectory(uki.path)}/attestbed.addon.efi`]: addon }
 }

@@ -5,6 +5,7 @@ import type { Phase } from './events.ts'
 export const NEEDLES = [
   ...['attestbed-initrd:', 'BdsDxe', 'Access Denied', 'Security Violation', 'EFI stub', 'Linux version'],
   ...['Esys_', 'TPM', 'PCR', 'passphrase', 'Cryptography', 'Switching root', 'Welcome to', 'Run /init'],
+  ...['ignoring:', 'credential', 'extension', 'verity', 'Failed with result'],
 ]
 
 const MARKS: readonly { readonly phase: Phase; readonly pattern: RegExp }[] = [

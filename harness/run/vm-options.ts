@@ -1,4 +1,5 @@
 /** What a scenario asks of a VM. */
+import type { FirstUki } from './image.ts'
 import type { ShimOptions } from './shim.ts'
 import type { SlotLayout } from './slots.ts'
 
@@ -16,6 +17,8 @@ export interface VmOptions {
   readonly slots?: SlotLayout
   /** Added to the command line of slot `a`. */
   readonly slotCommandLine?: string
+  /** What is different about the UKI that it begins with. */
+  readonly uki?: FirstUki['change']
   /** The VM is one of a platform that cannot reset its guests: QEMU ends at a reset, and the VM is started anew. */
   readonly resets?: 'relaunch'
   /** A watchdog device that resets the guest; the guest has to arm it. */

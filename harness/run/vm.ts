@@ -6,6 +6,7 @@ import type { Attack, Victim } from '../attacks/attack.ts'
 import { UsageError } from '../base/errors.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
+import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState } from '../machine/vtpm/state.ts'
 import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
 import { writePrivateFile } from '../system/files.ts'
@@ -281,6 +282,16 @@ export class ScenarioVm implements SlotOwner {
     const copy = join(this.spec.directory, `vtpm-after-boot-${this.#boots}`)
     await copyVtpmState(this.#vtpmState, copy)
     return copy
+  }
+
+  /** Has a program of the host use the VM's TPM: `use` gets the socket for commands. The VM must be off. */
+  async useTpm<Result>(use: (commandSocket: string) => Promise<Result>): Promise<Result> {
+    this.requireOff('use the vTPM')
+    const stateDirectory = this.#vtpmState
+    if (stateDirectory === undefined) throw new UsageError('the VM has no vTPM', { code: 'bad-scenario' })
+    const { bench, scope } = this.spec
+    const offline = { stateDirectory, socketDirectory: await openSocketDirectory(scope) }
+    return withOfflineTpm(bench.tools, offline, use)
   }
 
   /** How often a canary is in the VM's disk file in clear. The VM must be off. */
