@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { MaterialError, UsageError } from '../base/errors.ts'
+import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { provisionSrk } from '../machine/vtpm/srk.ts'
@@ -15,6 +16,7 @@ import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
+import { commandsOf } from './boot-process.ts'
 import { prepareFirmware } from './firmware.ts'
 import type { PreparedDisk } from './image.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -54,6 +56,23 @@ export interface BootOptions {
   readonly vtpm?: 'sealed-to'
 }
 
+/** Files that get what a QEMU process writes; see `MachineDescription`. */
+export interface WriteLogs {
+  readonly disk: string
+  readonly variables: string
+  readonly trace: string
+}
+
+/** Other materials for a VM that is otherwise the same. */
+export interface OtherMaterials {
+  readonly name: string
+  /** qcow2. */
+  readonly disk: string
+  /** Where the firmware keeps its variables in flash. */
+  readonly variables: string
+  readonly vtpmState: string
+}
+
 export interface VmSpec extends LabSpec {
   readonly name: string
   /** Private directory of the VM, empty. */
@@ -76,6 +95,7 @@ export class ScenarioVm {
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
+  #writeLogs: WriteLogs | undefined
   #boots = 0
 
   private constructor(
@@ -144,6 +164,38 @@ export class ScenarioVm {
   get slots(): Slots {
     if (this.#slots) return this.#slots
     throw new UsageError(`VM ${this.name} was made without slots`, { code: 'bad-scenario' })
+  }
+
+  /** Directory of the vTPM's state; undefined where it has none. */
+  get vtpmState(): string | undefined {
+    return this.#vtpmState
+  }
+
+  /** Has the next QEMU process record every write; the files are there and empty. */
+  recordWrites(logs: WriteLogs): void {
+    this.#writeLogs = logs
+  }
+
+  /** A VM of the same devices and options on other materials, in a directory of its own. */
+  async withMaterials({ name, disk, variables, vtpmState }: OtherMaterials): Promise<ScenarioVm> {
+    const directory = join(this.spec.directory, name)
+    await mkdir(directory, { mode: 0o700 })
+    const { firmware } = this
+    const made = {
+      disk: { ...this.disk, file: disk },
+      firmware: firmware.kind === 'pflash' ? { ...firmware, variables } : firmware,
+      ...{ vtpmState, recoveryKey: this.#recoveryKey, kernel: this.#kernel, options: this.#options },
+    }
+    const vm = new ScenarioVm({ ...this.spec, name, directory }, made)
+    vm.#drives.push(...this.#drives)
+    return vm
+  }
+
+  /** The processes of a boot, in the order to start them. Their sockets are in `sockets`. */
+  commandsAt(sockets: string): readonly (readonly string[])[] {
+    const description = this.#describe(sockets, this.#vtpmState !== undefined)
+    const vtpm = this.#vtpmState === undefined ? {} : { vtpm: { stateDirectory: this.#vtpmState } }
+    return commandsOf({ description, ...vtpm }, [QEMU_PROGRAM, ...qemuArguments(description)])
   }
 
   /** Adds a disk to every later QEMU process. */
@@ -220,11 +272,12 @@ export class ScenarioVm {
       cpu: 'max',
       vcpus: budget.vcpus,
       memoryMiB: budget.memoryMiB,
-      firmware: this.firmware,
+      firmware: this.#recordedFirmware(),
       ...(this.#kernel !== undefined && { directBoot: { kernel: this.#kernel } }),
       drives: [
         {
           ...{ id: 'disk', file: this.disk.file, format: this.disk.format },
+          ...(this.#writeLogs && { writeLog: this.#writeLogs.disk }),
           // QEMU gives that place to a kernel that it brings itself.
           ...(this.#kernel === undefined && { bootIndex: 0 }),
         },
@@ -238,10 +291,17 @@ export class ScenarioVm {
       onPanic: this.#options.onPanic ?? 'end',
       virtioOptions: {},
       onReset: bench.platform.reboot(bench.host) === 'reset' ? 'reset' : 'exit',
+      ...(this.#writeLogs && { trace: this.#writeLogs.trace }),
       qmpSocket: join(sockets, 'qmp'),
       serialSocket: join(sockets, 'serial'),
     }
     return bench.platform.apply(plain, bench.host)
+  }
+
+  #recordedFirmware(): FirmwareLoad {
+    const log = this.#writeLogs?.variables
+    if (log === undefined || this.firmware.kind !== 'pflash') return this.firmware
+    return { ...this.firmware, variablesLog: log }
   }
 
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
