@@ -19,6 +19,8 @@ export const DANGERS = [
   'variables',
   /** A record was being written. */
   'torn',
+  /** Of what was written since the disk was last told to flush, not all is there. */
+  'lost-writes',
   /** Nothing but the vTPM's state is new. */
   'vtpm',
   /** As it was at the start, or after a step. */
@@ -59,7 +61,8 @@ export function candidatesOf(
 
 /** `rest`: the states at the start and after each step. */
 export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
-  const { esp, variables } = state
+  const { esp, variables, lost } = state
+  if (lost.length > 0) return 'lost-writes'
   if (damagedProgram(state, rest)) return 'boot-file'
   if (esp.problem !== undefined || variables.problem !== undefined) return 'unreadable'
   if (variables.unfinished === 'replayed-at-boot') return 'reclaim'

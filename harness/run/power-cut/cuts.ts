@@ -10,9 +10,10 @@ import { writePrivateFile } from '../../system/files.ts'
 import type { ScenarioVm } from '../vm.ts'
 import { CutDisk } from './cut-disk.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
+import { statesOfLostWrites } from './lost-writes.ts'
 import type { Recorded } from './recording.ts'
 import { keepReproducer } from './reproducer.ts'
-import { type CutEvent, type CutState, cutStates, type RecordedUpdate } from './states.ts'
+import { type CutEvent, type CutState, cutStates, eventsOf, type RecordedUpdate } from './states.ts'
 
 const GPT_BYTES = 34 * 512
 
@@ -55,7 +56,8 @@ export class PowerCuts {
     this.update = made.update
     this.#disk = made.disk
     this.#partitions = made.partitions
-    this.states = cutStates(made.update)
+    const inOrder = cutStates(made.update)
+    this.states = [...inOrder, ...statesOfLostWrites(made.update, inOrder)]
     this.missedVersions = made.recorded.missedVersions
   }
 
@@ -85,19 +87,23 @@ export class PowerCuts {
   /** How many of what: for the record. */
   get summary(): string {
     const { events } = this.update
+    const cached = this.states.filter(({ lost }) => lost.length > 0).length
     const count = (on: CutEvent['on']) => events.filter((event) => event.on === on).length
     const contents = new Set(this.states.map(({ content }) => content)).size
-    return `${count('disk')} entries of the disk's log, ${count('variables')} of the flash's, ${count('vtpm')} versions of the vTPM's state: ${this.states.length} states of different bytes, ${contents} of different content`
+    return `${count('disk')} entries of the disk's log, ${count('variables')} of the flash's, ${count('vtpm')} versions of the vTPM's state: ${this.states.length - cached} states of different bytes, ${cached} more by writes that a disk with a cache had not written, ${contents} of different content`
   }
 
   /** The write that made a state, by number and by the structure that it changed. */
-  describe({ after }: CutState): string {
+  describe({ after, lost }: CutState): string {
     const { events } = this.update
     const event = events[after - 1]
     const step = this.update.marks.findLast((mark) => mark.after < after)?.name
     const where = `write ${after} of ${events.length}${step === undefined ? '' : `, after "${step}"`}`
     if (event === undefined) return 'before the first write'
-    return `${where}: ${this.#describeEvent(event, after)}`
+    if (lost.length === 0) return `${where}: ${this.#describeEvent(event, after)}`
+    const one = lost[0] ?? after
+    const others = lost.length > 1 ? ` and ${lost.length - 1} others` : ''
+    return `${where}, without write ${one}${others}: ${this.#describeEvent(events[one - 1] ?? event, one)}`
   }
 
   #describeEvent(event: CutEvent, after: number): string {
@@ -114,7 +120,7 @@ export class PowerCuts {
   async boot(state: CutState): Promise<CutOutcome> {
     const startedAt = Date.now()
     this.#boots += 1
-    await this.#disk.goTo(writesOn('disk', this.update.events.slice(0, state.after)))
+    await this.#disk.goTo(writesOn('disk', eventsOf(this.update, state)))
     const first = await this.#attempt(state, `cut-${this.#boots}`)
     // A host that was busy elsewhere makes a boot late; one that is late again hangs.
     const outcome = first.late ? await this.#attempt(state, `cut-${this.#boots}-again`) : first

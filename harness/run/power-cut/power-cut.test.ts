@@ -5,6 +5,7 @@ import { FatImage } from '../../formats/testing/fat-volume.ts'
 import { FLASH, type FlashRecord, variableFlash } from '../../formats/testing/variable-flash.ts'
 import { candidatesOf } from './candidates.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
+import { statesOfLostWrites } from './lost-writes.ts'
 import { type CutEvent, cutStates, type RecordedUpdate } from './states.ts'
 
 const SECTOR = 512
@@ -129,6 +130,33 @@ t.test('the worst states come first, each kind in turn, one of each content', as
   t.strictSame(afters('directory'), [3], 'before the rename')
   t.strictSame(afters('variables'), [4, 8], 'after the rename, and between two variables')
   t.strictSame([...afters('torn'), ...afters('vtpm')], [7, 10])
+})
+
+t.test('a disk with a cache loses any of the writes that it was not told to flush', async (t) => {
+  const update = robust()
+  const states = cutStates(update)
+  const lost = statesOfLostWrites(update, states)
+  const torn = lost.find(({ lost }) => lost.join() === '1')
+  t.equal(torn?.after, update.events.length)
+  const whole = states.at(-1)?.esp.files.get('EFI/B.EFI')
+  t.not(torn?.esp.files.get('EFI/B.EFI'), whole, 'the renamed file has none of its data')
+  t.equal(
+    candidatesOf([...states, ...lost], update, 1).filter(({ danger }) => danger === 'lost-writes').length,
+    lost.length,
+  )
+
+  const [data, table, ...others] = update.events
+  const flush = {
+    ...data,
+    write: { kind: 'flush', at: 0, offset: 0, size: 0, data: new Uint8Array() },
+  } as CutEvent
+  const flushed = { ...update, events: [data, table, flush, ...others].flatMap((event) => event ?? []) }
+  const left = statesOfLostWrites(flushed, cutStates(flushed))
+  t.strictSame(
+    left.flatMap(({ esp }) => esp.files.get('EFI/B.EFI') ?? []).filter((content) => content !== whole),
+    [],
+    'what was flushed is not lost',
+  )
 })
 
 t.test('a seed draws the same sample again, another one another', async (t) => {

@@ -47,7 +47,7 @@ export async function recordPowerCuts(vm: ScenarioVm): Promise<RecordedPowerCuts
 async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutReport> {
   const sampling = vm.spec.bench.sampling ?? samplingOf()
   const note = (text: string) => vm.spec.emit({ type: 'note', text })
-  const [first, last] = [cuts.states[0], cuts.states.at(-1)]
+  const [first, last] = [cuts.states[0], cuts.states.findLast(({ lost }) => lost.length === 0)]
   if (first === undefined || last === undefined)
     throw new Error('a recording has a state before its first write')
   const all = candidatesOf(cuts.states, cuts.update, sampling.seed).filter(

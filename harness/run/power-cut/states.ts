@@ -1,4 +1,5 @@
 /** The states that a power cut during a recorded update can leave behind: one after each write, in order. */
+import { createHash } from 'node:crypto'
 import { RunningDisk } from '../../formats/disk-states.ts'
 import type { LoggedWrite } from '../../formats/write-log.ts'
 import { EspContent, type EspView } from './esp-content.ts'
@@ -28,6 +29,8 @@ export interface RecordedUpdate {
 export interface CutState {
   /** Events that have happened; the last of them made this state. */
   readonly after: number
+  /** Numbers, from 1, of events up to `after` that never reached the disk: a cache of its own held them. */
+  readonly lost: readonly number[]
   /** Equal for states of equal bytes in ESP, flash and vTPM. */
   readonly key: string
   /** Equal for states that a boot reads the same from. */
@@ -54,7 +57,7 @@ export function cutStates({
   let version = vtpmAtStart
   let flashView = viewVariables(flash.bytes)
   const state = (after: number): CutState => ({
-    ...{ after, esp: content.view, variables: flashView, vtpm: version },
+    ...{ after, lost: [], esp: content.view, variables: flashView, vtpm: version },
     key: [volume.key, flash.key, vtpm[version]].join(':'),
     content: [content.view.key, flashView.key, vtpm[version]].join(':'),
   })
@@ -76,6 +79,42 @@ export function cutStates({
   return states
 }
 
+/** The events that made a state, in order. */
+export function eventsOf(
+  { events }: Pick<RecordedUpdate, 'events'>,
+  { after, lost }: Pick<CutState, 'after' | 'lost'>,
+): readonly CutEvent[] {
+  const missing = new Set(lost)
+  return events.slice(0, after).filter((_, index) => !missing.has(index + 1))
+}
+
+/** The state after some events, others of which were lost. */
+export function stateWithout(
+  update: RecordedUpdate,
+  { after, lost }: Pick<CutState, 'after' | 'lost'>,
+): CutState {
+  const events = eventsOf(update, { after, lost })
+  const volume = new RunningDisk(update.esp.bytes)
+  const flash = Buffer.from(update.variables)
+  let version = update.vtpmAtStart
+  for (const event of events) {
+    if (event.on === 'vtpm') version = event.version
+    else if (event.write.kind !== 'write') continue
+    else if (event.on === 'variables') flash.set(event.write.data, event.write.offset)
+    else {
+      const part = clip(event.write, { offset: update.esp.offset, size: volume.bytes.length })
+      volume.write(part.offset, part.data)
+    }
+  }
+  const [esp, variables] = [new EspContent(volume.bytes).view, viewVariables(flash)]
+  const flashKey = createHash('sha256').update(flash).digest('hex')
+  return {
+    ...{ after, lost, esp, variables, vtpm: version },
+    key: [volume.key, flashKey, update.vtpm[version]].join(':'),
+    content: [esp.key, variables.key, update.vtpm[version]].join(':'),
+  }
+}
+
 function writeEsp(
   { volume, content, offset }: { volume: RunningDisk; content: EspContent; offset: number },
   write: LoggedWrite,
@@ -87,7 +126,7 @@ function writeEsp(
 }
 
 /** What of a write falls into a part of the disk, with the offset in it. */
-function clip(
+export function clip(
   write: Pick<LoggedWrite, 'offset' | 'data'>,
   part: { readonly offset: number; readonly size: number },
 ): { readonly offset: number; readonly data: Uint8Array } {
