@@ -7,7 +7,7 @@ import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { ignoreClosedPipes } from './output.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
-import { jobCount, listOf, names } from './values.ts'
+import { jobCount, listOf, names, wholeNumber } from './values.ts'
 
 const USAGE = 2
 
@@ -133,6 +133,18 @@ function addRun(root: Command, finish: Finish): void {
       ).choices(['hardware']),
     )
     .addOption(toolsOption())
+    .addOption(
+      new Option(
+        '--seed <n>',
+        'which states of a power cut are booted (default: drawn anew, and noted)',
+      ).argParser(wholeNumber(0, 2 ** 32 - 1)),
+    )
+    .addOption(
+      new Option('--states <n>', 'how many states of a power cut are booted (default: 6)')
+        .argParser(wholeNumber(1, 1e6))
+        .conflicts('exhaustive'),
+    )
+    .option('--exhaustive', 'boot every state that a power cut can leave behind, however long it takes')
     .option('--keep', 'keep disks and vTPM state of passed scenarios too')
     .option('--print-argv', 'print the command lines of the first VM instead of running')
     .option('--json', 'one JSON document on stdout, words on stderr')

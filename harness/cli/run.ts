@@ -27,6 +27,9 @@ export interface RunFlags {
   readonly tools?: 'tree' | 'host'
   readonly keep?: boolean
   readonly printArgv?: boolean
+  readonly seed?: number
+  readonly states?: number
+  readonly exhaustive?: boolean
   readonly json?: boolean
 }
 
@@ -80,9 +83,15 @@ function requestOf(
     keep: flags.keep ?? false,
     ...(flags.tools && { tools: flags.tools }),
     printArgv: flags.printArgv ?? false,
+    sampling: samplingOf(flags),
     signal,
     onEvent,
   }
+}
+
+function samplingOf({ seed, states, exhaustive }: RunFlags): NonNullable<RunRequest['sampling']> {
+  const wanted = exhaustive ? 'all' : states
+  return { ...(seed !== undefined && { seed }), ...(wanted !== undefined && { states: wanted }) }
 }
 
 function terminalView(output: NodeJS.WriteStream): TerminalView {

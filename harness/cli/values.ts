@@ -21,9 +21,13 @@ export function names(text: string, previous: readonly string[] = []): readonly 
 
 const MAX_JOBS = 1024
 
-export function jobCount(text: string): number {
-  const count = Number(text)
-  if (!Number.isInteger(count) || count < 1 || count > MAX_JOBS)
-    throw new InvalidArgumentError(`"${text}" is no whole number from 1 to ${MAX_JOBS}.`)
-  return count
+export const jobCount = wholeNumber(1, MAX_JOBS)
+
+/** A flag that takes a whole number within bounds. */
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text)
+    if (/^\d+$/.test(text) && number >= least && number <= most) return number
+    throw new InvalidArgumentError(`"${text}" is no whole number from ${least} to ${most}.`)
+  }
 }

@@ -222,12 +222,10 @@ export class Boot {
 
   /**
    * Follows a guest that decides by itself, over as many resets as it takes, to the boot in which its userland is ready.
-   * Throws TimeoutError `boot` when one boot takes longer than the image's own deadline, GuestError `reset` when the guest
+   * Throws TimeoutError `boot` when one boot takes longer than `deadlineMs` (default: the image's own deadline), GuestError `reset` when the guest
    * does nothing but reset.
    */
-  async settle(resetsLeft = MOST_RESETS): Promise<Boot> {
-    const { timeouts } = this.#vm.spec.bench.image.description
-    const deadlineMs = timeouts.bootSeconds * 1000
+  async settle({ resetsLeft = MOST_RESETS, deadlineMs = this.#bootMs } = {}): Promise<Boot> {
     const over = new AbortController()
     const ready = this.machine.console.expect(GUEST_READY, {
       ...{ since: this.#begin, deadlineMs, expectFailures: [], timeoutCode: 'boot' },
@@ -245,10 +243,14 @@ export class Boot {
       this.#loginFrom = (await ready).end
       return this
     }
-    if (resetsLeft > 0) return next.settle(resetsLeft - 1)
+    if (resetsLeft > 0) return next.settle({ resetsLeft: resetsLeft - 1, deadlineMs })
     throw new GuestError(`${this.#vm.name} reset ${MOST_RESETS + 1} times and was never ready`, {
       ...{ code: 'reset', consoleTail: this.machine.console.lastLines().join('\n') },
     })
+  }
+
+  get #bootMs(): number {
+    return this.#vm.spec.bench.image.description.timeouts.bootSeconds * 1000
   }
 
   /** Rejects never: where the guest ended otherwise, whoever waits for its console learns it there. */

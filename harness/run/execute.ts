@@ -21,6 +21,8 @@ export interface Execution {
   readonly runDirectory: string
   /** Keep the disks of a scenario that passed, too. */
   readonly keep: boolean
+  /** Upper bound for the scenario; absent: its own. */
+  readonly seconds?: number
   readonly signal: AbortSignal
   readonly emit: RunEventSink
 }
@@ -30,6 +32,7 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const { point, bench, runDirectory, keep, signal, emit } = execution
   const { found, variant, key, id } = point
   const { scenario } = found
+  const seconds = execution.seconds ?? scenario.budget.seconds
   const startedAt = Date.now()
   const directory = join(runDirectory, folderOf(key))
   const boots: VmBoot[] = []
@@ -45,7 +48,7 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await using scope = new Scope(key)
-    const limit = AbortSignal.timeout(scenario.budget.seconds * 1000)
+    const limit = AbortSignal.timeout(seconds * 1000)
     const lab = new Lab<string>({
       ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: await bench() },
       basis: point.platform.basis,
@@ -55,7 +58,7 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
     })
     // Before the scope closes: a scenario that lost the race goes on, and sees its VMs being torn down.
     using _ = { [Symbol.dispose]: () => claims.close() }
-    await Promise.race([scenario.run(lab), overBudget(limit, scenario.budget.seconds), interrupted(signal)])
+    await Promise.race([scenario.run(lab), overBudget(limit, seconds), interrupted(signal)])
   })
   if (thrown instanceof PrintedArgv) send({ type: 'command-lines', commands: thrown.commands })
   const judged =
@@ -66,10 +69,10 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
           fault: await faultOf({ directory, vtpmLogs, ends }).catch((error: unknown) => error),
         })
   if (!keep && judged.outcome === 'pass') await Promise.all(scratch.map((file) => rm(file, { force: true })))
-  const seconds = (Date.now() - startedAt) / 1000
   const result: ScenarioResult = {
     ...{ scenario: id, variant, ...judged },
-    ...{ seconds, claims: claims.decided, ...(boots.length > 0 && { boots }), dir: directory },
+    seconds: (Date.now() - startedAt) / 1000,
+    ...{ claims: claims.decided, ...(boots.length > 0 && { boots }), dir: directory },
   }
   send({ type: 'scenario-ended', result })
   return result

@@ -18,6 +18,12 @@ export type { HardwareLaunch } from './hardware-launch.ts'
 export type { Lab } from './lab.ts'
 export type { LaunchAxes, LaunchControl, LaunchMatrix } from './launch-matrix.ts'
 export { type MachineTables, observeBoot, readMachineTables } from './observed-boot.ts'
+export {
+  type BrokenState,
+  type PowerCutReport,
+  type RecordedPowerCuts,
+  recordPowerCuts,
+} from './power-cut/power-cut.ts'
 export { chooseProfile, signedProfiles } from './profiles.ts'
 export { defineScenario, type Scenario, type ScenarioDefinition } from './scenario.ts'
 export { type Canary, freshCanary } from './secrets.ts'

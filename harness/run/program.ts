@@ -17,6 +17,7 @@ import {
 } from './events.ts'
 import { execute, notStarted } from './execute.ts'
 import { type Axes, type PlannedPoint, plan } from './plan.ts'
+import { type Sampling, samplingOf } from './power-cut/sampling.ts'
 import { schedule } from './schedule.ts'
 import { bestPlatform, firmwareBuild, openWorkshop, type Workshop } from './workshop.ts'
 
@@ -33,9 +34,14 @@ export interface RunRequest {
   readonly tools?: 'tree' | 'host'
   /** Prepare the first VM of each scenario, give its command lines as an event, start nothing. */
   readonly printArgv?: boolean
+  /** Which states of a power cut are booted; absent: a few, drawn anew. */
+  readonly sampling?: Partial<Sampling>
   readonly signal: AbortSignal
   readonly onEvent: RunEventSink
 }
+
+/** A scenario that tries all there is may take a day. */
+const MOST_SECONDS = 86_400
 
 /** Memory that QEMU and the harness need beside the guest's own, per VM. */
 const OVERHEAD_MIB = 256
@@ -110,12 +116,14 @@ async function runPoint({ point, request, workshop, directory }: PointRun): Prom
     return notStarted(point, new InterruptedError('the run was interrupted before this began'), emit)
   const { platform, firmware, variant } = point
   const { context, host, keys, newVtpms, shelf } = workshop
+  const sampling = samplingOf(request.sampling)
   const bench = async (): Promise<Bench> => ({
     ...context,
     ...{ platform, firmware, keys, newVtpms, image: await shelf.open(variant.image) },
-    ...{ host: host.parameters, printArgv: request.printArgv ?? false },
+    ...{ host: host.parameters, printArgv: request.printArgv ?? false, sampling },
   })
-  return execute({ point, bench, runDirectory: directory, keep, signal, emit })
+  const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
+  return execute({ point, bench, runDirectory: directory, keep, ...bound, signal, emit })
 }
 
 function wantsVtpm({ vtpms }: RunRequest): boolean {

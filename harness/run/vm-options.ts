@@ -37,3 +37,20 @@ export interface BootOptions {
   /** The vTPM that the root was sealed to, also where every other boot gets a new one: for a control. */
   readonly vtpm?: 'sealed-to'
 }
+
+/** Files that get what a QEMU process writes; see `MachineDescription`. */
+export interface WriteLogs {
+  readonly disk: string
+  readonly variables: string
+  readonly trace: string
+}
+
+/** Other materials for a VM that is otherwise the same. */
+export interface OtherMaterials {
+  readonly name: string
+  /** qcow2. */
+  readonly disk: string
+  /** Where the firmware keeps its variables in flash. */
+  readonly variables: string
+  readonly vtpmState: string
+}

@@ -4,15 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { UsageError } from '../base/errors.ts'
+import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState } from '../machine/vtpm/state.ts'
-import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
-import { writePrivateFile } from '../system/files.ts'
+import { asItIs, type MaterialInput } from '../materials/bill.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
+import { writeBill } from './boot-bill.ts'
+import { commandsOf } from './boot-process.ts'
 import { bootProgram } from './boot-program.ts'
 import { prepareFirmware } from './firmware.ts'
 import type { PreparedDisk } from './image.ts'
@@ -22,8 +24,9 @@ import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
+import { describeMachine } from './vm-description.ts'
 import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
-import type { BootOptions, VmOptions } from './vm-options.ts'
+import type { BootOptions, OtherMaterials, VmOptions, WriteLogs } from './vm-options.ts'
 
 export class ScenarioVm implements SlotOwner {
   readonly name: string
@@ -41,6 +44,7 @@ export class ScenarioVm implements SlotOwner {
   readonly #vtpmLogs: string[] = []
   /** The first boot of each QEMU process. */
   readonly #started: Boot[] = []
+  #writeLogs: WriteLogs | undefined
   #boots = 0
 
   private constructor(
@@ -114,6 +118,38 @@ export class ScenarioVm implements SlotOwner {
     throw new UsageError(`VM ${this.name} was made without slots`, { code: 'bad-scenario' })
   }
 
+  /** Directory of the vTPM's state; undefined where it has none. */
+  get vtpmState(): string | undefined {
+    return this.#vtpmState
+  }
+
+  /** Has the next QEMU process record every write; the files are there and empty. */
+  recordWrites(logs: WriteLogs): void {
+    this.#writeLogs = logs
+  }
+
+  /** A VM of the same devices and options on other materials, in a directory of its own. */
+  async withMaterials({ name, disk, variables, vtpmState }: OtherMaterials): Promise<ScenarioVm> {
+    const directory = join(this.spec.directory, name)
+    await mkdir(directory, { mode: 0o700 })
+    const { firmware } = this
+    const made = {
+      disk: { ...this.disk, file: disk },
+      firmware: firmware.kind === 'pflash' ? { ...firmware, variables } : firmware,
+      ...{ vtpmState, recoveryKey: this.#recoveryKey, kernel: this.#kernel, options: this.#options },
+    }
+    const vm = new ScenarioVm({ ...this.spec, name, directory }, made)
+    vm.#drives.push(...this.#drives)
+    return vm
+  }
+
+  /** The processes of a boot, in the order to start them. Their sockets are in `sockets`. */
+  commandsAt(sockets: string): readonly (readonly string[])[] {
+    const description = this.#describe(sockets, this.#vtpmState !== undefined)
+    const vtpm = this.#vtpmState === undefined ? {} : { vtpm: { stateDirectory: this.#vtpmState } }
+    return commandsOf({ description, ...vtpm }, [QEMU_PROGRAM, ...qemuArguments(description)])
+  }
+
   /** Adds a disk to every later QEMU process. */
   attach(drive: DriveDescription): void {
     this.#drives.push(drive)
@@ -145,31 +181,13 @@ export class ScenarioVm implements SlotOwner {
       ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
     })
     await Promise.allSettled([booting.then((boot) => this.#started.push(boot))])
-    await this.#writeBill(directory, variables)
+    await writeBill(this, { directory, variables })
     return booting
   }
 
   async #variablesAsTheyAre(): Promise<readonly MaterialInput[]> {
     if (this.firmware.kind === 'bios') return []
     return [await asItIs({ role: 'variables', path: this.firmware.variables })]
-  }
-
-  /** What this boot depends on. */
-  async #writeBill(directory: string, variables: readonly MaterialInput[]): Promise<void> {
-    const { image, tools } = this.spec.bench
-    const { firmware } = this
-    const code: MaterialInput = {
-      role: 'firmware',
-      path: firmware.kind === 'bios' ? firmware.file : firmware.code,
-    }
-    const { uki, shim, systemdBoot } = this.disk
-    const now = uki?.current()
-    const ukis = now ? [{ role: 'uki' as const, path: now.file, sha256: now.sha256 }] : []
-    const shims = shim === undefined ? [] : [{ role: 'shim' as const, path: shim }]
-    const loaders = systemdBoot === undefined ? [] : [{ role: 'loader' as const, path: systemdBoot.file }]
-    const materials = [code, ...variables, ...shims, ...loaders, ...ukis, ...image.materials]
-    const bill = await billOf(tools, { materials, packages: image.packages })
-    await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
   }
 
   async #vtpmForBoot(directory: string, { vtpm }: BootOptions): Promise<string | undefined> {
@@ -181,36 +199,11 @@ export class ScenarioVm implements SlotOwner {
   }
 
   #describe(sockets: string, hasVtpm: boolean): MachineDescription {
-    const { bench, budget, name } = this.spec
-    const plain: MachineDescription = {
-      name,
-      accelerator: 'tcg',
-      machineOptions: {},
-      cpu: 'max',
-      vcpus: budget.vcpus,
-      memoryMiB: budget.memoryMiB,
-      firmware: this.firmware,
-      ...(this.#kernel !== undefined && { directBoot: { kernel: this.#kernel } }),
-      drives: [
-        {
-          ...{ id: 'disk', file: this.disk.file, format: this.disk.format },
-          // QEMU gives that place to a kernel that it brings itself.
-          ...(this.#kernel === undefined && { bootIndex: 0 }),
-        },
-        ...this.#drives,
-      ],
-      ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
-      objects: [],
-      smbiosStrings: [...this.#smbiosStrings],
-      ports: [],
-      watchdog: this.#options.watchdog ?? false,
-      onPanic: this.#options.onPanic ?? 'end',
-      virtioOptions: {},
-      onReset: this.#resets() === 'reset' ? 'reset' : 'exit',
-      qmpSocket: join(sockets, 'qmp'),
-      serialSocket: join(sockets, 'serial'),
-    }
-    return bench.platform.apply(plain, bench.host)
+    return describeMachine(this.spec, {
+      ...{ sockets, hasVtpm, disk: this.disk, firmware: this.firmware, drives: this.#drives },
+      ...{ smbiosStrings: this.#smbiosStrings, kernel: this.#kernel, writeLogs: this.#writeLogs },
+      options: this.#options,
+    })
   }
 
   /** Bytes that were typed at the consoles of all its QEMU processes. */
@@ -221,11 +214,6 @@ export class ScenarioVm implements SlotOwner {
   /** Cuts the power, whichever boot it is in. */
   async cut(): Promise<void> {
     await this.#started.at(-1)?.cut()
-  }
-
-  #resets(): 'reset' | 'relaunch' {
-    const { platform, host } = this.spec.bench
-    return this.#options.resets ?? platform.reboot(host)
   }
 
   requireOff(action: string): void {

@@ -1,7 +1,6 @@
 /** Policies are those that systemd-measure signs; which files a stub takes is what systemd-stub(7) says. */
 import t from 'tap'
-import type { FatVolume } from '../../formats/fat.ts'
-import { companionsOnEsp } from './esp-companions.ts'
+import { companionsOnEsp, type EspListing } from './esp-companions.ts'
 import { pcrPolicyDigest } from './pcr-policy.ts'
 
 t.test('the policy digest of a register is the one that systemd-measure signs', async (t) => {
@@ -13,9 +12,9 @@ t.test('the policy digest of a register is the one that systemd-measure signs', 
 })
 
 /** An ESP whose files hold their own paths. */
-function espOf(paths: readonly string[]): FatVolume {
+function espOf(paths: readonly string[]): EspListing {
   const entries = paths.map((path) => ({ path, kind: 'file' as const, size: 1, entryAt: 0, firstCluster: 2 }))
-  return { type: 'FAT32', entries, freeBytes: 0, read: (path) => Buffer.from(path), find: () => undefined }
+  return { entries, read: (path) => Buffer.from(path) }
 }
 
 t.test('a stub takes what lies beside its UKI and what is for all, by the ends of names', async (t) => {

@@ -24,9 +24,12 @@ const CONFEXT = '.confext.raw'
 /** Whatever is no configuration is taken for a system extension. */
 const EXTENSION = '.raw'
 
+/** What is read of an ESP. */
+export type EspListing = Pick<FatVolume, 'entries' | 'read'>
+
 /** `ukiPath`: on the ESP, with `/`. Names are compared as FAT does, without case. Pure. */
 export function companionsOnEsp(
-  esp: FatVolume,
+  esp: EspListing,
   ukiPath: string,
 ): Required<Pick<TpmBoot, 'addons' | 'companions'>> {
   const own = filesIn(esp, extraDirectory(ukiPath))
@@ -49,7 +52,7 @@ export function companionsOnEsp(
   }
 }
 
-function filesIn(esp: FatVolume, directory: string): readonly EspFile[] {
+function filesIn(esp: EspListing, directory: string): readonly EspFile[] {
   const prefix = `${directory}/`.toLowerCase()
   return esp.entries
     .filter(({ path, kind }) => kind === 'file' && path.toLowerCase().startsWith(prefix))
