@@ -1,4 +1,5 @@
 /** What stub and systemd said about the companions of a UKI, from the console: as honest as the guest. */
+import { sha256Hex } from '../base/digest.ts'
 import type { LabGuest } from './guest.ts'
 
 export interface StubRefusal {
@@ -28,6 +29,11 @@ export type CredentialOutcome =
   | 'null-key'
   | 'policy-mismatch'
   | 'unknown'
+
+/** The outcome for a service that got this. */
+export function gotSecret(secret: string): CredentialOutcome {
+  return `got ${sha256Hex(secret)}`
+}
 
 /** The words of systemd 262, each of one cause only. */
 const REFUSALS: readonly { readonly why: CredentialOutcome; readonly message: RegExp }[] = [

@@ -22,7 +22,8 @@ const IS_COMPANION = /\.(addon\.efi|cred|raw)$/i
  * `bad-scenario` where it has no UKI of ours, MaterialError `disk-full`.
  */
 export async function placeCompanions(vm: ScenarioVm, companions: readonly Companion[]): Promise<void> {
-  const { uki, spec } = { uki: vm.disk.uki, spec: vm.spec }
+  const { disk, spec } = vm
+  const { uki } = disk
   if (uki === undefined)
     throw new UsageError('companions are placed for a UKI of ours', { code: 'bad-scenario' })
   const { tools } = spec.bench

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import {
   alterFile,
   type Companion,
@@ -7,6 +6,7 @@ import {
   defineScenario,
   explainDifference,
   freshCanary,
+  gotSecret,
   observeBoot,
   placeCompanions,
   predictBoot,
@@ -52,7 +52,7 @@ export const scenario = defineScenario({
     const owners = await predictBoot(vm, { phases: PHASES })
     const first = await observe(vm)
     lab.claim('reaches', {
-      expected: { global: gotIt(secrets.global.text), local: gotIt(secrets.local.text) },
+      expected: { global: gotSecret(secrets.global.text), local: gotSecret(secrets.local.text) },
       got: first.outcomes,
     })
     const verdicts = compareBoot(owners, first.observed)
@@ -73,7 +73,7 @@ export const scenario = defineScenario({
       expected: { global: 'foreign-tpm', local: 'altered', third: 'null-key' },
       got: refused,
     })
-    lab.claim('made', { expected: gotIt('by the host'), got: fourth })
+    lab.claim('made', { expected: gotSecret('by the host'), got: fourth })
     const different = compareBoot(owners, second.observed).filter(({ verdict }) => verdict === 'different')
     lab.claim('toldApart', {
       expected: { asPredicted: 'equal', different: [12] },
@@ -111,8 +111,4 @@ async function othersCredentials(
     { for: 'any', name: 'attestbed.third.cred', file: nobodys },
     { for: 'any', name: 'attestbed.fourth.cred', file: await sealed(vm, 'fourth', 'by the host') },
   ]
-}
-
-function gotIt(secret: string): string {
-  return `got ${createHash('sha256').update(secret).digest('hex')}`
 }
