@@ -7,7 +7,7 @@ import { logRequest, snpRequest, tdxRequest } from '../evidence/testing/emulated
 import { ukiBoot } from '../evidence/testing/measured-boot.ts'
 import { refuseIdleFlags } from './evidence-flags.ts'
 import { main } from './program.ts'
-import type { VerifyFlags } from './verify.ts'
+import type { VerifyFlags } from './verify-flags.ts'
 
 const FILES = ['x']
 const EVERY: VerifyFlags = {

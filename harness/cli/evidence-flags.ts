@@ -1,9 +1,9 @@
 /** Which flags mean something to which kind of evidence: one that would be passed over is an error, or it looks heeded. */
 import { FormatError, UsageError } from '../base/errors.ts'
 import type { EvidenceKind } from '../evidence/kind.ts'
+import type { VerifyRequest } from '../evidence/request.ts'
 import { isTdxQuote, unwrap } from '../evidence/unwrap.ts'
-import type { VerifyRequest } from '../evidence/verify-evidence.ts'
-import type { VerifyFlags } from './verify.ts'
+import type { VerifyFlags } from './verify-flags.ts'
 
 type Flag = Exclude<keyof VerifyFlags, 'kind' | 'nonce' | 'policy' | 'at' | 'json'>
 

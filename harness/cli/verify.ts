@@ -3,12 +3,8 @@
 import type { EvidenceKind } from '../evidence/kind.ts'
 import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
 import { STRICT } from '../evidence/policy/strict.ts'
-import {
-  inspectEvidence,
-  type Verdict,
-  type VerifyRequest,
-  verifyEvidence,
-} from '../evidence/verify-evidence.ts'
+import type { VerifyRequest } from '../evidence/request.ts'
+import { inspectEvidence, type Verdict, verifyEvidence } from '../evidence/verify-evidence.ts'
 import { renderEvidence } from '../report/evidence-page.ts'
 import { paletteFor } from '../report/palette.ts'
 import { EndorsementCache } from './endorsement-cache.ts'
@@ -16,25 +12,7 @@ import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './
 import { refuseIdleFlags } from './evidence-flags.ts'
 import { withFoundEndorsements } from './find-endorsements.ts'
 import { widthOf, writeDocument } from './output.ts'
-
-export interface VerifyFlags {
-  readonly kind?: EvidenceKind
-  readonly certs?: readonly string[]
-  readonly collateral?: readonly string[]
-  readonly crl?: readonly string[]
-  readonly quote?: readonly string[]
-  readonly userspaceLog?: string
-  readonly ak?: string
-  readonly signature?: string
-  readonly pcrs?: string
-  readonly nonce?: Uint8Array
-  readonly policy?: string
-  readonly at?: Date
-  readonly network?: boolean
-  readonly kds?: string
-  readonly pcs?: string
-  readonly json?: boolean
-}
+import type { VerifyFlags } from './verify-flags.ts'
 
 const NOT_AUTHENTIC = 5
 const NOT_ACCEPTABLE = 6

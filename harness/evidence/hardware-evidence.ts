@@ -2,8 +2,8 @@
 import { parseHclReport } from '../formats/hcl-report.ts'
 import { parseSnpReport, SNP_REPORT_BYTES, type SnpReport } from '../formats/snp/report.ts'
 import { parseTdxQuote, type TdxQuote } from '../formats/tdx/quote.ts'
+import type { VerifyRequest } from './request.ts'
 import { isJson, isTdxQuote, unwrap } from './unwrap.ts'
-import type { VerifyRequest } from './verify-evidence.ts'
 import { parseAzureEvidence } from './vtpm/azure-evidence.ts'
 
 export type HardwareEvidence =

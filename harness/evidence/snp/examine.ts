@@ -1,7 +1,7 @@
 /** SNP reports as one kind of evidence among others. */
 import { readEndorsementFiles } from '../endorsements.ts'
 import type { Steps } from '../examination.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
 import { appraiseSnpReport } from './appraise.ts'
 import { describeSnpReport } from './describe.ts'
 import { parseSnpEvidence, type SnpEvidence } from './parse.ts'

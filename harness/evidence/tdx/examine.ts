@@ -2,7 +2,7 @@
 import type { Finding } from '../../base/errors.ts'
 import { parseTdxQuote, type TdxQuote } from '../../formats/tdx/quote.ts'
 import type { Steps } from '../examination.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
 import { appraiseTdxQuote } from './appraise.ts'
 import { mergeTdxCollateral, parseTdxCollateral, type TdxCollateral } from './collateral.ts'
 import { describeTdxQuote } from './describe.ts'

@@ -6,8 +6,8 @@ import { atMost, bound, hexOf, nonceGiven, oneOf, policySilent } from '../checks
 import { finding } from '../finding.ts'
 import type { PcrBank as BankName } from '../policy/measured-boot.ts'
 import type { ResolvedTpmPolicy } from '../policy/resolve.ts'
-import type { VerifiedTpmQuotes } from './examine.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
+import type { VerifiedTpmQuotes } from './verified.ts'
 
 /** Every finding over all quotes of one AK, none where they are acceptable. */
 export function appraiseTpmQuotes(

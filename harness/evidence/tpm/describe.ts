@@ -5,8 +5,8 @@ import type { PcrSelection } from '../../formats/tpm2/pcr-selection.ts'
 import { hexOf } from '../checks.ts'
 import type { Decoded, Fields } from '../examination.ts'
 import { hexOrZeros, holds, open, type PageSection, row, type Voucher } from '../page.ts'
-import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './examine.ts'
 import type { PcrBank, TpmQuote } from './quote.ts'
+import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
 export function describeTpmQuotes(
   { attests, quotes }: ParsedTpmQuotes,

@@ -1,29 +1,15 @@
 /** TPM quotes as one kind of evidence among others. */
 import { VerifyError } from '../../base/errors.ts'
-import { type Attest, parseAttest } from '../../formats/tpm2/attest.ts'
+import { parseAttest } from '../../formats/tpm2/attest.ts'
 import type { Steps } from '../examination.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
 import { appraiseTpmQuotes } from './appraise.ts'
 import { describeTpmQuotes } from './describe.ts'
-import { type AttestationKey, type PcrBank, type VerifiedQuote, verifyTpmQuote } from './quote.ts'
+import { type AttestationKey, verifyTpmQuote } from './quote.ts'
 import { attestationKeyId, readAttestationKey, readTpmEvidence, type TpmEvidence } from './quote-file.ts'
+import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
 export type TpmRequest = Pick<VerifyRequest, 'ak' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'>
-
-export interface ParsedTpmQuotes extends TpmEvidence {
-  readonly attests: readonly Attest[]
-}
-
-export interface VerifiedTpmQuotes {
-  readonly parsed: ParsedTpmQuotes
-  readonly quotes: readonly VerifiedQuote[]
-  /** All values that signed digests cover. */
-  readonly pcrs: readonly PcrBank[]
-  /** SHA-256 of the AK's SubjectPublicKeyInfo, hex. */
-  readonly akId: string
-  /** Why the AK is trusted: "given with --ak". */
-  readonly akFrom: string
-}
 
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
