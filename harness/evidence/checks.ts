@@ -155,6 +155,12 @@ export function nonceGiven({
   ]
 }
 
+/** The policy without the rule that only what answers a nonce can keep: for evidence that is bound to it otherwise. */
+export function withoutNonceRule(policy: AppraisalContext['policy']): AppraisalContext['policy'] {
+  const { freshness, ...rest } = policy
+  return freshness === undefined ? rest : { ...rest, freshness: { ...freshness, nonce: 'optional' } }
+}
+
 const DAY = 86_400_000
 
 /** `issued` undefined: nothing was issued that could be too old. */

@@ -10,10 +10,12 @@ export type { Finding }
 export type FindingCode =
   // any kind
   | 'policy-silent'
+  | 'evidence-missing'
   | 'prediction-missing'
   | 'simulated-root'
   | 'nonce-missing'
   | 'revocation-unchecked'
+  | 'crl-unused'
   | 'collateral-too-old'
   | 'report-data'
   // SNP
@@ -66,6 +68,7 @@ export type FindingCode =
   | 'ak'
   | 'clock'
   | 'reset-count'
+  | 'quotes-inconsistent'
   | 'firmware'
   | 'secure-boot'
   | 'key-database'

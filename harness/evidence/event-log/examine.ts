@@ -6,12 +6,13 @@ import { parseEventLog } from '../../formats/event-log/parse.ts'
 import { parseSystemdLog } from '../../formats/event-log/systemd-log.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { Steps } from '../examination.ts'
+import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
-import { appraiseTdxQuote } from '../tdx/appraise.ts'
-import { verifyTdxEvidence } from '../tdx/examine.ts'
-import { appraiseTpmQuotes, DEFAULT_BANKS } from '../tpm/appraise.ts'
-import { parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
-import { readAttestationKey, readTpmEvidence } from '../tpm/quote-file.ts'
+import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
+import { DEFAULT_BANKS } from '../tpm/appraise.ts'
+import { appraiseTpmEvidence, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import { readTpmEvidence } from '../tpm/quote-file.ts'
+import { trustedAk } from '../tpm/trusted-key.ts'
 import { isTdxQuote } from '../unwrap.ts'
 import { appraiseEventLog } from './appraise.ts'
 import type { Cover, CoveredEventLog, ParsedEventLog } from './covered.ts'
@@ -34,9 +35,10 @@ export function eventLogSteps(
       const { cover } = covered
       return [
         ...(cover.kind === 'tdx'
-          ? appraiseTdxQuote(cover.quote, strict)
-          : appraiseTpmQuotes(cover.quotes, strict)),
+          ? appraiseTdxEvidence(cover.quote, strict)
+          : appraiseTpmEvidence(cover.quotes, strict)),
         ...appraiseEventLog(covered, request),
+        ...unmetSections(policy, ['eventLog', cover.kind]),
       ]
     },
     describe: describeEventLog,
@@ -84,9 +86,7 @@ function verifyCover(quotes: readonly Uint8Array[], request: VerifyRequest): Cov
     quotes: parsed.flatMap((each) => each.quotes),
     carriedAk: parsed.find(({ carriedAk }) => carriedAk)?.carriedAk,
   }
-  const ak = request.ak && readAttestationKey(request.ak, request.at)
-  const trusted = ak && { key: ak, from: 'the attestation key that was given' }
-  return { kind: 'tpm', quotes: verifyTpmQuotes(evidence, request, trusted) }
+  return { kind: 'tpm', quotes: verifyTpmQuotes(evidence, request, trustedAk(request)) }
 }
 
 /** What user space extends after the firmware's log has ended: IMA; boot phases; machine id and volume keys. */

@@ -2,6 +2,7 @@
 import type { Attest } from '../../formats/tpm2/attest.ts'
 import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
 import type { PcrSelection } from '../../formats/tpm2/pcr-selection.ts'
+import type { VerifiedChain } from '../certificates/chain.ts'
 import { hexOf } from '../checks.ts'
 import type { Decoded, Fields } from '../examination.ts'
 import { hexOrZeros, holds, open, type PageSection, row, type Voucher } from '../page.ts'
@@ -84,11 +85,12 @@ function bankSection({ bank, values }: PcrBank): PageSection {
   }
 }
 
-function vouchers({ quotes, akFrom, akId }: VerifiedTpmQuotes): readonly Voucher[] {
+function vouchers({ quotes, akFrom, akId, akChain }: VerifiedTpmQuotes): readonly Voucher[] {
   const restricted = quotes.every(({ akRestricted }) => akRestricted)
   const withValues = quotes.every(({ pcrs }) => pcrs.length > 0)
   return [
     holds(`${akFrom} signed; SHA-256 of the key is ${akId}`),
+    ...(akChain ? [revocation(akChain)] : []),
     restricted
       ? holds('the key is restricted: it signs nothing that only looks like a quote')
       : open('whether the key is restricted to what a TPM made: its public area was not given'),
@@ -96,4 +98,9 @@ function vouchers({ quotes, akFrom, akId }: VerifiedTpmQuotes): readonly Voucher
       ? holds('the PCR values are those that were signed')
       : open('PCR values: only their digest was signed and given'),
   ]
+}
+
+function revocation({ revocationChecked, path }: VerifiedChain): Voucher {
+  const text = `revocation: ${revocationChecked} of ${path.length} certificates on no list of their issuer`
+  return revocationChecked === path.length ? holds(text) : open(text)
 }

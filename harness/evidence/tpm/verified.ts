@@ -1,5 +1,6 @@
 /** TPM quotes on their way: parsed, and verified. */
 import type { Attest } from '../../formats/tpm2/attest.ts'
+import type { VerifiedChain } from '../certificates/chain.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
 import type { TpmEvidence } from './quote-file.ts'
 
@@ -16,4 +17,6 @@ export interface VerifiedTpmQuotes {
   readonly akId: string
   /** Why the AK is trusted: "given with --ak". */
   readonly akFrom: string
+  /** Of the AK's certificate, where an authority vouches for it. */
+  readonly akChain?: VerifiedChain
 }

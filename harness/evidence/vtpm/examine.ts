@@ -5,14 +5,13 @@ import { parseCertificates } from '../../formats/pem.ts'
 import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { AppraisalContext } from '../appraisal.ts'
-import { nonceGiven } from '../checks.ts'
+import { nonceGiven, withoutNonceRule } from '../checks.ts'
 import type { Steps } from '../examination.ts'
 import { finding } from '../finding.ts'
+import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
-import { appraiseSnpReport } from '../snp/appraise.ts'
-import { verifySnpEvidence } from '../snp/examine.ts'
-import { appraiseTdxQuote } from '../tdx/appraise.ts'
-import { verifyTdxEvidence } from '../tdx/examine.ts'
+import { appraiseSnpEvidence, verifySnpEvidence } from '../snp/examine.ts'
+import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
 import { parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
@@ -91,15 +90,14 @@ function verifyQuotes(
 /** The nonce is the vTPM quote's to answer: REPORT_DATA is taken by the runtime data. */
 function appraiseHcl(
   { hardware, endorsement, quotes }: VerifiedHcl,
-  context: AppraisalContext,
+  context: VerifyRequest,
 ): readonly Finding[] {
   const { policy, nonce } = context
-  const { freshness, ...rest } = policy
-  const ofHardware = { ...context, nonce: undefined, policy: withoutNonce({ ...rest, freshness }) }
+  const ofHardware = { ...context, nonce: undefined, policy: withoutNonceRule(policy) }
   return [
     ...(hardware.kind === 'snp'
-      ? appraiseSnpReport(hardware.snp, ofHardware)
-      : appraiseTdxQuote(hardware.tdx, ofHardware)),
+      ? appraiseSnpEvidence(hardware.snp, ofHardware)
+      : appraiseTdxEvidence(hardware.tdx, ofHardware)),
     ...appraiseHclClaims(endorsement, { policy }),
     ...(quotes
       ? appraiseTpmQuotes(quotes, { ...context, policy: { ...policy, tpm: policy.tpm ?? {} } })
@@ -117,6 +115,7 @@ function appraiseHcl(
         ]
       : []),
     ...(quotes === undefined ? [...nonceGiven(context), ...unquoted(policy)] : []),
+    ...unmetSections(policy, [hardware.kind, 'hcl', 'tpm']),
   ]
 }
 
@@ -130,10 +129,4 @@ function unquoted({ tpm = {} }: AppraisalContext['policy']): readonly Finding[] 
       got: 'none',
     }),
   ]
-}
-
-/** Freshness without the rule that only what answers a nonce can keep. */
-function withoutNonce(policy: AppraisalContext['policy']): AppraisalContext['policy'] {
-  const { freshness, ...rest } = policy
-  return freshness === undefined ? rest : { ...rest, freshness: { ...freshness, nonce: 'optional' } }
 }
