@@ -108,6 +108,9 @@ export function quoteFile({
   )
 }
 
+/** TPMT_PUBLIC of the emulated TPM's AK. */
+export const emulatedAkArea = (): typeof ak.area => ak.area
+
 /** TPM2B_PUBLIC. */
 function akFile(): Buffer {
   const size = Buffer.alloc(2)
