@@ -9,6 +9,10 @@ export interface VerifyFlags {
   readonly quote?: readonly string[]
   readonly userspaceLog?: string
   readonly ak?: string
+  readonly akRoot?: readonly string[]
+  readonly svsmManifest?: string
+  readonly idBlock?: string
+  readonly idAuth?: string
   readonly signature?: string
   readonly pcrs?: string
   readonly nonce?: Uint8Array
