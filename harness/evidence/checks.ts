@@ -133,6 +133,11 @@ function boundValue(binding: ResolvedBinding, nonce: Uint8Array | undefined): Ui
   return digest(algorithm, ...bytes)
 }
 
+/** Of alternatives, each with what is wrong by it, the findings of the one that fits best; none without alternatives. */
+export function closest(alternatives: readonly (readonly Finding[])[] | undefined): readonly Finding[] {
+  return alternatives?.toSorted((left, right) => left.length - right.length)[0] ?? []
+}
+
 /** A policy without a section for this kind of evidence accepts none of it. */
 export function policySilent(what: string, section: string): Finding {
   return finding('policy-silent', `the policy says nothing about ${what}`, {

@@ -2,9 +2,9 @@
 import type { Finding } from '../../base/errors.ts'
 import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
 import type { AppraisalContext } from '../appraisal.ts'
-import { atMost, bound, hexOf, nonceGiven, oneOf, policySilent } from '../checks.ts'
+import { atMost, bound, closest, hexOf, nonceGiven, oneOf, policySilent } from '../checks.ts'
 import { finding } from '../finding.ts'
-import type { PcrBank as BankName } from '../policy/measured-boot.ts'
+import type { PcrBank as BankName } from '../policy/predictions.ts'
 import type { ResolvedTpmPolicy } from '../policy/resolve.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
 import type { VerifiedTpmQuotes } from './verified.ts'
@@ -23,6 +23,7 @@ export function appraiseTpmQuotes(
     ...consistencyFindings(quotes),
     ...once(quotes.flatMap((quote) => quoteFindings(quote, { ...context, tpm }))),
     ...pcrFindings(pcrs, tpm),
+    ...predictionFindings(pcrs, tpm),
     ...nonceGiven(context),
   ]
 }
@@ -132,6 +133,22 @@ function quoteFindings(
     ...atMost({ code: 'reset-count', field: 'resetCount' }, clockInfo.resetCount, tpm.maximumResetCount),
     ...oneOf({ code: 'firmware', field: "the TPM's firmware version" }, firmware, tpm.firmwareVersions),
   ]
+}
+
+/** One of the predicted boots, whole; what is wrong is told of the one that comes closest. */
+function predictionFindings(
+  banks: readonly PcrBank[],
+  { predictions }: ResolvedTpmPolicy,
+): readonly Finding[] {
+  return closest(
+    predictions?.map((boot) => {
+      const inLists = Object.entries(boot).map(([bank, values = {}]) => {
+        const lists = Object.entries(values).map(([index, value]) => [index, [value]])
+        return [bank, Object.fromEntries(lists)]
+      })
+      return pcrFindings(banks, { pcrs: Object.fromEntries(inLists) })
+    }),
+  )
 }
 
 /** Values that no signed digest covers are not in `banks`, so they count as missing. */
