@@ -81,8 +81,29 @@ function quoteSection(attest: Attest, title: string): PageSection {
 function bankSection({ bank, values }: PcrBank): PageSection {
   return {
     title: `PCR values that were signed, ${bank}`,
-    rows: [...values].map(([index, value]) => row(`PCR ${index}`, hexOrZeros(value))),
+    rows: runsOf(values).map(({ first, last, text }) =>
+      row(first === last ? `PCR ${first}` : `PCR ${first} to ${last}`, text),
+    ),
   }
+}
+
+interface Run {
+  readonly first: number
+  readonly last: number
+  readonly text: string
+}
+
+/** Neighbours that nothing extended as one row: half of the registers say nothing. */
+function runsOf(values: PcrBank['values']): readonly Run[] {
+  const runs: Run[] = []
+  for (const [index, value] of [...values].toSorted(([left], [right]) => left - right)) {
+    const text = hexOrZeros(value)
+    const before = runs.at(-1)
+    if (before?.text === text && before.last === index - 1 && text.startsWith('all '))
+      runs.splice(-1, 1, { ...before, last: index })
+    else runs.push({ first: index, last: index, text })
+  }
+  return runs
 }
 
 function vouchers({ quotes, akFrom, akId, akChain }: VerifiedTpmQuotes): readonly Voucher[] {
