@@ -1,10 +1,18 @@
 /** What comes beside evidence: lists, several quotes, an AK's certificate, an SVSM's manifest, an ID block; or does not. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { digest } from '../base/digest.ts'
 import { encodeIdAuthentication, encodeIdBlock } from '../formats/snp/id-block.ts'
+import { parseSnpReport } from '../formats/snp/report.ts'
 import { publicKeyObject } from '../formats/tpm2/public.ts'
+import { parseCertificate } from '../formats/x509.ts'
 import type { ResolvedPolicy } from './policy/resolve.ts'
 import type { VerifyRequest } from './request.ts'
+import { appraiseSnpReport } from './snp/appraise.ts'
+import { verifySnpReport } from './snp/verify.ts'
+import { appraiseTdxQuote } from './tdx/appraise.ts'
+import { verifyTdxQuote } from './tdx/verify.ts'
 import {
   emulatedAkArea,
   logRequest,
@@ -25,7 +33,11 @@ import {
   publicKeyInfo,
   purposes,
 } from './testing/pki.ts'
+import { SnpSignerEmulation } from './testing/snp-signer.ts'
 import { makeEk } from './testing/software-tpm.ts'
+import { SIMULATED_TIME } from './testing/tdx-collateral.ts'
+import { makeTdxPki } from './testing/tdx-pki.ts'
+import { makeTdxQuote } from './testing/tdx-quote.ts'
 import { verifyEvidence } from './verify-evidence.ts'
 
 const codesOf = async (request: VerifyRequest) =>
@@ -149,3 +161,45 @@ t.test('an ID block counts with its authentication, as bytes or in base64', asyn
 function snpOf(claims: ReturnType<typeof idBlockCase>['claims']): Pick<VerifyRequest, 'evidence'> {
   return { evidence: snpRequest({ claims: { ...claims, measurement: bytes(9, 48) } }).evidence }
 }
+
+t.test(
+  'simulated-root: what was verified with a root of an emulated TEE, and the policy does not name it',
+  async (t) => {
+    const simulated = new SnpSignerEmulation()
+    const certificates = Object.values(simulated.certificates).map(parseCertificate)
+    const at = new Date('2026-01-01T00:00:00Z')
+    const report = parseSnpReport(simulated.report())
+    const verified = verifySnpReport(report, { certificates, roots: [simulated.root] }, { at })
+    const codes = (policy: ResolvedPolicy) =>
+      appraiseSnpReport(verified, { policy, at }).map(({ code }) => code)
+    t.same(codes({ snp: {} }), ['simulated-root'])
+    t.same(codes({ snp: {}, simulatedRoots: [simulated.root.keyId] }), [])
+    const pki = makeTdxPki()
+    const { root } = pki
+    const quote = verifyTdxQuote(makeTdxQuote(pki), undefined, { at: SIMULATED_TIME, root })
+    const ofQuote = appraiseTdxQuote(quote, { policy: { tdx: {} }, at: SIMULATED_TIME }).map(
+      ({ code }) => code,
+    )
+    t.ok(ofQuote.includes('simulated-root'))
+  },
+)
+
+t.test('every code of a break and of a finding is asserted by some test', async (t) => {
+  const source = (file: string) => readFileSync(join(import.meta.dirname, file), 'utf8')
+  const union = (text: string, name: string) =>
+    [...(text.split(`export type ${name} =`)[1]?.split('\n\n')[0] ?? '').matchAll(/'([a-z-]+)'/g)].map(
+      ([, code]) => code,
+    )
+  const codes = [
+    ...union(source('../base/errors.ts'), 'VerifyCode'),
+    ...union(source('finding.ts'), 'FindingCode'),
+  ]
+  t.ok(codes.length > 90)
+  const files = readdirSync(join(import.meta.dirname, '..'), { recursive: true, encoding: 'utf8' })
+  const tests = files
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => source(join('..', file)))
+    .join()
+  const untested = codes.filter((code) => !tests.includes(`'${code}'`))
+  t.same(untested, [])
+})

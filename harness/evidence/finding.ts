@@ -47,7 +47,6 @@ export type FindingCode =
   | 'mrtd'
   | 'rtmr'
   | 'tcb-status'
-  | 'tcb-unknown'
   | 'advisory'
   | 'td-attributes'
   | 'xfam'
@@ -58,7 +57,6 @@ export type FindingCode =
   | 'service-td'
   | 'tee-tcb-svn'
   | 'fmspc'
-  | 'platform-configuration'
   | 'tcb-evaluation-number'
   | 'quote-version'
   // TPM and event logs
