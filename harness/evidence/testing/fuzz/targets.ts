@@ -22,12 +22,10 @@ import { hclSteps } from '../../vtpm/examine.ts'
 import { logRequest, snpRequest, tdxRequest, tpmRequest } from '../emulated-requests.ts'
 import { ukiBoot } from '../measured-boot.ts'
 import type { FuzzTarget } from './engine.ts'
+import { Forgery } from './forgery.ts'
+import { lyingLogTargets } from './lying-logs.ts'
 
 const MAX_BYTES = 128 * 1024
-
-export class Forgery extends Error {
-  override readonly name = 'Forgery'
-}
 
 interface Believing {
   readonly run: (input: Uint8Array) => Pick<Examination, 'authentic' | 'acceptable'>
@@ -80,7 +78,13 @@ function parserTarget(
 }
 
 export function fuzzTargets(): readonly FuzzTarget[] {
-  return [...snpTargets(), ...tdxTargets(), ...measuredBootTargets(), ...recordedTargets()]
+  return [
+    ...snpTargets(),
+    ...tdxTargets(),
+    ...measuredBootTargets(),
+    ...lyingLogTargets(),
+    ...recordedTargets(),
+  ]
 }
 
 function snpTargets(): readonly FuzzTarget[] {
