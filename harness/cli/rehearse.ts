@@ -88,7 +88,10 @@ function write(
   differenceOf: () => string | undefined,
   { json }: RehearseFlags,
 ): void {
-  if (json) return writeDocument(document)
+  if (json) {
+    writeDocument(document)
+    return
+  }
   const shown = { ...document, difference: document.agree ? undefined : differenceOf() }
   process.stdout.write(`${renderRehearsal(shown, widthOf(process.stdout))}\n`)
 }

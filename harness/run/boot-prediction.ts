@@ -16,13 +16,19 @@ const DISK_SLOT = 1
 /** The firmware's volumes take a second to decompress, and are the same for every boot of a run. */
 const parsedFirmware = new Map<string, Promise<FirmwareCode>>()
 
+export interface BootKnowledge
+  extends Pick<TpmBoot, 'acpi' | 'smbios' | 'phases' | 'profile' | 'loadOptions'> {
+  /** Path of the UKI that will be booted, where it is another than the VM's own: that of slot `b`. */
+  readonly uki?: string
+}
+
 /**
  * The VM must be off. `known`: what the materials do not have: tables of the machine, phases that will be reached.
  * Throws UsageError `bad-scenario` for a UKI that is not ours or firmware without a variable store.
  */
 export async function predictBoot(
   vm: ScenarioVm,
-  known: Pick<TpmBoot, 'acpi' | 'smbios' | 'phases' | 'profile' | 'loadOptions'> = {},
+  { uki: other, ...known }: BootKnowledge = {},
 ): Promise<TpmPrediction> {
   const { uki } = vm.disk
   if (uki === undefined || vm.firmware.kind !== 'pflash')
@@ -39,7 +45,7 @@ export async function predictBoot(
     ...known,
     firmware: await firmwareOf(vm.firmware.code),
     variables: await readFile(vm.firmware.variables),
-    uki: await readFile(uki.current().file),
+    uki: await readFile(other ?? uki.current().file),
     ...{ disk: start, machine: { memoryMiB, vcpus } },
     bootDevices: [{ slot: DISK_SLOT, partitions: partitions.map(({ guid }) => guid) }],
     ...(mixin && { bootSecretMixin: mixin }),
