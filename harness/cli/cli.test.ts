@@ -56,6 +56,9 @@ t.test('help', async (t) => {
     'image',
     'vtpm',
     'firmware',
+    'seed',
+    'states',
+    'exhaustive',
   ])
     t.match(run.stdout, `--${flag}`)
 })
@@ -66,6 +69,9 @@ t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => 
     [['run', '--plaform', 'tcg'], /unknown option '--plaform'\nhint: did you mean --platform\?/],
     [['run', '--platform', 'tgc'], /"tgc" is none of tcg, kvm/],
     [['run', '--jobs', '0'], /"0" is no whole number/],
+    [['run', '--seed', '4294967296'], /"4294967296" is no whole number from 0 to 4294967295/],
+    [['run', '--states', '1e3'], /"1e3" is no whole number/],
+    [['run', '--states', '3', '--exhaustive'], /cannot be used with/],
     [['run', '--require', 'luck'], /hardware/],
     [['list', 'encrypted-root/statefull-vtpm'], /hint: did you mean encrypted-root\/stateful-vtpm\?/],
     [['images', 'debain'], /hint: did you mean debian\?/],

@@ -33,7 +33,6 @@ export interface CutOutcome {
 export class PowerCuts {
   readonly update: RecordedUpdate
   readonly states: readonly CutState[]
-  readonly missedVersions: number
   readonly #vm: ScenarioVm
   readonly #recorded: Recorded
   readonly #disk: CutDisk
@@ -58,7 +57,6 @@ export class PowerCuts {
     this.#partitions = made.partitions
     const inOrder = cutStates(made.update)
     this.states = [...inOrder, ...statesOfLostWrites(made.update, inOrder)]
-    this.missedVersions = made.recorded.missedVersions
   }
 
   /** The VM must be off. Throws FormatError for logs or a disk that are not in order. */
