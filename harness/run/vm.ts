@@ -26,6 +26,7 @@ import { type ShimOptions, secondStage } from './shim.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
+import { describeMachine, type WriteLogs } from './vm-machine.ts'
 
 export interface VmOptions {
   /** `offline`: the root is sealed to the SRK of the VM's vTPM and the signed PCR 11 policy before its first boot. */
@@ -54,13 +55,6 @@ export interface VmOptions {
 export interface BootOptions {
   /** The vTPM that the root was sealed to, also where every other boot gets a new one: for a control. */
   readonly vtpm?: 'sealed-to'
-}
-
-/** Files that get what a QEMU process writes; see `MachineDescription`. */
-export interface WriteLogs {
-  readonly disk: string
-  readonly variables: string
-  readonly trace: string
 }
 
 /** Other materials for a VM that is otherwise the same. */
@@ -193,7 +187,7 @@ export class ScenarioVm {
 
   /** The processes of a boot, in the order to start them. Their sockets are in `sockets`. */
   commandsAt(sockets: string): readonly (readonly string[])[] {
-    const description = this.#describe(sockets, this.#vtpmState !== undefined)
+    const description = this.#describe(sockets)
     const vtpm = this.#vtpmState === undefined ? {} : { vtpm: { stateDirectory: this.#vtpmState } }
     return commandsOf({ description, ...vtpm }, [QEMU_PROGRAM, ...qemuArguments(description)])
   }
@@ -219,7 +213,7 @@ export class ScenarioVm {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const description = this.#describe(sockets, vtpm !== undefined)
+    const description = this.#describe(sockets)
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')
@@ -263,45 +257,16 @@ export class ScenarioVm {
     return state
   }
 
-  #describe(sockets: string, hasVtpm: boolean): MachineDescription {
-    const { bench, budget, name } = this.spec
-    const plain: MachineDescription = {
-      name,
-      accelerator: 'tcg',
-      machineOptions: {},
-      cpu: 'max',
-      vcpus: budget.vcpus,
-      memoryMiB: budget.memoryMiB,
-      firmware: this.#recordedFirmware(),
-      ...(this.#kernel !== undefined && { directBoot: { kernel: this.#kernel } }),
-      drives: [
-        {
-          ...{ id: 'disk', file: this.disk.file, format: this.disk.format },
-          ...(this.#writeLogs && { writeLog: this.#writeLogs.disk }),
-          // QEMU gives that place to a kernel that it brings itself.
-          ...(this.#kernel === undefined && { bootIndex: 0 }),
-        },
-        ...this.#drives,
-      ],
-      ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
-      objects: [],
-      smbiosStrings: [...this.#smbiosStrings],
-      ports: [],
-      watchdog: this.#options.watchdog ?? false,
-      onPanic: this.#options.onPanic ?? 'end',
-      virtioOptions: {},
-      onReset: bench.platform.reboot(bench.host) === 'reset' ? 'reset' : 'exit',
-      ...(this.#writeLogs && { trace: this.#writeLogs.trace }),
-      qmpSocket: join(sockets, 'qmp'),
-      serialSocket: join(sockets, 'serial'),
-    }
-    return bench.platform.apply(plain, bench.host)
-  }
-
-  #recordedFirmware(): FirmwareLoad {
-    const log = this.#writeLogs?.variables
-    if (log === undefined || this.firmware.kind !== 'pflash') return this.firmware
-    return { ...this.firmware, variablesLog: log }
+  #describe(sockets: string): MachineDescription {
+    const { spec, disk, firmware } = this
+    return describeMachine(spec, {
+      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
+      ...{
+        hasVtpm: this.#vtpmState !== undefined,
+        smbiosStrings: this.#smbiosStrings,
+        options: this.#options,
+      },
+    })
   }
 
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
