@@ -5,7 +5,9 @@ import t from 'tap'
 import { ExpectationError, GuestError, HostError, UsageError } from '../base/errors.ts'
 import { claim, HOSTILE, result } from '../report/testing/fake-run.ts'
 import type { ScenarioResult } from '../run/events.ts'
+import type { RunRequest } from '../run/program.ts'
 import { describeFailure } from './failure.ts'
+import { type RunFlags, run } from './run.ts'
 import { runExitCode } from './run-exit-code.ts'
 
 const MAIN = join(import.meta.dirname, 'main.ts')
@@ -61,6 +63,21 @@ t.test('help', async (t) => {
     'exhaustive',
   ])
     t.match(run.stdout, `--${flag}`)
+})
+
+t.test('how many states of a power cut are booted, and which, is passed on', async (t) => {
+  const requested = async (flags: RunFlags) => {
+    const { promise, resolve } = Promise.withResolvers<RunRequest['sampling']>()
+    const stopped = run([], flags, async ({ sampling }) => {
+      resolve(sampling)
+      throw new Error('seen')
+    })
+    await t.rejects(stopped, { message: 'seen' })
+    return promise
+  }
+  t.strictSame(await requested({}), {})
+  t.strictSame(await requested({ seed: 7, states: 12 }), { seed: 7, states: 12 })
+  t.strictSame(await requested({ exhaustive: true }), { states: 'all' })
 })
 
 t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => {

@@ -142,10 +142,10 @@ export class PowerCuts {
     const vm = await this.#vmIn(state, name)
     const boot = await vm.boot()
     const outcome = await boot.settle({ deadlineMs: this.#deadlineMs }).then(
-      ({ machine }) => ({ why: '', late: false, typed: machine.console.sentBytes }),
-      (error: unknown) => ({ ...faultOfState(error), typed: 0 }),
+      (last) => ({ why: '', late: false, typed: last.machine.console.sentBytes, last }),
+      (error: unknown) => ({ ...faultOfState(error), typed: 0, last: boot }),
     )
-    await boot.cut()
+    await outcome.last.cut()
     await rm(vm.disk.file)
     const last = vm.timeline.boots.findLast(({ slot }) => slot !== 'none')
     const open = outcome.why === '' && last?.unlocked === true && outcome.typed === 0
