@@ -38,13 +38,6 @@ export interface BootOptions {
   readonly vtpm?: 'sealed-to'
 }
 
-/** Files that get what a QEMU process writes; see `MachineDescription`. */
-export interface WriteLogs {
-  readonly disk: string
-  readonly variables: string
-  readonly trace: string
-}
-
 /** Other materials for a VM that is otherwise the same. */
 export interface OtherMaterials {
   readonly name: string

@@ -24,9 +24,9 @@ import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
-import { describeMachine } from './vm-description.ts'
+import { describeMachine, type WriteLogs } from './vm-machine.ts'
 import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
-import type { BootOptions, OtherMaterials, VmOptions, WriteLogs } from './vm-options.ts'
+import type { BootOptions, OtherMaterials, VmOptions } from './vm-options.ts'
 
 export class ScenarioVm implements SlotOwner {
   readonly name: string
@@ -145,7 +145,7 @@ export class ScenarioVm implements SlotOwner {
 
   /** The processes of a boot, in the order to start them. Their sockets are in `sockets`. */
   commandsAt(sockets: string): readonly (readonly string[])[] {
-    const description = this.#describe(sockets, this.#vtpmState !== undefined)
+    const description = this.#describe(sockets)
     const vtpm = this.#vtpmState === undefined ? {} : { vtpm: { stateDirectory: this.#vtpmState } }
     return commandsOf({ description, ...vtpm }, [QEMU_PROGRAM, ...qemuArguments(description)])
   }
@@ -171,7 +171,7 @@ export class ScenarioVm implements SlotOwner {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const description = this.#describe(sockets, vtpm !== undefined)
+    const description = this.#describe(sockets)
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')
@@ -198,11 +198,15 @@ export class ScenarioVm implements SlotOwner {
     return state
   }
 
-  #describe(sockets: string, hasVtpm: boolean): MachineDescription {
-    return describeMachine(this.spec, {
-      ...{ sockets, hasVtpm, disk: this.disk, firmware: this.firmware, drives: this.#drives },
-      ...{ smbiosStrings: this.#smbiosStrings, kernel: this.#kernel, writeLogs: this.#writeLogs },
-      options: this.#options,
+  #describe(sockets: string): MachineDescription {
+    const { spec, disk, firmware } = this
+    return describeMachine(spec, {
+      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
+      ...{
+        hasVtpm: this.#vtpmState !== undefined,
+        smbiosStrings: this.#smbiosStrings,
+        options: this.#options,
+      },
     })
   }
 

@@ -12,7 +12,6 @@ export const scenario = defineScenario({
   budget: { vcpus: 1, memoryMiB: 512, seconds: 900 },
   claims: {
     updated: { claim: 'control: the update that is recorded works: slot b is tried and becomes the default' },
-    whole: { claim: 'control: no version of the vTPM state escaped the recording' },
     start: { claim: 'control: the state before its first write boots slot a' },
     end: { claim: 'control: the state after its last write boots slot b' },
     survived: { claim: 'from every state that was booted, a slot comes up with its root unlocked' },
@@ -37,7 +36,6 @@ export const scenario = defineScenario({
       got: { slots, state },
     })
     const report = await cuts.boot()
-    lab.claim('whole', { expected: 0, got: report.missedVersions })
     lab.claim('start', { expected: 'up a', got: `${report.start.came} ${report.start.slot}` })
     lab.claim('end', { expected: 'up b', got: `${report.end.came} ${report.end.slot}` })
     const broken = report.broken.map(({ line }) => line)

@@ -33,7 +33,6 @@ export interface CutOutcome {
 export class PowerCuts {
   readonly update: RecordedUpdate
   readonly states: readonly CutState[]
-  readonly missedVersions: number
   readonly #vm: ScenarioVm
   readonly #recorded: Recorded
   readonly #disk: CutDisk
@@ -58,7 +57,6 @@ export class PowerCuts {
     this.#partitions = made.partitions
     const inOrder = cutStates(made.update)
     this.states = [...inOrder, ...statesOfLostWrites(made.update, inOrder)]
-    this.missedVersions = made.recorded.missedVersions
   }
 
   /** The VM must be off. Throws FormatError for logs or a disk that are not in order. */
@@ -144,10 +142,10 @@ export class PowerCuts {
     const vm = await this.#vmIn(state, name)
     const boot = await vm.boot()
     const outcome = await boot.settle({ deadlineMs: this.#deadlineMs }).then(
-      ({ machine }) => ({ why: '', late: false, typed: machine.console.sentBytes }),
-      (error: unknown) => ({ ...faultOfState(error), typed: 0 }),
+      (last) => ({ why: '', late: false, typed: last.machine.console.sentBytes, last }),
+      (error: unknown) => ({ ...faultOfState(error), typed: 0, last: boot }),
     )
-    await boot.cut()
+    await outcome.last.cut()
     await rm(vm.disk.file)
     const last = vm.timeline.boots.findLast(({ slot }) => slot !== 'none')
     const open = outcome.why === '' && last?.unlocked === true && outcome.typed === 0

@@ -31,8 +31,6 @@ export interface PowerCutReport {
   readonly tried: number
   readonly contents: number
   readonly broken: readonly BrokenState[]
-  /** Versions of the vTPM's state that were replaced before they could be read. */
-  readonly missedVersions: number
 }
 
 /** Has the next QEMU process of the VM, which is off, record what it writes. */
@@ -72,8 +70,7 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
     const write = cuts.describe(candidate.state)
     broken.push({ write, line: text, ...(reproducer !== undefined && { reproducer }) })
   }
-  const { missedVersions } = cuts
-  return { start, end, tried: sample.length, contents: all.length, broken, missedVersions }
+  return { start, end, tried: sample.length, contents: all.length, broken }
 }
 
 function words({ seed, states }: Sampling): string {

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { UsageError } from '../../base/errors.ts'
+import { LaunchError, UsageError } from '../../base/errors.ts'
 import { inFile } from '../../base/in-file.ts'
 import { parseWriteLog, type WriteLog } from '../../formats/write-log.ts'
 import { parseWriteTrace, positionsOf, type TracedEvent } from '../../formats/write-trace.ts'
@@ -31,8 +31,6 @@ export interface Recorded {
   readonly before: readonly CutEvent[]
   /** Content of each version of the vTPM's state. */
   readonly vtpm: readonly Uint8Array[]
-  /** Versions that were replaced before they could be read. */
-  readonly missedVersions: number
   /** Of the VM before it was switched on: raw disk and flash. */
   readonly base: { readonly disk: string; readonly variables: string }
 }
@@ -77,9 +75,18 @@ export class UpdateRecording {
     this.#marks.push({ name, traced: (await stat(this.#files.trace)).size })
   }
 
-  /** Reads what was recorded from the first mark to the last. QEMU must have ended. Throws FormatError. */
+  /**
+   * Reads what was recorded from the first mark to the last. QEMU must have ended. Throws FormatError, LaunchError
+   * `swtpm-failed` where a version of the vTPM's state was replaced before it was read: a state would be missing.
+   */
   async end(): Promise<Recorded> {
     this.#versions.close()
+    const { missed } = this.#versions
+    if (missed > 0)
+      throw new LaunchError(
+        `cannot tell all states of the vTPM: ${missed} versions were replaced before they were read, none may be`,
+        { code: 'swtpm-failed', hint: 'This host was too busy; run the scenario again' },
+      )
     const trace = await readFile(this.#files.trace, 'latin1')
     const events = parseWriteTrace(trace)
     const marks = this.#marks.map(({ name, traced }) => ({
@@ -114,7 +121,6 @@ export class UpdateRecording {
       },
       before,
       vtpm: this.#versions.seen.map(({ bytes }) => bytes),
-      missedVersions: this.#versions.missed,
       base: this.#base,
     }
   }

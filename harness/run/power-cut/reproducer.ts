@@ -23,12 +23,14 @@ const SERIAL = 'socket,id=serial0,'
 /** Returns its directory. `boot.sh` in it leaves the files as they are: it boots a copy of them, `try`. */
 export async function keepReproducer(vm: ScenarioVm, made: Reproducible): Promise<string> {
   const { state, outcome, write, disk, flash, vtpm } = made
-  const { bench, directory: parent } = vm.spec
+  const { bench, directory: parent, scratch } = vm.spec
   const directory = join(parent, `reproducer-${state.after}`)
   await mkdir(join(directory, 'vtpm'), { recursive: true, mode: 0o700 })
   const secret = { mode: 0o600 }
   await writeFile(join(directory, 'variables.fd'), flash, secret)
   await writeFile(join(directory, 'vtpm', PERMANENT_STATE), vtpm, secret)
+  // As every disk: gone where the scenario passes, so where this was what it had to find.
+  scratch.push(join(directory, 'disk.qcow2'))
   await bench.tools.run('qemu-img', ['convert', '-O', 'qcow2', disk, join(directory, 'disk.qcow2')])
   const words = { write, outcome, key: state.key, files: Object.fromEntries(state.esp.files) }
   await writeFile(join(directory, 'state.json'), `${JSON.stringify(words, null, 1)}\n`, secret)

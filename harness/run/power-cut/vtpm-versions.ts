@@ -16,7 +16,7 @@ export class VtpmVersions {
   readonly #file: string
   readonly #watcher: FSWatcher
   readonly #seen: VtpmVersion[] = []
-  #inode = 0
+  #identity = ''
   #missed = 0
 
   private constructor(directory: string) {
@@ -48,14 +48,13 @@ export class VtpmVersions {
 
   /** The kernel tells of every rename; one that finds the file of the rename before it came too late for its own. */
   #look(): void {
-    const { ino, ctimeMs } = statSync(this.#file)
-    if (ino === this.#inode) {
-      this.#missed += 1
-      return
-    }
-    this.#inode = ino
+    const { ino, ctimeNs } = statSync(this.#file, { bigint: true })
+    // The number alone is soon another file's.
+    const identity = `${ino}:${ctimeNs}`
+    if (identity === this.#identity) this.#missed += 1
+    this.#identity = identity
     const bytes = readFileSync(this.#file)
     const last = this.#seen.at(-1)
-    if (!last || !bytes.equals(last.bytes)) this.#seen.push({ bytes, at: ctimeMs })
+    if (!last || !bytes.equals(last.bytes)) this.#seen.push({ bytes, at: Number(ctimeNs) / 1e6 })
   }
 }

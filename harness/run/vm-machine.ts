@@ -1,28 +1,36 @@
-/** The machine that a VM's materials and options make. Pure. */
+/** The machine of a scenario's VM: its materials and the wishes of the scenario, as QEMU is to have them. */
 import { join } from 'node:path'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import type { PreparedDisk } from './image.ts'
 import type { VmSpec } from './lab-spec.ts'
-import type { VmOptions, WriteLogs } from './vm-options.ts'
+import type { VmOptions } from './vm-options.ts'
 
-export interface VmParts {
-  /** Directory for the sockets of the QEMU process. */
-  readonly sockets: string
-  readonly hasVtpm: boolean
-  readonly disk: PreparedDisk
-  readonly firmware: FirmwareLoad
-  /** Beside the disk. */
-  readonly drives: readonly DriveDescription[]
-  readonly smbiosStrings: readonly string[]
-  /** Brought by QEMU; absent: the firmware boots the disk. */
-  readonly kernel: string | undefined
-  readonly writeLogs: WriteLogs | undefined
-  readonly options: VmOptions
+/** Files that get what a QEMU process writes; see `MachineDescription`. */
+export interface WriteLogs {
+  readonly disk: string
+  readonly variables: string
+  readonly trace: string
 }
 
-/** As the platform needs it. */
-export function describeMachine({ bench, budget, name }: VmSpec, parts: VmParts): MachineDescription {
-  const { sockets, hasVtpm, disk, kernel, writeLogs, options } = parts
+export interface MachineMaterials {
+  readonly disk: PreparedDisk
+  readonly firmware: FirmwareLoad
+  /** Private directory for the sockets. */
+  readonly sockets: string
+  readonly hasVtpm: boolean
+  /** A kernel that QEMU brings itself. */
+  readonly kernel: string | undefined
+  readonly drives: readonly DriveDescription[]
+  readonly writeLogs: WriteLogs | undefined
+  readonly smbiosStrings: readonly string[]
+  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets'>
+}
+
+export function describeMachine(
+  { bench, budget, name }: VmSpec,
+  materials: MachineMaterials,
+): MachineDescription {
+  const { disk, firmware, sockets, kernel, drives, writeLogs, options } = materials
   const plain: MachineDescription = {
     name,
     accelerator: 'tcg',
@@ -30,7 +38,8 @@ export function describeMachine({ bench, budget, name }: VmSpec, parts: VmParts)
     cpu: 'max',
     vcpus: budget.vcpus,
     memoryMiB: budget.memoryMiB,
-    firmware: recordedFirmware(parts),
+    firmware:
+      firmware.kind === 'pflash' && writeLogs ? { ...firmware, variablesLog: writeLogs.variables } : firmware,
     ...(kernel !== undefined && { directBoot: { kernel } }),
     drives: [
       {
@@ -39,11 +48,13 @@ export function describeMachine({ bench, budget, name }: VmSpec, parts: VmParts)
         // QEMU gives that place to a kernel that it brings itself.
         ...(kernel === undefined && { bootIndex: 0 }),
       },
-      ...parts.drives,
+      ...drives,
     ],
-    ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
+    ...(materials.hasVtpm && {
+      tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const },
+    }),
     objects: [],
-    smbiosStrings: [...parts.smbiosStrings],
+    smbiosStrings: [...materials.smbiosStrings],
     ports: [],
     watchdog: options.watchdog ?? false,
     onPanic: options.onPanic ?? 'end',
@@ -54,9 +65,4 @@ export function describeMachine({ bench, budget, name }: VmSpec, parts: VmParts)
     serialSocket: join(sockets, 'serial'),
   }
   return bench.platform.apply(plain, bench.host)
-}
-
-function recordedFirmware({ firmware, writeLogs }: VmParts): FirmwareLoad {
-  if (writeLogs === undefined || firmware.kind !== 'pflash') return firmware
-  return { ...firmware, variablesLog: writeLogs.variables }
 }
