@@ -15,10 +15,12 @@ export const DANGERS = [
   'reclaim',
   /** Between what a step of the update found and what it left in the directories of the ESP. */
   'directory',
-  /** Some of the variables of a step are written, others are not; or its files are and its variables are not. */
-  'variables',
+  /** Some of the boot variables of a step are written, others are not; or its files are and they are not. */
+  'boot-variables',
   /** A record was being written. */
   'torn',
+  /** Between two variables that no boot is chosen by. */
+  'variables',
   /** Of what was written since the disk was last told to flush, not all is there. */
   'lost-writes',
   /** Nothing but the vTPM's state is new. */
@@ -68,9 +70,18 @@ export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
   if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
   if (!rest.some((each) => sameNames(each, state))) return 'directory'
   if (variables.torn) return 'torn'
-  if (!rest.some((each) => each.variables.key === variables.key && each.esp.key === esp.key))
-    return 'variables'
+  if (!rest.some((each) => each.esp.key === esp.key && bootVariables(each) === bootVariables(state)))
+    return 'boot-variables'
+  if (!rest.some((each) => each.variables.key === variables.key)) return 'variables'
   return rest.some(({ content }) => content === state.content) ? 'at-rest' : 'vtpm'
+}
+
+function bootVariables({ variables }: CutState): string {
+  const chosenBy = [...variables.variables].filter(([key]) => /:Boot(Order|Next|[0-9A-F]{4})$/.test(key))
+  return chosenBy
+    .map((pair) => pair.join('='))
+    .toSorted()
+    .join()
 }
 
 function damagedProgram({ esp }: CutState, rest: readonly CutState[]): boolean {

@@ -123,12 +123,12 @@ t.test('the worst states come first, each kind in turn, one of each content', as
   const candidates = candidatesOf(cutStates(update), update, 1)
   t.strictSame(
     candidates.map(({ danger }) => danger),
-    ['directory', 'variables', 'torn', 'vtpm', 'at-rest', 'variables', 'at-rest'],
+    ['directory', 'boot-variables', 'torn', 'vtpm', 'at-rest', 'boot-variables', 'at-rest'],
   )
   const afters = (wanted: string) =>
     candidates.flatMap(({ danger, state }) => (danger === wanted ? state.after : [])).toSorted()
   t.strictSame(afters('directory'), [3], 'before the rename')
-  t.strictSame(afters('variables'), [4, 8], 'after the rename, and between two variables')
+  t.strictSame(afters('boot-variables'), [4, 8], 'after the rename, and between two variables')
   t.strictSame([...afters('torn'), ...afters('vtpm')], [7, 10])
 })
 
