@@ -32,6 +32,8 @@ export type Danger = (typeof DANGERS)[number]
 
 export interface Candidate {
   readonly state: CutState
+  /** The state that first had this content, of those in a row up to `state`: the write that made it made the content. */
+  readonly made: CutState
   readonly danger: Danger
   /** States of other bytes that a boot reads the same from, this one included. */
   readonly alike: number
@@ -49,7 +51,9 @@ export function candidatesOf(
   const contents = Map.groupBy(states, ({ content }) => content)
   const candidates = [...contents.values()].flatMap((alike) => {
     const state = alike[Math.floor(random() * alike.length)]
-    return state ? [{ state, danger: dangerOf(state, rest), alike: alike.length }] : []
+    if (state === undefined) return []
+    const made = firstInARow(states, state)
+    return [{ state, made, danger: dangerOf(state, rest), alike: alike.length }]
   })
   return inTurn(
     DANGERS.map((danger) =>
@@ -59,6 +63,12 @@ export function candidatesOf(
       ),
     ),
   )
+}
+
+function firstInARow(states: readonly CutState[], state: CutState): CutState {
+  const at = states.indexOf(state)
+  const other = states.findLastIndex((each, index) => index < at && each.content !== state.content)
+  return state.lost.length > 0 ? state : (states[other + 1] ?? state)
 }
 
 /** `rest`: the states at the start and after each step. */
