@@ -140,7 +140,7 @@ function addRun(root: Command, finish: Finish): void {
       ).argParser(wholeNumber(0, 2 ** 32 - 1)),
     )
     .addOption(
-      new Option('--states <n>', 'how many states of a power cut are booted (default: 6)')
+      new Option('--states <n>', 'how many states of a power cut are booted (default: 4)')
         .argParser(wholeNumber(1, 1e6))
         .conflicts('exhaustive'),
     )

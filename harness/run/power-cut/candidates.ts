@@ -15,10 +15,12 @@ export const DANGERS = [
   'reclaim',
   /** Between what a step of the update found and what it left in the directories of the ESP. */
   'directory',
-  /** Some of the variables of a step are written, others are not; or its files are and its variables are not. */
-  'variables',
+  /** Some of the boot variables of a step are written, others are not; or its files are and they are not. */
+  'boot-variables',
   /** A record was being written. */
   'torn',
+  /** Between two variables that no boot is chosen by. */
+  'variables',
   /** Of what was written since the disk was last told to flush, not all is there. */
   'lost-writes',
   /** Nothing but the vTPM's state is new. */
@@ -30,6 +32,8 @@ export type Danger = (typeof DANGERS)[number]
 
 export interface Candidate {
   readonly state: CutState
+  /** The state that first had this content, of those in a row up to `state`: the write that made it made the content. */
+  readonly made: CutState
   readonly danger: Danger
   /** States of other bytes that a boot reads the same from, this one included. */
   readonly alike: number
@@ -47,7 +51,9 @@ export function candidatesOf(
   const contents = Map.groupBy(states, ({ content }) => content)
   const candidates = [...contents.values()].flatMap((alike) => {
     const state = alike[Math.floor(random() * alike.length)]
-    return state ? [{ state, danger: dangerOf(state, rest), alike: alike.length }] : []
+    if (state === undefined) return []
+    const made = firstInARow(states, state)
+    return [{ state, made, danger: dangerOf(state, rest), alike: alike.length }]
   })
   return inTurn(
     DANGERS.map((danger) =>
@@ -59,6 +65,12 @@ export function candidatesOf(
   )
 }
 
+function firstInARow(states: readonly CutState[], state: CutState): CutState {
+  const at = states.indexOf(state)
+  const other = states.findLastIndex((each, index) => index < at && each.content !== state.content)
+  return state.lost.length > 0 ? state : (states[other + 1] ?? state)
+}
+
 /** `rest`: the states at the start and after each step. */
 export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
   const { esp, variables, lost } = state
@@ -68,9 +80,18 @@ export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
   if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
   if (!rest.some((each) => sameNames(each, state))) return 'directory'
   if (variables.torn) return 'torn'
-  if (!rest.some((each) => each.variables.key === variables.key && each.esp.key === esp.key))
-    return 'variables'
+  if (!rest.some((each) => each.esp.key === esp.key && bootVariables(each) === bootVariables(state)))
+    return 'boot-variables'
+  if (!rest.some((each) => each.variables.key === variables.key)) return 'variables'
   return rest.some(({ content }) => content === state.content) ? 'at-rest' : 'vtpm'
+}
+
+function bootVariables({ variables }: CutState): string {
+  const chosenBy = [...variables.variables].filter(([key]) => /:Boot(Order|Next|[0-9A-F]{4})$/.test(key))
+  return chosenBy
+    .map((pair) => pair.join('='))
+    .toSorted()
+    .join()
 }
 
 function damagedProgram({ esp }: CutState, rest: readonly CutState[]): boolean {

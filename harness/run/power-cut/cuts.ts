@@ -111,11 +111,15 @@ export class PowerCuts {
     if (event.on === 'variables') return describeFlashWrite(this.#flashAfter(after - 1), offset, data)
     const esp = { offset: this.update.esp.offset, size: this.update.esp.bytes.length }
     const [before, now] = [this.#espAfter(after - 1), this.#espAfter(after)]
-    return describeDiskWrite({ offset, size }, { before, after: now, esp, partitions: this.#partitions })
+    const end = this.#espAfter(this.update.events.length)
+    return describeDiskWrite({ offset, size }, { before, after: now, end, esp, partitions: this.#partitions })
   }
 
-  /** Puts disk, flash and vTPM into the state and boots it. Throws what is no fault of the state. */
-  async boot(state: CutState): Promise<CutOutcome> {
+  /**
+   * Puts disk, flash and vTPM into the state and boots it; `made` is what a state that is kept was made by. Throws what is
+   * no fault of the state.
+   */
+  async boot(state: CutState, made: CutState = state): Promise<CutOutcome> {
     const startedAt = Date.now()
     this.#boots += 1
     await this.#disk.goTo(writesOn('disk', eventsOf(this.update, state)))
@@ -129,7 +133,7 @@ export class PowerCuts {
       return { came, slot, why, seconds }
     }
     const reproducer = await keepReproducer(this.#vm, {
-      ...{ state, outcome: { came, slot, why }, disk: this.#disk.file, write: this.describe(state) },
+      ...{ state, outcome: { came, slot, why }, disk: this.#disk.file, write: this.describe(made) },
       ...{ flash: this.#flashAfter(state.after), vtpm: this.#vtpmOf(state) },
     })
     return { came, slot, why, seconds, reproducer }

@@ -10,6 +10,8 @@ export interface DiskBefore {
   /** The ESP before and after the write: what a new file's clusters are, only the later one says. */
   readonly before: Uint8Array
   readonly after: Uint8Array
+  /** When the update has ended: what becomes of clusters that belong to no file yet. */
+  readonly end: Uint8Array
   readonly esp: FatExtent
   readonly partitions: readonly Partition[]
 }
@@ -20,7 +22,9 @@ export function describeDiskWrite(place: FatExtent, disk: DiskBefore): string {
   const { esp, partitions } = disk
   if (offset >= esp.offset && offset + size <= esp.offset + esp.size) {
     const inside = { offset: offset - esp.offset, size }
-    const words = placeIn(disk.after, inside) ?? placeIn(disk.before, inside) ?? 'clusters of no file'
+    const now = placeIn(disk.after, inside) ?? placeIn(disk.before, inside)
+    const later = now === undefined ? placeIn(disk.end, inside) : undefined
+    const words = now ?? (later === undefined ? 'clusters of no file' : `what becomes ${later}`)
     return `${words} (sector ${inside.offset / SECTOR_BYTES} of the ESP, ${size} bytes)`
   }
   const partition = partitions.find((each) => offset >= each.offset && offset < each.offset + each.size)

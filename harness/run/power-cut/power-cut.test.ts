@@ -123,14 +123,27 @@ t.test('the worst states come first, each kind in turn, one of each content', as
   const candidates = candidatesOf(cutStates(update), update, 1)
   t.strictSame(
     candidates.map(({ danger }) => danger),
-    ['directory', 'variables', 'torn', 'vtpm', 'at-rest', 'variables', 'at-rest'],
+    ['directory', 'boot-variables', 'torn', 'vtpm', 'at-rest', 'boot-variables', 'at-rest'],
   )
   const afters = (wanted: string) =>
     candidates.flatMap(({ danger, state }) => (danger === wanted ? state.after : [])).toSorted()
   t.strictSame(afters('directory'), [3], 'before the rename')
-  t.strictSame(afters('variables'), [4, 8], 'after the rename, and between two variables')
+  t.strictSame(afters('boot-variables'), [4, 8], 'after the rename, and between two variables')
   t.strictSame([...afters('torn'), ...afters('vtpm')], [7, 10])
 })
+
+t.test(
+  'a state is reported with the write that made its content, not with the last one before the cut',
+  async (t) => {
+    const update = robust()
+    const states = cutStates(update)
+    const starts = Array.from({ length: 20 }, (_, seed) =>
+      candidatesOf(states, update, seed).filter(({ state }) => state.content === states[0]?.content),
+    ).flat()
+    t.ok(new Set(starts.map(({ state }) => state.after)).size > 1, 'one of three alike is drawn')
+    t.strictSame(new Set(starts.map(({ made }) => made.after)), new Set([0]))
+  },
+)
 
 t.test('a disk with a cache loses any of the writes that it was not told to flush', async (t) => {
   const update = robust()
@@ -188,7 +201,7 @@ t.test('a program that is overwritten in place is the worst there is', async (t)
   ]
   const update = { ...robust(), events, marks }
   const [worst, ...others] = candidatesOf(cutStates(update), update, 1)
-  t.match(worst, { danger: 'boot-file', state: { after: 1 }, alike: 1 })
+  t.match(worst, { danger: 'boot-file', state: { after: 1 }, made: { after: 1 }, alike: 1 })
   t.strictSame(
     others.map(({ danger }) => danger),
     ['at-rest', 'at-rest'],
@@ -223,7 +236,9 @@ t.test('a write is described by the structure that it changed', async (t) => {
   const partitions = [
     { number: 2, type: '', guid: '', label: 'root', offset: ESP_AT + before.length, size: SECTOR },
   ]
-  const disk = { before, after, esp: { offset: ESP_AT, size: before.length }, partitions }
+  const late = esp({ a: OLD, b: NEW })
+  late.chain([6, 7, 8])
+  const disk = { before, after, end: late.bytes, esp: { offset: ESP_AT, size: before.length }, partitions }
   const words = (offset: number) => describeDiskWrite({ offset, size: SECTOR }, disk)
   t.match(words(ESP_AT), /^boot sectors/)
   t.match(words(ESP_AT + first.fatAt), /^file allocation table 1 \(sector 1 of the ESP, 512 bytes\)$/)
@@ -231,6 +246,7 @@ t.test('a write is described by the structure that it changed', async (t) => {
   t.match(words(ESP_AT + first.clusterAt(3)), /^directory EFI /)
   t.match(words(ESP_AT + first.clusterAt(5)), /^sector 1 of EFI\/A\.EFI /)
   t.match(words(ESP_AT + first.clusterAt(6)), /^sector 0 of EFI\/B\.EFI /)
+  t.match(words(ESP_AT + first.clusterAt(8)), /^what becomes sector 2 of EFI\/B\.EFI /)
   t.match(words(ESP_AT + first.clusterAt(9)), /^clusters of no file/)
   t.match(words(ESP_AT + before.length), /^partition root/)
   t.match(words(0), /^the partition table/)

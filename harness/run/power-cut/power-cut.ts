@@ -62,12 +62,12 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   note(line('the end', end))
   const broken: BrokenState[] = []
   for (const [index, candidate] of sample.entries()) {
-    const outcome = await cuts.boot(candidate.state)
+    const outcome = await cuts.boot(candidate.state, candidate.made)
     const text = line(`state ${index + 1}, ${describe(cuts, candidate)}`, outcome)
     note(text)
     const { came, reproducer } = outcome
     if (came === 'up') continue
-    const write = cuts.describe(candidate.state)
+    const write = cuts.describe(candidate.made)
     broken.push({ write, line: text, ...(reproducer !== undefined && { reproducer }) })
   }
   return { start, end, tried: sample.length, contents: all.length, broken }
@@ -77,8 +77,9 @@ function words({ seed, states }: Sampling): string {
   return states === 'all' ? `all of them; seed ${seed}` : `the worst first; --seed ${seed} draws the same`
 }
 
-function describe(cuts: PowerCuts, { state, danger, alike }: Candidate): string {
-  return `${danger}, one of ${alike} alike, ${cuts.describe(state)}`
+function describe(cuts: PowerCuts, { state, made, danger, alike }: Candidate): string {
+  const later = state === made ? '' : ` (as it is after write ${state.after})`
+  return `${danger}, one of ${alike} alike${later}, made by ${cuts.describe(made)}`
 }
 
 function line(state: string, { came, slot, why, seconds, reproducer }: CutOutcome): string {
