@@ -2,10 +2,14 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { MaterialError } from '../base/errors.ts'
+import { parseGpt } from '../formats/gpt.ts'
 import { type AddonRequest, ensureAddon } from '../materials/addon.ts'
 import { type ExtensionRequest, ensureExtension } from '../materials/extension.ts'
 import { writePrivateFile } from '../system/files.ts'
 import type { ScenarioVm } from './vm.ts'
+
+/** Type of the partition that holds the signature of the root hash of a root for x86-64. */
+const ROOT_VERITY_SIGNATURE = '41092b05-9fc8-4523-994f-2def0408b176'
 
 /** A file that may be shared with other VMs. */
 export async function buildAddon(vm: ScenarioVm, addon: Omit<AddonRequest, 'keys'>): Promise<string> {
@@ -20,6 +24,35 @@ export async function buildExtension(
 ): Promise<string> {
   const { bench } = vm.spec
   return ensureExtension(bench, { ...extension, keys: bench.keys })
+}
+
+/**
+ * A copy of a signed extension that claims the signature of another one: what it holds is as it was built, and its root
+ * hash is its own. Throws MaterialError `missing` where one of them is not signed.
+ */
+export async function graftSignature(
+  vm: ScenarioVm,
+  { onto, from }: { readonly onto: string; readonly from: string },
+): Promise<string> {
+  const bytes = await readFile(onto)
+  const own = rootHashSignature(bytes, onto)
+  const { text: others } = rootHashSignature(await readFile(from), from)
+  const grafted = JSON.stringify({ ...JSON.parse(others), rootHash: JSON.parse(own.text).rootHash })
+  bytes.fill(0, own.offset, own.offset + own.size)
+  bytes.write(grafted, own.offset)
+  return writeCopy(vm, onto, bytes)
+}
+
+/** The partition with the signature, and its JSON text (UAPI specification "Discoverable Partitions"). */
+function rootHashSignature(
+  bytes: Buffer,
+  file: string,
+): { readonly offset: number; readonly size: number; readonly text: string } {
+  const found = parseGpt(bytes).partitions.find(({ type }) => type === ROOT_VERITY_SIGNATURE)
+  if (found === undefined) throw new MaterialError(`${file} has no signature`, { code: 'missing' })
+  const { offset, size } = found
+  const text = bytes.toString('utf8', offset, offset + size).replace(/\0+$/, '')
+  return { offset, size, text }
 }
 
 export interface CredentialRequest {
@@ -66,9 +99,13 @@ export async function alterFile(vm: ScenarioVm, file: string, change: Alteration
     const at = bytes.lastIndexOf('\n', bytes.length - 2) + 1
     bytes.write(bytes[at] === 0x41 ? 'B' : 'A', at)
   }
-  const altered = join(await mkdtemp(join(vm.spec.directory, 'altered-')), basename(file))
-  await writePrivateFile(altered, bytes)
-  return altered
+  return writeCopy(vm, file, bytes)
+}
+
+async function writeCopy(vm: ScenarioVm, file: string, bytes: Uint8Array): Promise<string> {
+  const copy = join(await mkdtemp(join(vm.spec.directory, 'altered-')), basename(file))
+  await writePrivateFile(copy, bytes)
+  return copy
 }
 
 function replaceOnce(

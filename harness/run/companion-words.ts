@@ -72,24 +72,28 @@ function whyOf(name: string, lines: readonly string[]): CredentialOutcome {
 
 export interface Merge {
   readonly merged: boolean
-  /** What systemd-sysext and the kernel said meanwhile. */
+  /** What the extension's program printed; empty where it is not there or could not be read. */
+  readonly printed: string
+  /** What systemd-sysext, the program and the kernel said meanwhile. */
   readonly words: string
 }
 
 /** Keeps the extensions that the stub passed, but for one, out of sight of systemd-sysext, and has it merge that. */
 const MERGE_ALONE = `
-aside=/run/aside; one=$1
+aside=/run/aside
 systemd-sysext unmerge >/dev/null 2>&1
 mkdir -p $aside
 for directory in sysext global_sysext; do
   [ ! -d /.extra/$directory ] || mv /.extra/$directory $aside/
   mkdir -p /.extra/$directory
 done
-cp $aside/$one /.extra/$one
+cp $aside/$1 /.extra/$1
 dmesg -c >/dev/null
-DM_DISABLE_UDEV=1 SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=info systemd-sysext refresh 2>&1
+export DM_DISABLE_UDEV=1 SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=info
+systemd-sysext refresh >&2
 code=$?
-dmesg -c | grep -E 'verity|erofs'
+$2
+dmesg -c | grep -E 'verity|erofs' >&2
 systemd-sysext unmerge >/dev/null 2>&1
 for directory in sysext global_sysext; do
   rm -r /.extra/$directory
@@ -98,9 +102,16 @@ done
 exit $code
 `
 
-/** `file`: below /.extra, such as `sysext/hello.sysext.raw`. One bad extension keeps all others from being merged. */
-export async function mergeAlone(guest: LabGuest, file: string): Promise<Merge> {
-  const { exitCode, stdout, stderr } = await guest.run(['sh', '-c', MERGE_ALONE, 'sh', file])
-  const words = `${stdout}${stderr}`.trim()
-  return { merged: exitCode === 0 && /Merged extensions into/.test(words), words }
+/**
+ * Has systemd-sysext merge one extension without the others, runs its program, and undoes it. `file`: below /.extra, such
+ * as `sysext/hello.sysext.raw`. One bad extension keeps all others from being merged.
+ */
+export async function mergeAlone(
+  guest: LabGuest,
+  { file, program }: { readonly file: string; readonly program: string },
+): Promise<Merge> {
+  const { exitCode, stdout, stderr } = await guest.run(['sh', '-c', MERGE_ALONE, 'sh', file, program])
+  const words = stderr.toString().trim()
+  const merged = exitCode === 0 && /Merged extensions into/.test(words)
+  return { merged, printed: stdout.toString().trim(), words }
 }

@@ -4,6 +4,7 @@ import {
   compareBoot,
   defineScenario,
   explainDifference,
+  graftSignature,
   type LabGuest,
   mergeAlone,
   observeBoot,
@@ -13,6 +14,8 @@ import {
 } from '../../harness/run/index.ts'
 
 const PHASES = ['enter-initrd']
+/** Whole blocks, so that the program does not share one with what is read to mount it. */
+const FILLING = '# filling\n'.repeat(2000)
 const REGISTERS = [4, 7, 11, 12, 13]
 
 export const scenario = defineScenario({
@@ -25,7 +28,14 @@ export const scenario = defineScenario({
     extends: { claim: 'programs of a signed extension beside the UKI and of a global one run in the initrd' },
     measured: { claim: 'PCR 13 shows both, as predicted from the files on the ESP' },
     none: { claim: 'at a boot with bad extensions beside a good one nothing is merged' },
-    altered: { claim: 'an extension that was altered after it was signed is refused: its data is corrupt' },
+    altered: {
+      claim:
+        'of an extension that was altered after it was signed the kernel lets nobody read what was altered',
+    },
+    grafted: {
+      claim:
+        "one that claims another's signature is refused: the kernel says that it is not over this root hash",
+    },
     stranger: { claim: 'one that is signed by a key outside db is refused: the kernel has no key for it' },
     unsigned: {
       claim: 'one with verity data and no signature is refused: the policy of the initrd asks for one',
@@ -62,6 +72,11 @@ export const scenario = defineScenario({
         name: 'hello.sysext.raw',
         file: await alterFile(vm, hello, { find: 'hello 1', put: 'hello 2' }),
       },
+      {
+        for: 'uki',
+        name: 'grafted.sysext.raw',
+        file: await graftSignature(vm, { onto: await extension(vm, 'grafted', 'db-other'), from: hello }),
+      },
       { for: 'uki', name: 'stranger.sysext.raw', file: await extension(vm, 'stranger', 'db-other') },
       { for: 'any', name: 'unsigned.sysext.raw', file: await extension(vm, 'unsigned', null) },
       { for: 'any', name: 'welcome.sysext.raw', file: welcome },
@@ -69,23 +84,30 @@ export const scenario = defineScenario({
     const others = await predictBoot(vm, { phases: PHASES })
     const second = await vm.boot()
     const again = await second.login()
-    const all = ['hello', 'stranger', 'unsigned', 'welcome']
+    const all = ['grafted', 'hello', 'stranger', 'unsigned', 'welcome']
     lab.claim('none', {
-      expected: { hello: '', stranger: '', unsigned: '', welcome: '' },
+      expected: Object.fromEntries(all.map((name) => [name, ''])),
       got: await said(again, all),
     })
-    const refusal = async (file: string, expected: string, pattern: RegExp) => {
-      const { merged, words } = await mergeAlone(again, file)
-      return { expected, got: { merged, words }, holds: !merged && pattern.test(words) }
+    const refusal = async (name: string, place: string, pattern: RegExp) => {
+      const got = await mergeAlone(again, mergeOf(place, name))
+      const expected = `not merged, ${pattern.source}`
+      return { expected, got, holds: !got.merged && got.printed === '' && pattern.test(got.words) }
     }
+    const altered = await mergeAlone(again, mergeOf('sysext', 'hello'))
+    lab.claim('altered', {
+      expected: 'nothing printed, and a corrupt block',
+      got: altered,
+      holds: altered.printed === '' && /verity: .*data block \d+ is corrupted/.test(altered.words),
+    })
     lab.claim(
-      'altered',
-      await refusal('sysext/hello.sysext.raw', 'corrupt data', /data block \d+ is corrupted/),
+      'grafted',
+      await refusal('grafted', 'sysext', /Root hash verification failed \(-E?(KEYREJECTED|129)\)/),
     )
-    lab.claim('stranger', await refusal('sysext/stranger.sysext.raw', 'no key', /Required key not available/))
-    lab.claim('unsigned', await refusal('global_sysext/unsigned.sysext.raw', 'policy', /policy/i))
-    const { merged } = await mergeAlone(again, 'global_sysext/welcome.sysext.raw')
-    lab.claim('control', { expected: true, got: merged })
+    lab.claim('stranger', await refusal('stranger', 'sysext', /Root hash verification failed \(-ENOKEY\)/))
+    lab.claim('unsigned', await refusal('unsigned', 'global_sysext', /policy/i))
+    const { merged, printed } = await mergeAlone(again, mergeOf('global_sysext', 'welcome'))
+    lab.claim('control', { expected: { merged: true, printed: 'welcome 1' }, got: { merged, printed } })
     const observed = await observeBoot(again)
     const different = compareBoot(owners, observed).filter(({ verdict }) => verdict === 'different')
     lab.claim('toldApart', {
@@ -101,8 +123,12 @@ export const scenario = defineScenario({
 })
 
 function extension(vm: ScenarioVm, name: string, signedBy: 'db' | 'db-other' | null): Promise<string> {
-  const program = `#!/bin/sh\necho ${name} 1\n`
+  const program = `#!/bin/sh\necho ${name} 1\nexit\n${FILLING}`
   return buildExtension(vm, { name, programs: { [`usr/lib/attestbed/${name}`]: program }, signedBy })
+}
+
+function mergeOf(place: string, name: string) {
+  return { file: `${place}/${name}.sysext.raw`, program: `/usr/lib/attestbed/${name}` }
 }
 
 /** What the program of each extension says; nothing where there is none. */
