@@ -19,18 +19,13 @@ export function extraDirectory({ path }: PreparedUki): string {
 /** The firmware's volumes take a second to decompress, and are the same for every boot of a run. */
 const parsedFirmware = new Map<string, Promise<FirmwareCode>>()
 
-export interface BootKnowledge extends Pick<TpmBoot, 'acpi' | 'smbios' | 'phases'> {
-  /** Path of the UKI that will be booted, where it is another than the VM's own: that of slot `b`. */
-  readonly uki?: string
-}
-
 /**
  * The VM must be off. `known`: what the materials do not have: tables of the machine, phases that will be reached.
  * Throws UsageError `bad-scenario` for a UKI that is not ours or firmware without a variable store.
  */
 export async function predictBoot(
   vm: ScenarioVm,
-  { uki: other, ...known }: BootKnowledge = {},
+  known: Pick<TpmBoot, 'acpi' | 'smbios' | 'phases'> = {},
 ): Promise<TpmPrediction> {
   const { uki } = vm.disk
   if (uki === undefined || vm.firmware.kind !== 'pflash')
@@ -51,7 +46,7 @@ export async function predictBoot(
     ...known,
     firmware: await firmwareOf(vm.firmware.code),
     variables: await readFile(vm.firmware.variables),
-    uki: await readFile(other ?? uki.current().file),
+    uki: await readFile(uki.current().file),
     ...{ disk: start, machine: { memoryMiB, vcpus } },
     bootDevices: [{ slot: DISK_SLOT, partitions: partitions.map(({ guid }) => guid) }],
     ...(mixin && { bootSecretMixin: mixin }),
