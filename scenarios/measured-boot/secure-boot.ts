@@ -88,9 +88,7 @@ async function claimFirst(lab: Lab<'first' | 'why'>, vm: ScenarioVm): Promise<Ma
     got: unknown.map(({ index, differences }) => `${index}: ${differences[0]}`),
     holds:
       unknown.map(({ index }) => index).join() === '1,9,10' &&
-      [/ACPI/, /boot secret/, /IMA/].every((why, index) =>
-        why.test(unknown[index]?.differences[0] ?? ''),
-      ),
+      [/ACPI/, /boot secret/, /IMA/].every((why, index) => why.test(unknown[index]?.differences[0] ?? '')),
   })
   const tables = await readMachineTables(guest)
   await boot.powerOff()
