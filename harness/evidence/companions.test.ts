@@ -3,13 +3,16 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { digest } from '../base/digest.ts'
+import { FormatError } from '../base/errors.ts'
+import { outcomeOf } from '../base/testing/rejects.ts'
 import { encodeIdAuthentication, encodeIdBlock } from '../formats/snp/id-block.ts'
-import { parseSnpReport } from '../formats/snp/report.ts'
+import { parseSnpReport, SNP_REPORT_BYTES } from '../formats/snp/report.ts'
 import { publicKeyObject } from '../formats/tpm2/public.ts'
 import { parseCertificate } from '../formats/x509.ts'
 import type { ResolvedPolicy } from './policy/resolve.ts'
 import type { VerifyRequest } from './request.ts'
 import { appraiseSnpReport } from './snp/appraise.ts'
+import { parseSnpEvidence } from './snp/parse.ts'
 import { verifySnpReport } from './snp/verify.ts'
 import { appraiseTdxQuote } from './tdx/appraise.ts'
 import { verifyTdxQuote } from './tdx/verify.ts'
@@ -202,4 +205,14 @@ t.test('every code of a break and of a finding is asserted by some test', async 
     .join()
   const untested = codes.filter((code) => !tests.includes(`'${code}'`))
   t.same(untested, [])
+})
+
+t.test('a report with a certificate table that is cut off anywhere is refused', async (t) => {
+  const simulated = new SnpSignerEmulation()
+  const extended = Buffer.concat([simulated.report(), simulated.certificateTable()])
+  t.equal(parseSnpEvidence(extended).certificates.length, 3)
+  const accepted = Array.from({ length: extended.length }, (_, length) => length).filter(
+    (length) => !(outcomeOf(() => parseSnpEvidence(extended.subarray(0, length))) instanceof FormatError),
+  )
+  t.same(accepted, [SNP_REPORT_BYTES], 'the report alone is one, and nothing else')
 })

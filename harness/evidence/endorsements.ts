@@ -5,11 +5,13 @@ import { looksLikePem, parseCertificates, parseCrls, parsePem } from '../formats
 import { CERTIFICATE_GUIDS, parseCertificateTable } from '../formats/snp/certificate-table.ts'
 import type { Certificate } from '../formats/x509.ts'
 
+/** Contents of files, in any form and order. */
 export interface EndorsementFiles {
   readonly certificates: readonly Uint8Array[]
   readonly crls: readonly Uint8Array[]
 }
 
+/** What the files hold; nothing is trusted yet. */
 export interface Endorsements {
   readonly certificates: readonly Certificate[]
   readonly crls: readonly Crl[]

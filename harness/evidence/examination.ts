@@ -8,16 +8,19 @@ import type { EvidencePage } from './page.ts'
 
 /** What JSON can hold. Bytes are lower-case hex; 64-bit numbers are hex with 0x. */
 export type FieldValue = string | number | boolean | null | readonly FieldValue[] | Fields
+/** A JSON object. */
 export interface Fields {
   readonly [name: string]: FieldValue
 }
 
+/** What bytes say, for tools and for people. */
 export interface Decoded {
   /** By the names of the vendor's headers, in lower case: `report_data`, `mr_td`. Believed only where authentic. */
   readonly fields: Fields
   readonly page: EvidencePage
 }
 
+/** What came of one piece of evidence. */
 export interface Examination extends Decoded {
   readonly kind: EvidenceKind
   /** Malformed evidence is not authentic either. */
@@ -40,10 +43,12 @@ export interface Steps<Parsed, Verified> {
   readonly describe: (parsed: Parsed, verified?: Verified) => Decoded
 }
 
+/** Without a verdict. Throws FormatError. */
 export function decode<Parsed, Verified>(steps: Steps<Parsed, Verified>): Decoded {
   return steps.describe(steps.parse())
 }
 
+/** With one. Throws only what is our bug. */
 export function examine<Parsed, Verified>(steps: Steps<Parsed, Verified>): Examination {
   const { kind } = steps
   const parsed = attempt(steps.parse)

@@ -8,6 +8,7 @@ import { parseSnpEvidence, type SnpEvidence } from './snp/parse.ts'
 import { isJson, isTdxQuote, unwrap } from './unwrap.ts'
 import { parseAzureEvidence } from './vtpm/azure-evidence.ts'
 
+/** A report or quote with the certificates that came with it. */
 export type HardwareEvidence =
   | ({ readonly kind: 'snp' } & Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>)
   | { readonly kind: 'tdx'; readonly quote: TdxQuote }

@@ -5,6 +5,7 @@
 
 import { type Certificate, commonName, nameText } from '../formats/x509.ts'
 
+/** One line: what, its value, and a word about it. All safe to print. */
 export interface PageRow {
   readonly label: string
   readonly value: string
@@ -12,6 +13,7 @@ export interface PageRow {
   readonly note?: string
 }
 
+/** Rows under a heading. */
 export interface PageSection {
   readonly title: string
   readonly rows: readonly PageRow[]
@@ -24,6 +26,7 @@ export interface Voucher {
   readonly text: string
 }
 
+/** The readable page of one piece of evidence. */
 export interface EvidencePage {
   /** "SNP report, version 3, of a Milan". */
   readonly title: string
@@ -31,11 +34,14 @@ export interface EvidencePage {
   readonly vouchedBy: readonly Voucher[]
 }
 
+/** A row; an empty note is none. */
 export function row(label: string, value: string | number | bigint, note?: string): PageRow {
   return { label, value: `${value}`, ...(note !== undefined && note !== '' && { note }) }
 }
 
+/** A link that was checked and holds. */
 export const holds = (text: string): Voucher => ({ state: 'holds', text })
+/** A link that nobody checked. */
 export const open = (text: string): Voucher => ({ state: 'open', text })
 
 /** A field of zeros or ones as words: 128 digits of nothing hide the fields that say something. */

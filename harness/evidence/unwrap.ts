@@ -3,6 +3,7 @@ import { FormatError } from '../base/errors.ts'
 import { JsonText } from '../formats/json-text.ts'
 import type { EvidenceKind } from './kind.ts'
 
+/** A piece of evidence out of its wrapping. */
 export interface Unwrapped {
   readonly kind: EvidenceKind
   /** Evidence without what only carried it; containers that hold several things are left to the kind. */

@@ -2,6 +2,8 @@
  * Every shared vector through the same function as the command line. The index says what is expected; a kind that is
  * neither handled nor listed with a reason fails, so that a new vector is never passed over.
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { refusesToParse } from '../base/testing/rejects.ts'
@@ -19,20 +21,20 @@ interface Item {
   readonly expected: any
 }
 
-/** Not evidence of these kinds; whose tests read them. */
+/** Not evidence of these kinds: the test that reads them, or why nothing here can. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
-  'expected-values': 'harness/measure predicts them',
-  'snp-launch-inputs': 'harness/measure predicts the digest; its report is snp/milan_v3_dstack',
-  'snp id-block vector': 'harness/measure, ID blocks',
-  'kbs/as sample': "the key broker's protocol",
-  'attestation-token jwk + trust anchor': "the key broker's tokens",
-  'runtime-data digest vector': "the key broker's binding",
-  'sev-ca': 'SEV before SNP: certificates in a format of their own, no evidence of ours',
-  'sev-ark-negative': 'SEV before SNP',
-  'sev-cert (legacy)': 'SEV before SNP',
-  'mutation rules': 'negatives.test.ts',
-  'trustee parse output': 'the oracle of formats/event-log',
-  'tpm2_eventlog expected output': 'the oracle of formats/event-log',
+  'expected-values': 'harness/measure/sev-family.test.ts',
+  'snp-launch-inputs': 'harness/measure/sev-family.test.ts',
+  'snp id-block vector': 'harness/measure/id-block/id-block.test.ts',
+  'kbs/as sample': "the key broker's protocol, which has no room yet",
+  'attestation-token jwk + trust anchor': "the key broker's tokens, which have no room yet",
+  'runtime-data digest vector': "the key broker's binding, which has no room yet",
+  'sev-ca': 'harness/evidence/sev/chain.test.ts',
+  'sev-ark-negative': 'harness/evidence/sev/chain.test.ts',
+  'sev-cert (legacy)': 'harness/evidence/sev/chain.test.ts',
+  'mutation rules': 'harness/evidence/negatives.test.ts',
+  'trustee parse output': 'harness/formats/event-log/event-log.test.ts',
+  'tpm2_eventlog expected output': 'harness/formats/event-log/event-log.test.ts',
   'hcl variable data': 'the runtime data of an HCL report that is not among the vectors',
   'RSASSA-SHA256 signature': 'nobody has the key; see TPMS_ATTEST',
 }
@@ -76,6 +78,10 @@ t.test('every vector has a test or a reason', { skip: vectorsMissing }, async (t
     [],
   )
   t.ok(items.length > 140, `${items.length} vectors`)
+  const root = join(import.meta.dirname, '../..')
+  const tests = Object.entries(ELSEWHERE).filter(([, where]) => where.endsWith('.test.ts'))
+  for (const [kind, where] of tests)
+    t.match(readFileSync(join(root, where), 'utf8'), /vector(?:Text)?\(/, kind)
 })
 
 for (const item of items) {

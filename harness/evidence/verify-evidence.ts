@@ -7,6 +7,7 @@ import type { EvidenceKind } from './kind.ts'
 import type { VerifyRequest } from './request.ts'
 import { type Unwrapped, unwrap } from './unwrap.ts'
 
+/** An examination, also of a file whose kind nobody can tell. */
 export type Verdict = Omit<Examination, 'kind'> & {
   /** Undefined where it could not be told. */
   readonly kind: EvidenceKind | undefined
@@ -22,6 +23,7 @@ export async function verifyEvidence(request: VerifyRequest): Promise<Verdict> {
   }
 }
 
+/** A file, at most 32 MiB. */
 export interface InspectRequest {
   readonly evidence: Uint8Array
   readonly kind?: EvidenceKind | undefined

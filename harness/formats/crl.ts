@@ -9,6 +9,7 @@ const MAX_CRL_BYTES = 1024 * 1024
 const MAX_ENTRIES = 20_000
 const MAX_SERIAL_BYTES = 21
 
+/** An entry: RFC 5280, 5.1.2.6 and 5.3. */
 export interface RevokedCertificate {
   /** Lower-case hex of the INTEGER's content octets. */
   readonly serial: string
@@ -19,6 +20,7 @@ export interface RevokedCertificate {
   readonly criticalExtensions: readonly string[]
 }
 
+/** A revocation list of version 2: RFC 5280, 5.1. */
 export interface Crl {
   readonly raw: Uint8Array
   /** What the signature covers. */

@@ -82,6 +82,7 @@ const MAX_LENGTH_BYTES = 4
 const MAX_DEPTH = 24
 const MAX_OID_BYTES = 64
 
+/** Names and offsets for errors. */
 export interface DerOptions {
   /** What is being parsed, for messages: "certificate". */
   readonly what: string

@@ -1,6 +1,7 @@
 /** GUIDs as UEFI stores them: the first three groups little-endian, the rest in order. UEFI specification 2.10, appendix A. */
 import { FormatError } from '../base/errors.ts'
 
+/** Bytes of an EFI_GUID: UEFI 2.10, appendix A. */
 export const GUID_BYTES = 16
 const TEXT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 

@@ -25,6 +25,7 @@ const HASHES: ReadonlyMap<number, DigestAlgorithm> = new Map([
   [3, 'sha512'],
 ])
 
+/** The attestation report of an Azure paravisor, and what it is bound to. */
 export interface HclReport {
   readonly version: number
   readonly hardware: 'snp' | 'tdx'

@@ -5,6 +5,7 @@ import { FormatError } from '../base/errors.ts'
  * a value covers its text as it was sent, not what a serializer makes of it.
  */
 
+/** What a document may have at most. */
 export interface JsonLimits {
   /** What is being parsed, for messages: "TCB info". */
   readonly what: string

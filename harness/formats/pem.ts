@@ -10,6 +10,7 @@ const MAX_BLOCKS = 64
 const BEGIN = '-----BEGIN '
 const DASHES = '-----'
 
+/** RFC 7468: a label and its bytes. */
 export interface PemBlock {
   readonly label: string
   readonly bytes: Buffer
@@ -17,6 +18,7 @@ export interface PemBlock {
   readonly offset: number
 }
 
+/** By the first dashes alone. */
 export function looksLikePem(bytes: Uint8Array): boolean {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(BEGIN)
 }

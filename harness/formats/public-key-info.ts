@@ -1,8 +1,10 @@
 /** SubjectPublicKeyInfo: RFC 5280, 4.1.2.7; RFC 5480 for elliptic curves, RFC 3279 and 4055 for RSA. */
 import { DerReader, TAG } from './der.ts'
 
+/** By their NIST names. */
 export type Curve = 'P-256' | 'P-384' | 'P-521'
 
+/** RSA with the bits of its modulus, EC with its curve, or a kind that nobody uses here. */
 export type KeyKind =
   /** A named curve, the point uncompressed. Curves given by their parameters are unsupported: they can be chosen to fit. */
   | { readonly kind: 'ec'; readonly curve: Curve }
@@ -10,6 +12,7 @@ export type KeyKind =
   | { readonly kind: 'rsa'; readonly bits: number }
   | { readonly kind: 'unsupported'; readonly oid: string }
 
+/** SubjectPublicKeyInfo: RFC 5280, 4.1.2.7; RFC 3279; RFC 5480. */
 export type PublicKeyInfo = KeyKind & {
   /** The whole SubjectPublicKeyInfo as encoded: what pins a key. */
   readonly raw: Uint8Array
@@ -68,6 +71,7 @@ function modulusBits(parent: DerReader, key: Uint8Array): number {
     : modulus.length * 8 - Math.clz32(first) + 24
 }
 
+/** "RSA 4096", "EC P-384", for people. */
 export function keyText(key: KeyKind): string {
   if (key.kind === 'unsupported') return `a key of kind ${key.oid}`
   return key.kind === 'ec' ? `EC ${key.curve}` : `RSA ${key.bits}`

@@ -2,6 +2,7 @@
 import type { DigestAlgorithm } from '../base/digest.ts'
 import { type DerElement, type DerReader, TAG } from './der.ts'
 
+/** AlgorithmIdentifier of a signature: RFC 4055, RFC 5758. */
 export type SignatureAlgorithm =
   /** The mask generation function is MGF1 over the same hash, the trailer field 1. */
   | { readonly kind: 'rsa-pss'; readonly hash: DigestAlgorithm; readonly saltLength: number }

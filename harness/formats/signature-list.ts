@@ -4,11 +4,13 @@ import { GUID_BYTES, guidBytes, guidText } from './guid.ts'
 
 const LIST_HEADER_BYTES = 28
 
+/** SignatureType GUIDs: UEFI 2.10, 32.4.1. */
 export const SIGNATURE_TYPES = {
   x509: 'a5c059a1-94e4-4aa7-87b5-ab155c2bf072',
   sha256: 'c1c41626-504c-4092-aca9-41f936934328',
 } as const
 
+/** EFI_SIGNATURE_DATA. */
 export interface Signature {
   /** Who put it there: any GUID. */
   readonly owner: string
@@ -16,6 +18,7 @@ export interface Signature {
   readonly data: Uint8Array
 }
 
+/** EFI_SIGNATURE_LIST. */
 export interface SignatureList {
   /** One of SIGNATURE_TYPES, or another GUID of the specification. */
   readonly type: string

@@ -3,11 +3,13 @@ import { ByteReader } from '../base/bytes.ts'
 import { GUID_BYTES, guidBytes, guidText } from './guid.ts'
 
 const SERVICES_MANIFEST = '63849ebb-3d92-4670-a1ff-58f9c94b87bb'
+/** GUID of the vTPM's service: AMD 58019, 8.3. */
 export const VTPM_SERVICE = 'c476f1eb-0123-45a5-9641-b4e7dde5bfe3'
 const ENTRY_BYTES = 24
 const MAX_SERVICES = 64
 const MAX_BYTES = 1024 * 1024
 
+/** One entry of the table. */
 export interface SvsmService {
   readonly guid: string
   /** The service's own manifest; empty where it has none. */

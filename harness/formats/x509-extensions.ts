@@ -2,6 +2,7 @@
 import { DerReader, TAG } from './der.ts'
 import { type Certificate, type Extension, findExtension } from './x509.ts'
 
+/** OIDs: RFC 5280, 4.2.1 and 5.2. */
 export const EXTENSION = {
   subjectKeyIdentifier: '2.5.29.14',
   keyUsage: '2.5.29.15',
@@ -32,11 +33,13 @@ const KEY_USAGES = [
   'decipherOnly',
 ] as const
 
+/** Bits of keyUsage by name: RFC 5280, 4.2.1.3. */
 export type KeyUsage = (typeof KEY_USAGES)[number]
 
 const MAX_PATH_LENGTH = 255
 const MAX_PURPOSES = 32
 
+/** RFC 5280, 4.2.1.9. */
 export interface BasicConstraints {
   readonly ca: boolean
   /** How many certificates of authorities may follow below; absent: any number. */

@@ -11,6 +11,7 @@ const MAX_NAME_ATTRIBUTES = 64
 /** RFC 5280, 4.1.2.2: at most 20 octets; one more for a sign byte that some authorities do not count. */
 const MAX_SERIAL_BYTES = 21
 
+/** AttributeTypeAndValue: RFC 5280, 4.1.2.4. */
 export class NameAttribute {
   readonly oid: string
   readonly #value: DerElement
@@ -26,12 +27,14 @@ export class NameAttribute {
   }
 }
 
+/** A distinguished name; compared by its bytes. */
 export interface Name {
   /** The whole Name as encoded. Two names are the same only where these bytes are. */
   readonly raw: Uint8Array
   readonly attributes: readonly NameAttribute[]
 }
 
+/** RFC 5280, 4.2. */
 export interface Extension {
   readonly oid: string
   readonly critical: boolean
@@ -41,6 +44,7 @@ export interface Extension {
   readonly offset: number
 }
 
+/** A certificate of version 3: RFC 5280, 4.1. */
 export interface Certificate {
   /** The certificate, and tbsCertificate, which its signature covers; views of the input. */
   readonly raw: Uint8Array
@@ -171,6 +175,7 @@ export function readExtensions(tbs: DerReader): Extension[] {
   return extensions
 }
 
+/** SEQUENCE OF Extension. FormatError where one occurs twice (RFC 5280, 4.2). */
 export function readExtensionList(reader: DerReader): Extension[] {
   const list = reader.sequence('extensions')
   const extensions: Extension[] = []
@@ -191,6 +196,7 @@ export function readExtensionList(reader: DerReader): Extension[] {
   return extensions
 }
 
+/** Undefined where it has none of this OID. */
 export function findExtension(
   { extensions }: Pick<Certificate, 'extensions'>,
   oid: string,

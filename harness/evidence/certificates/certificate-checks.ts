@@ -30,6 +30,7 @@ const UNDERSTOOD: readonly string[] = [
   EXTENSION.subjectAltName,
 ]
 
+/** A period and the time that must lie within it, both ends included: RFC 5280, 4.1.2.5. */
 export interface Validity {
   readonly notBefore: Date
   readonly notAfter: Date
@@ -78,12 +79,14 @@ export function checkMayIssue(certificate: Certificate, { below }: { readonly be
   checkUsage(certificate, 'keyCertSign')
 }
 
+/** VerifyError 'bad-certificate' where keyUsage is there and lacks `usage`: RFC 5280, 4.2.1.3. */
 export function checkUsage(certificate: Certificate, usage: KeyUsage): void {
   const allowed = keyUsage(certificate)
   if (allowed && !allowed.has(usage))
     throw unfit(certificate, { expected: `key usage ${usage}`, got: [...allowed].join(', ') || 'none' })
 }
 
+/** VerifyError 'bad-certificate' where the leaf is not what its use demands: RFC 5280, 4.2.1.3 and 4.2.1.12. */
 export function checkLeaf(leaf: Certificate, require: LeafRequirements): void {
   const { publicKey } = leaf
   if (require.curve !== undefined && !(publicKey.kind === 'ec' && publicKey.curve === require.curve))

@@ -46,6 +46,7 @@ export function trustAnchor(root: Certificate, label: string): TrustAnchor {
   return { label, name: subject.raw, publicKey, notBefore, notAfter }
 }
 
+/** What a path is looked for with: RFC 5280, 6.1.1. */
 export interface ChainRequest {
   readonly leaf: Certificate
   /** Where issuers are looked for, in any order, at most 64; what does not belong to the path is ignored. */

@@ -13,6 +13,7 @@ import { isSignedBy } from './signature.ts'
  */
 export type RevocationMode = 'where-given' | 'authorities' | 'required'
 
+/** A path whose signatures hold, and the lists to hold it against: RFC 5280, 6.3.1. */
 export interface RevocationRequest {
   /** From the leaf; each is signed by the next one's key, the last by the anchor's. */
   readonly path: readonly Certificate[]
@@ -28,6 +29,7 @@ export interface UsedList {
   readonly nextUpdate: Date
 }
 
+/** What of a path was looked at: the lists, and for how many certificates. */
 export interface RevocationState {
   readonly lists: readonly UsedList[]
   /** Certificates of the path for which a list was looked at. */

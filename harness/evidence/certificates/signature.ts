@@ -60,6 +60,7 @@ function authorityKey(info: PublicKeyInfo, use: 'pss' | 'plain'): KeyObject {
   return key
 }
 
+/** Bytes and a signature over them as X.509 has both: RFC 5280, 4.1.1. */
 export interface SignedBytes {
   readonly algorithm: SignatureAlgorithm
   /** What was signed, exactly. */
@@ -95,6 +96,7 @@ export function isSignedBy(info: PublicKeyInfo, { algorithm, data, signature }: 
   return verify(hash, data, { key: authorityKey(info, 'plain'), ...options }, signature)
 }
 
+/** Bytes and an ECDSA signature as bare numbers: FIPS 186-5, 6.4. */
 export interface EcdsaSignedBytes {
   readonly hash: DigestAlgorithm
   readonly data: Uint8Array

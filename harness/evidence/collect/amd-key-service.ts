@@ -1,11 +1,13 @@
 /** AMD's key distribution service: "Versioned Chip Endorsement Key (VCEK) Certificate and KDS Interface", chapter 4. */
 import { boundedFetch, type FetchOptions, serviceAddress } from './bounded-fetch.ts'
 
+/** AMD's own service. */
 export const AMD_KDS = 'https://kdsintf.amd.com'
 
 /** As the service spells the product lines: Bergamo and Siena are served under Genoa. */
 export type KdsProduct = 'Milan' | 'Genoa' | 'Turin'
 
+/** What tells VCEK certificates apart: AMD 57230, 4.1. */
 export interface VcekRequest {
   readonly product: KdsProduct
   /** hwID: 64 bytes, on Turin 8. */
@@ -34,6 +36,7 @@ export function vcekPath({ product, hwId, tcb }: VcekRequest): string {
   return `vcek/v1/${product}/${Buffer.from(hwId).toString('hex')}?${query.join('&')}`
 }
 
+/** Where is asked, and how long and much is taken. */
 export interface KdsOptions extends FetchOptions {
   /** Base address; default AMD's own. */
   readonly address?: string

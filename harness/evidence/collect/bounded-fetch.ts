@@ -9,12 +9,14 @@ import { escapeControls } from '../../base/text.ts'
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 const TIMEOUT_MILLISECONDS = 15_000
 
+/** Body and headers of an answer 200. */
 export interface Answer {
   readonly body: Uint8Array
   /** Value of a header, by its name in any case; undefined where it is absent. */
   readonly header: (name: string) => string | undefined
 }
 
+/** Defaults: 4 MiB, 15000 ms. */
 export interface FetchOptions {
   readonly maxBytes?: number
   readonly timeoutMilliseconds?: number

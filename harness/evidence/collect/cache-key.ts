@@ -20,6 +20,7 @@ import type { TcbInfo } from '../tdx/tcb-info.ts'
 import { isJson } from '../unwrap.ts'
 import { attempt } from './vouched.ts'
 
+/** One endorsement, with what a cache has to know of it. */
 export interface CacheEntry {
   /** File name: letters, digits, hyphens, dots; at most 200 characters. */
   readonly name: string
@@ -93,6 +94,7 @@ export function isVlekFor(
   return name.startsWith(`vlek-${product}-`) && name.endsWith(`-${hex(tcb)}.der`)
 }
 
+/** How the names of authorities begin. */
 export const AUTHORITY = 'ca-'
 
 /** The name of the list of an issuer, by its subject's DER. */
@@ -114,8 +116,11 @@ function listEntry(crl: Crl): CacheEntry {
   }
 }
 
+/** How the names of revocation lists begin. */
 export const LIST_PREFIX = 'crl-'
+/** One for all platforms. */
 export const QE_IDENTITY_NAME = 'td-qe-identity.json'
+/** `fmspc`: 12 hex digits in lower case. */
 export const tcbInfoName = (fmspc: string): string => `tcb-info-${fmspc}.json`
 
 function documentEntries({ tcbInfos, qeIdentities }: TdxCollateral): readonly CacheEntry[] {

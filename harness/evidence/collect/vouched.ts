@@ -16,6 +16,7 @@ import type { SignedDocument } from '../tdx/signed-document.ts'
 import { TCB_SIGNING } from '../tdx/verify-collateral.ts'
 import type { CacheEntry } from './cache-key.ts'
 
+/** Where issuers and roots are. */
 export interface VouchContext {
   /** Where issuers are looked for, besides among the entries themselves. */
   readonly beside: readonly Certificate[]
@@ -23,6 +24,7 @@ export interface VouchContext {
   readonly simulatedRoots: readonly string[]
 }
 
+/** Entries in their order, by whether a root vouches for them. */
 export interface Vouched {
   readonly vouched: readonly CacheEntry[]
   readonly refused: readonly CacheEntry[]
@@ -39,6 +41,7 @@ export function sortOutVouched(
   return { vouched, refused: entries.filter((entry) => !vouched.includes(entry)) }
 }
 
+/** The certificates among entries. */
 export function certificatesOf(entries: readonly CacheEntry[]): readonly Certificate[] {
   return entries.flatMap(({ content }) => (content.kind === 'certificate' ? [content.certificate] : []))
 }

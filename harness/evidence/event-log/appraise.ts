@@ -15,6 +15,7 @@ import { unknownIn } from './unknown.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView, type Reading } from './view.ts'
 
+/** Every finding, none where the boot is acceptable. Only what a register vouches for counts. */
 export function appraiseEventLog(
   { verified, reading, cover }: CoveredEventLog,
   { policy }: AppraisalContext,

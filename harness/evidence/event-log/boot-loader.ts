@@ -13,6 +13,7 @@ import { type LogView, type Reading, wellFormed } from './view.ts'
 const NUL = Buffer.alloc(1)
 const MAX_TEXT_BYTES = 64 * 1024
 
+/** A section that systemd-stub measured. */
 export interface UkiSection {
   /** With its dot: ".linux". */
   readonly name: string
@@ -20,6 +21,7 @@ export interface UkiSection {
   readonly digest: Uint8Array
 }
 
+/** A kernel command line that was measured. */
 export interface CommandLine {
   readonly by: 'systemd' | 'grub'
   /** Without a trailing NUL. Text of the guest: escape it. */
@@ -44,6 +46,7 @@ const TAGS = {
   2403017453: 'linux-load-options',
   2403017452: 'linux-initrd',
 } as const
+/** What the log calls it; nobody hashes that. */
 export type AdditionLabel =
   | (typeof TAGS)[keyof typeof TAGS]
   | 'initrd'
@@ -52,6 +55,7 @@ export type AdditionLabel =
   | 'file'
   | 'other'
 
+/** What boot loaders and stubs measured. */
 export interface BootLoaderReading {
   /** In the order of measuring. In a TD other parts of RTMR2 stand between them. */
   readonly ukiSections: readonly Reading<UkiSection>[]
@@ -62,6 +66,7 @@ export interface BootLoaderReading {
   readonly grubCommands: readonly Reading<string>[]
 }
 
+/** Never throws; what has no meaning here stays unexplained. */
 export function readBootLoader(view: LogView): BootLoaderReading {
   const ukiSections = readUkiSections(view)
   const told = new Set(ukiSections.flatMap(({ event, value }) => [event, value.nameEvent]))

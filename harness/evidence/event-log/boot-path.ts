@@ -31,10 +31,12 @@ interface NamedVariable {
   readonly nameCovered: boolean
 }
 
+/** BootOrder: UEFI 2.10, 3.3. */
 export interface BootOrder extends NamedVariable {
   readonly entries: readonly number[]
 }
 
+/** A boot option: UEFI 2.10, 3.1.3. */
 export interface BootEntry extends NamedVariable {
   /** 7 for Boot0007. */
   readonly number: number
@@ -42,6 +44,7 @@ export interface BootEntry extends NamedVariable {
   readonly option: LoadOption | undefined
 }
 
+/** An image that the firmware loaded: PFP 1.06, 10.4.2. */
 export interface LoadedImage {
   /** The event's type: not hashed. */
   readonly kindHint: 'application' | 'driver' | 'runtime-driver'
@@ -51,6 +54,7 @@ export interface LoadedImage {
   readonly pathHint: string | undefined
 }
 
+/** How the firmware came to the operating system. */
 export interface BootPathReading {
   /** The first of each: what the firmware had before anything else ran. */
   readonly bootOrder: Reading<BootOrder> | undefined
@@ -67,6 +71,7 @@ export interface BootPathReading {
   readonly exitBootServices: Reading<'invoked' | 'returned' | 'failed'> | undefined
 }
 
+/** Never throws; malformed events stay unexplained. */
 export function readBootPath(view: LogView): BootPathReading {
   const variables = view.eventsOf(1).flatMap((event) => readBootVariable(view, event))
   const actions = [1, 2, 4, 5, 7].flatMap((pcr) => readActions(view, pcr))

@@ -6,6 +6,7 @@ import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
 import type { BootReading } from './read.ts'
 import type { VerifiedEventLog } from './verify.ts'
 
+/** The logs of firmware and user space, as they are. */
 export interface ParsedEventLog {
   readonly log: EventLog
   readonly systemd: readonly SystemdRecord[]
@@ -18,6 +19,7 @@ export type Cover =
   | { readonly kind: 'tdx'; readonly quote: VerifiedTdxQuote }
   | { readonly kind: 'tpm'; readonly quotes: VerifiedTpmQuotes }
 
+/** A log that replays to vouched registers, and what it says. */
 export interface CoveredEventLog {
   readonly verified: VerifiedEventLog
   readonly reading: BootReading

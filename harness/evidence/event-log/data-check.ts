@@ -32,10 +32,12 @@ const VARIABLE_HEADER_BYTES = 32
 const SEPARATORS: readonly Buffer[] = [Buffer.alloc(4), Buffer.alloc(4, 0xff)]
 const ERROR_SEPARATOR = Buffer.from('01000000', 'hex')
 
+/** Whether the profile wants the digest over the data: PFP 1.06, table 12. */
 export function isHashedType({ type }: LogEvent): boolean {
   return HASHED_TYPES.has(type)
 }
 
+/** Compares the digest in `bank` with what the data allow. Never throws. */
 export function checkEventData(event: LogEvent, bank: DigestAlgorithm): DataCheck {
   const measured = digestIn(event, bank)
   if (!measured) return 'opaque'

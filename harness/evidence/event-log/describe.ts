@@ -15,6 +15,7 @@ import { type BootReading, readEventLog } from './read.ts'
 import { type Coverage, compareEventLog, nameOf, type RegisterKind, type VerifiedEventLog } from './verify.ts'
 import type { Reading } from './view.ts'
 
+/** Registers and digests in hex; each value says whether a register covers it. */
 export function describeEventLog(parsed: ParsedEventLog, covered?: CoveredEventLog): Decoded {
   const { log, systemd } = parsed
   const verified = covered?.verified ?? unvouched(parsed)

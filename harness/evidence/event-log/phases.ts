@@ -7,6 +7,7 @@ import type { Reading } from './view.ts'
 const PHASE_PCR = 11
 const PHASE_RTMR = 2
 
+/** What systemd's log says. */
 export interface UserspaceReading {
   /** Boot phases in order: "enter-initrd", "leave-initrd", "sysinit", "ready". `event` counts records. */
   readonly phases: readonly Reading<string>[]

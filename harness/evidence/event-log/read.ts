@@ -10,6 +10,7 @@ import { readSecureBoot, type SecureBootReading } from './secure-boot.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView, type Reading } from './view.ts'
 
+/** All that a log says, each value with whether it is covered. */
 export interface BootReading extends BootPathReading, BootLoaderReading {
   readonly bank: DigestAlgorithm
   readonly secureBoot: SecureBootReading

@@ -13,8 +13,10 @@ const IMAGE_SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
 
 /** The variables that decide what may be loaded, and whose they are. */
 const DATABASES = { PK: GLOBAL, KEK: GLOBAL, db: IMAGE_SECURITY, dbx: IMAGE_SECURITY } as const
+/** UEFI 2.10, 32.6: variables of Secure Boot. */
 export type DatabaseName = keyof typeof DATABASES
 
+/** One of them, as EFI_SIGNATURE_LISTs (UEFI 2.10, 32.4.1). */
 export interface KeyDatabase {
   readonly name: DatabaseName
   /** Empty where the variable does not exist; undefined where it is no list of signatures. */
@@ -22,6 +24,7 @@ export interface KeyDatabase {
   readonly bytes: Uint8Array
 }
 
+/** PCR 7 (or its part of RTMR0) in words. */
 export interface SecureBootReading {
   /** Undefined where the firmware's part of the register does not say it exactly once. */
   readonly enabled: Reading<boolean> | undefined

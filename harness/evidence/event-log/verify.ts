@@ -21,6 +21,7 @@ const FIRMWARE_REGISTERS = { pcr: 8, rtmr: 2 } as const
 /** `pcr`: 0 to 23. `rtmr`: 0 to 3. */
 export type RegisterKind = 'pcr' | 'rtmr'
 
+/** A log and the registers that it has to explain; values as long as the bank. */
 export interface EventLogRequest {
   readonly log: EventLog
   /** What systemd measured after the firmware's log ended; records over NV indices prove nothing here. */
@@ -42,6 +43,7 @@ export interface EventLogRequest {
  */
 export type Coverage = 'equal' | 'differs' | 'unlogged' | 'not-given'
 
+/** A log that was compared, register by register. */
 export interface VerifiedEventLog {
   readonly kind: 'event-log'
   readonly log: EventLog

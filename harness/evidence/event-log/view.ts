@@ -24,6 +24,7 @@ function rtmrOf(pcr: number): number | undefined {
   return pcr >= 8 && pcr <= 15 ? 2 : undefined
 }
 
+/** Events by register, and which of them some reader has explained. */
 export class LogView {
   readonly log: VerifiedEventLog
   /** Events whose meaning some reader has told. */

@@ -6,6 +6,7 @@ import { anyOf, bindingSchema, count, fingerprint, hex, SAYS_NOTHING, saysSometh
 /** Values of one bank by PCR number, in quotes. */
 const pcrsOf = (bytes: number) => z.record(PCR_NUMBER, anyOf(hex(bytes))).refine(saysSomething, SAYS_NOTHING)
 
+/** The section `tpm`: PCRs in hex as long as their bank, counters as numbers. */
 export const tpmSchema = z
   .strictObject({
     pcrs: z
@@ -32,6 +33,7 @@ export const tpmSchema = z
   })
   .refine(saysSomething, SAYS_NOTHING)
 
+/** `tpm` as it stands in the file. */
 export type TpmPolicy = z.output<typeof tpmSchema>
 
 /** A UEFI key database by meaning: X.509 entries as fingerprints, hash entries as the SHA-256 that they hold. */
@@ -43,8 +45,10 @@ const database = z
   .refine((value) => Object.keys(value).length === 1, 'exactly one of exactly and includes')
   .optional()
 
+/** A key database as it stands in the file. */
 export type DatabasePolicy = NonNullable<z.output<typeof database>>
 
+/** The section `eventLog`: what a boot was, by meaning. */
 export const eventLogSchema = z
   .strictObject({
     secureBoot: z.enum(['on', 'off']).optional(),
@@ -73,6 +77,7 @@ export const eventLogSchema = z
   })
   .refine(saysSomething, SAYS_NOTHING)
 
+/** `eventLog` as it stands in the file. */
 export type EventLogPolicy = z.output<typeof eventLogSchema>
 
 /** Claims of the HCL report's runtime data; they are bound to the hardware report by REPORT_DATA. */

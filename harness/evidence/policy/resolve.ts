@@ -17,11 +17,17 @@ type WithoutFiles<T> = T extends { file: string }
       ? { readonly [Key in keyof T]: WithoutFiles<T[Key]> }
       : T
 
+/** A policy whose files have been read: what appraisal takes. */
 export type ResolvedPolicy = WithoutFiles<Policy>
+/** Its section `snp`. */
 export type ResolvedSnpPolicy = WithoutFiles<SnpPolicy>
+/** Its section `tdx`. */
 export type ResolvedTdxPolicy = WithoutFiles<TdxPolicy>
+/** Its section `tpm`. */
 export type ResolvedTpmPolicy = WithoutFiles<TpmPolicy>
+/** Its section `eventLog`. */
 export type ResolvedEventLogPolicy = WithoutFiles<EventLogPolicy>
+/** A binding whose files are bytes in hex. */
 export type ResolvedBinding = WithoutFiles<Binding>
 
 /** Content of a file that the policy names, as it spells it. */

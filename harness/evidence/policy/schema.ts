@@ -22,6 +22,7 @@ const freshness = z.strictObject({
 
 const SECTIONS = ['snp', 'tdx', 'tpm', 'eventLog', 'hcl'] as const
 
+/** The whole policy; published as `schema.json`. */
 export const policySchema = z
   .strictObject({
     title: z.string().min(1).optional(),
@@ -49,4 +50,5 @@ export const policySchema = z
     message: `says nothing about any evidence; at least one of ${SECTIONS.join(', ')} is required`,
   })
 
+/** A policy as it stands in the file. */
 export type Policy = z.output<typeof policySchema>

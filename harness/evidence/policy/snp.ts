@@ -29,6 +29,7 @@ const minimumTcb = z
   .describe('a product that is not named is refused')
   .optional()
 
+/** Smallest components, by product line. */
 export type MinimumTcb = NonNullable<z.output<typeof minimumTcb>>
 
 /** POLICY bits: what the guest's owner allows. DEBUG and MIGRATE_MA are forbidden unless allowed here. */
@@ -78,8 +79,10 @@ export const snpMaterialsSchema = z.strictObject({
 })
 /** What `predict snp --json` wrote for a launch. */
 const documentFile = z.string().min(1).describe('what predict --json wrote; relative to the policy file')
+/** Inputs of a launch. */
 export type SnpMaterials = z.output<typeof snpMaterialsSchema>
 
+/** The section `snp`; digests of 48 bytes in hex. */
 export const snpSchema = z
   .strictObject({
     launchDigests: anyOf(hex(48)).optional().describe('MEASUREMENT is one of these'),
@@ -121,4 +124,5 @@ export const snpSchema = z
   })
   .refine(saysSomething, SAYS_NOTHING)
 
+/** `snp` as it stands in the file. */
 export type SnpPolicy = z.output<typeof snpSchema>

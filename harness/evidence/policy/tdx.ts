@@ -46,10 +46,12 @@ export const tdxMaterialsSchema = z.strictObject({
     .optional()
     .describe('how the VMM measures a section; single (default): as QEMU does; two: as older stacks did'),
 })
+/** Inputs of an MRTD. */
 export type TdxMaterials = z.output<typeof tdxMaterialsSchema>
 
 const rtmr = anyOf(hex(48)).optional()
 
+/** The section `tdx`; registers of 48 bytes in hex. */
 export const tdxSchema = z
   .strictObject({
     mrtd: anyOf(hex(48)).optional(),
@@ -87,4 +89,5 @@ export const tdxSchema = z
   })
   .refine(saysSomething, SAYS_NOTHING)
 
+/** `tdx` as it stands in the file. */
 export type TdxPolicy = z.output<typeof tdxSchema>

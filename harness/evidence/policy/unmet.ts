@@ -3,6 +3,7 @@ import type { Finding } from '../../base/errors.ts'
 import { finding } from '../finding.ts'
 import type { ResolvedPolicy } from './resolve.ts'
 
+/** Sections of a policy that each are about one kind of evidence. */
 export type PolicySection = 'snp' | 'tdx' | 'tpm' | 'eventLog' | 'hcl'
 
 const EVIDENCE: Readonly<Record<PolicySection, string>> = {

@@ -26,9 +26,12 @@ export function anyOf<Value extends z.ZodType>(value: Value): z.ZodArray<Value> 
   return z.array(value).min(1, 'at least one value; leave the key out to accept any')
 }
 
+/** A whole number from 0. */
 export const count = z.number().int().min(0)
+/** 0 to 255. */
 export const byte = count.max(255)
 
+/** The two states of what is forbidden by default. */
 export const FORBIDDEN_OR_ALLOWED = ['forbidden', 'allowed'] as const
 /** What is forbidden unless the policy allows it. */
 export const forbiddenByDefault = z.enum(FORBIDDEN_OR_ALLOWED).optional().describe('default: forbidden')
@@ -59,15 +62,19 @@ export const bindingSchema = z
   .refine((binding) => Object.keys(binding).length === 1, 'exactly one of value, sha256, sha384 and sha512')
   .optional()
 
+/** What a field must be bound to. */
 export type Binding = NonNullable<z.output<typeof bindingSchema>>
+/** A part of a digest: the nonce, bytes in hex, or a file. */
 export type BindingPart = z.output<typeof part>
 
 /** A certificate or key by the SHA-256 of its DER, or the file itself (PEM or DER). */
 export const fingerprint = z.union([hex(32), z.strictObject({ file })])
+/** SHA-256 in hex, or the file that it is of. */
 export type Fingerprint = z.output<typeof fingerprint>
 
 /** A section that says nothing would accept what nobody looked at. */
 export function saysSomething(section: object | undefined): boolean {
   return section === undefined || Object.keys(section).length > 0
 }
+/** What is wrong with a section that names nothing. */
 export const SAYS_NOTHING = 'requires nothing; name at least one value that the evidence must have'

@@ -42,6 +42,10 @@ export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvi
   }
 }
 
+/**
+ * Fields by the names of the ABI's table ATTESTATION_REPORT (AMD 56860, 7.3) in lower case; bytes in hex as they lie
+ * in the report.
+ */
 export function describeSnpReport(report: SnpReport, verified?: VerifiedSnpReport): Decoded {
   const product = verified?.chain.root.product ?? report.processor?.product
   return {

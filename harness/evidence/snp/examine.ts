@@ -16,11 +16,13 @@ import { simulatedRoots } from './simulated-roots.ts'
 import type { VerifiedSnpEvidence } from './verified.ts'
 import { type VerifiedSnpReport, verifySnpReport } from './verify.ts'
 
+/** What a report is examined with. */
 export type SnpRequest = Pick<
   VerifyRequest,
   'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
 >
 
+/** The steps for SNP reports. AMD 56860, 7.3. */
 export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',

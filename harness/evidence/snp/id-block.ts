@@ -11,6 +11,7 @@ import { isEcdsaSignedBy } from '../certificates/signature.ts'
 import { inOrder } from './p384.ts'
 import type { VerifiedSnpReport } from './verify.ts'
 
+/** What the owner gave to SNP_LAUNCH_FINISH: 96 and 4096 bytes (AMD 56860, 8.18). */
 export interface SnpIdEvidence {
   readonly block: SnpIdBlock
   readonly authentication: SnpIdAuthentication

@@ -10,6 +10,10 @@ import {
 import { parseSnpReport, SNP_REPORT_BYTES, type SnpReport } from '../../formats/snp/report.ts'
 import type { Certificate } from '../../formats/x509.ts'
 
+/**
+ * A report of 1184 bytes and what the host put beside it: AMD 56860, 7.3, and the GHCB specification (56421),
+ * 4.1.8.1.
+ */
 export interface SnpEvidence {
   readonly report: SnpReport
   /** The host's certificate table; empty where there is none. */

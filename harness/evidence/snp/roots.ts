@@ -16,6 +16,7 @@ import { SNP_PRODUCTS, type SnpProduct } from '../../formats/snp/tcb.ts'
 import type { Certificate } from '../../formats/x509.ts'
 import { type TrustAnchor, trustAnchor } from '../certificates/chain.ts'
 
+/** The root of one product line: an ARK (AMD 57230, chapter 2). */
 export interface SnpRoot {
   readonly anchor: TrustAnchor
   /** Whose processors it vouches for; it decides the layout of the TCB. */
@@ -89,6 +90,7 @@ function amdRoot(product: SnpProduct): SnpRoot {
   return { anchor, product, simulated: false, keyId: sha256Hex(spki) }
 }
 
+/** ARK-Milan, ARK-Genoa, ARK-Turin: RSA keys of 4096 bits, pinned. */
 export const AMD_ROOTS: readonly SnpRoot[] = SNP_PRODUCTS.map(amdRoot)
 
 /**

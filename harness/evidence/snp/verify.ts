@@ -42,6 +42,7 @@ export interface VerifiedSnpReport {
   readonly chipId: 'certified' | 'masked' | 'uncertified'
 }
 
+/** When everything must be valid. */
 export interface VerifyTime {
   /** No clock is read. */
   readonly at: Date

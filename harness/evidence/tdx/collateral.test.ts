@@ -1,6 +1,6 @@
 import t from 'tap'
 import { FormatError, UsageError } from '../../base/errors.ts'
-import { outcomeOf, refusesToParse } from '../../base/testing/rejects.ts'
+import { outcomeOf, refusesToParse, refusesTruncation } from '../../base/testing/rejects.ts'
 import { encodePem } from '../../formats/pem.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import {
@@ -241,4 +241,18 @@ t.test('what a service answers becomes files that verify the quote', async (t) =
   t.equal(asked.length, 4)
   t.ok(isComplete(statusWith(...fetched.map(({ bytes }) => bytes))))
   t.equal(new Set(fetched.map(({ file }) => file)).size, fetched.length, 'each answer has a name of its own')
+})
+
+t.test('collateral that is cut off anywhere is refused', async (t) => {
+  for (const name of ['tcbInfo', 'qeIdentity', 'rootCrl', 'pckCrl'] as const)
+    refusesTruncation(t, files[name], parseTdxCollateral, name)
+  const { tcbInfo: info, signingChain: chain } = files
+  const { tcbInfo: value, signature } = JSON.parse(info.toString())
+  const bundle = {
+    tcb_info: JSON.stringify(value),
+    tcb_info_signature: signature,
+    root_ca_crl: files.rootCrl.toString('hex'),
+  }
+  const whole = Buffer.from(JSON.stringify({ ...bundle, tcb_info_issuer_chain: chain.toString() }))
+  refusesTruncation(t, whole, parseTdxCollateral, 'a bundle')
 })

@@ -26,8 +26,10 @@ export interface TdxCollateral {
   readonly crls: readonly Crl[]
 }
 
+/** Nothing of any kind. */
 export const NO_COLLATERAL: TdxCollateral = { tcbInfos: [], qeIdentities: [], certificates: [], crls: [] }
 
+/** All parts in one, in order; nothing is left out. */
 export function mergeTdxCollateral(...parts: readonly TdxCollateral[]): TdxCollateral {
   return {
     tcbInfos: parts.flatMap(({ tcbInfos }) => tcbInfos),

@@ -11,11 +11,13 @@ import { describeTdxQuote } from './describe.ts'
 import { tdxRoot } from './simulated-root.ts'
 import { type VerifiedTdxQuote, verifyTdxQuote } from './verify.ts'
 
+/** What a quote is examined with. */
 export type TdxRequest = Pick<
   VerifyRequest,
   'certificates' | 'crls' | 'collateral' | 'found' | 'policy' | 'nonce' | 'at'
 >
 
+/** The steps for TDX quotes of version 4 and 5: Intel TDX DCAP Quoting Library, appendix A. */
 export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote, VerifiedTdxQuote> {
   return {
     kind: 'tdx-quote',

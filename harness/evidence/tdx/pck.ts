@@ -10,6 +10,7 @@ import { extensionReader } from '../../formats/x509-extensions.ts'
  * Specification, 2.3.4.1. It names the platform and the SVNs that the certificate was issued for.
  */
 
+/** OID of the SGX extensions: Intel SGX PCK Certificate and CRL Profile, 1.3.5. */
 export const SGX_EXTENSION = '1.2.840.113741.1.13.1'
 const OID = {
   ppid: `${SGX_EXTENSION}.1`,
@@ -25,6 +26,7 @@ const COMPONENTS = 16
 /** More than the profile has (7); bounds what a certificate can make us read. */
 const MAX_ENTRIES = 64
 
+/** The SGX extensions of a PCK certificate: FMSPC 6 bytes, PCEID 2, PPID 16, CPUSVN 16. */
 export interface PckIdentity {
   /** 16 bytes: the platform's provisioning id, the same in every certificate of this processor package. */
   readonly ppid: Uint8Array
@@ -59,6 +61,7 @@ export function carriedCertificates({ certificationData }: TdxQuote): readonly C
   return leaf ? [leaf, ...carried.filter((certificate) => certificate !== leaf)] : carried
 }
 
+/** Whether it is a PCK certificate, by the extension alone. */
 export function hasSgxExtension(certificate: Certificate): boolean {
   return findExtension(certificate, SGX_EXTENSION) !== undefined
 }

@@ -8,6 +8,7 @@ import { carriedCertificates, readPckIdentity } from './pck.ts'
  * (PCCS) with the same paths. The network itself is the caller's: nothing here opens a connection.
  */
 
+/** Intel's own service. */
 export const INTEL_PCS = 'https://api.trustedservices.intel.com'
 const INTEL_ROOT_CRL = 'https://certificates.trustedservices.intel.com/IntelSGXRootCA.der'
 
@@ -98,6 +99,7 @@ export function collateralRequests(
   ]
 }
 
+/** How, where and which parts. */
 export interface CollateralFetching {
   readonly fetch: CollateralFetch
   /** Default Intel's PCS. */

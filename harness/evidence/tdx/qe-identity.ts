@@ -7,6 +7,7 @@ import { type ComponentLevel, readComponentLevels } from './tcb-info.ts'
  * signs the report of any enclave that the platform's owner lets near it, so this is what makes a QE a QE.
  */
 
+/** A quoting enclave's identity: PCS API v4, "Get TD Quoting Enclave Identity", appendix B. */
 export interface QeIdentity {
   readonly issueDate: Date
   readonly nextUpdate: Date

@@ -54,6 +54,7 @@ export const INTEL_TDX_MODULE: TdxModule = {
   attributesMask: new Uint8Array(8).fill(0xff),
 }
 
+/** Intel SGX Root CA (P-256, pinned), and the constants of Intel's quoting enclave and module. */
 export const INTEL_TDX_ROOT: TdxRoot = {
   anchor: {
     label: 'Intel SGX Root CA',

@@ -31,6 +31,7 @@ export function tcbInfoOf(document: JsonText): SignedDocument<TcbInfo> | undefin
   return signedMember(document, 'tcbInfo', readTcbInfo)
 }
 
+/** The same for `{"enclaveIdentity":…,"signature":…}`. Throws FormatError. */
 export function qeIdentityOf(document: JsonText): SignedDocument<QeIdentity> | undefined {
   return signedMember(document, 'enclaveIdentity', readQeIdentity)
 }

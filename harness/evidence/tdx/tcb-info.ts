@@ -16,12 +16,15 @@ export const LEVEL_STATUSES = [
   'OutOfDateConfigurationNeeded',
   'Revoked',
 ] as const
+/** `tcbStatus` of a platform level: PCS API v4, appendix A. */
 export type LevelStatus = (typeof LEVEL_STATUSES)[number]
 
 /** What Intel says of one level of a module or an enclave. */
 export const COMPONENT_STATUSES = ['UpToDate', 'OutOfDate', 'Revoked'] as const
+/** `tcbStatus` of a module or an enclave level. */
 export type ComponentStatus = (typeof COMPONENT_STATUSES)[number]
 
+/** A platform level: SVNs of 16 SGX and 16 TDX components, one byte each, and PCESVN. */
 export interface TcbLevel {
   /** 16 SVNs of the processor's components, and the PCE's: compared with the PCK certificate's. */
   readonly sgxComponents: Uint8Array
@@ -33,6 +36,7 @@ export interface TcbLevel {
   readonly advisoryIds: readonly string[]
 }
 
+/** A level of a TDX module or a quoting enclave, by ISVSVN. */
 export interface ComponentLevel {
   readonly isvSvn: number
   readonly tcbDate: Date
@@ -47,6 +51,7 @@ export interface TdxModule {
   readonly attributesMask: Uint8Array
 }
 
+/** One family of TDX modules: MRSIGNER of 48 bytes, attributes of 8. */
 export interface TdxModuleIdentity extends TdxModule {
   /** `TDX_01`: the family, TEE_TCB_SVN[1] in hex. */
   readonly id: string
@@ -54,6 +59,7 @@ export interface TdxModuleIdentity extends TdxModule {
   readonly levels: readonly ComponentLevel[]
 }
 
+/** TCB info of version 3 for TDX: PCS API v4, appendix A. */
 export interface TcbInfo {
   readonly issueDate: Date
   readonly nextUpdate: Date

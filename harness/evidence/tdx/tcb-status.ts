@@ -15,6 +15,7 @@ import type {
  * check" (4.1.2.4.17) and "TD relaunch". Pure; everything given here must be verified already.
  */
 
+/** Converged status as Intel spells it: QVL 4.1.2.4.16. */
 export type TcbStatus =
   | LevelStatus
   /** The running module is up to date, the TD was started under an older one (TDX 1.5 quotes only). */
@@ -33,6 +34,7 @@ export interface TcbPart<Status extends string> {
   readonly advisoryIds: readonly string[]
 }
 
+/** The converged status and what it comes from. */
 export interface TdxTcb {
   /** The three parts combined. */
   readonly status: TcbStatus
@@ -45,6 +47,7 @@ export interface TdxTcb {
   readonly qe: TcbPart<ComponentStatus>
 }
 
+/** What is compared: SVNs of the platform, the module and the enclave. */
 export interface TcbInputs {
   readonly body: Pick<TdReport, 'teeTcbSvn' | 'teeTcbSvn2'>
   readonly qeIsvSvn: number
@@ -65,10 +68,12 @@ export function moduleIdentity(tcbInfo: TcbInfo, teeTcbSvn: Uint8Array): TdxModu
   return tcbInfo.moduleIdentities.find(({ id }) => id === moduleId(family))
 }
 
+/** "TDX_01" of a family. */
 export function moduleId(family: number): string {
   return family === 0 ? 'TDX' : `TDX_${family.toString(16).padStart(2, '0').toUpperCase()}`
 }
 
+/** Converges the levels of platform, module and quoting enclave: QVL 4.1.2.4.16 and 4.1.2.4.17. Never throws. */
 export function evaluateTcb(inputs: TcbInputs): TdxTcb {
   const { body, tcbInfo } = inputs
   const sgxLevel = tcbInfo.levels.find((level) => reachesProcessor(inputs.pck, level))

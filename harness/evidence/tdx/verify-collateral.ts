@@ -14,12 +14,14 @@ import { moduleFamily, moduleId, moduleIdentity } from './tcb-status.ts'
 
 /** TCB info and QE identity: QVL 4.1.2.5 and 4.1.2.6, and what 4.1.2.4 compares of them with a quote. */
 
+/** What collateral has to fit. */
 export interface CollateralContext {
   readonly at: Date
   readonly root: TdxRoot
   readonly pck: PckIdentity
 }
 
+/** Documents that the root vouches for. */
 export interface VerifiedCollateral {
   /** For the platform of the PCK; undefined where none was given. */
   readonly tcbInfo: TcbInfo | undefined

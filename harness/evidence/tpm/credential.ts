@@ -24,6 +24,7 @@ const LABEL = 'IDENTITY'
 const AES = 0x0006
 const CFB = 0x0043
 
+/** Inputs of TPM2_MakeCredential: TPM 2.0 Part 3, 12.6. */
 export interface CredentialRequest {
   /** The endorsement key: a restricted decryption key, from an EK certificate or an endorsed manifest. */
   readonly ek: TpmPublic

@@ -9,6 +9,10 @@ import { hexOrZeros, holds, open, type PageSection, row, type Voucher } from '..
 import type { PcrBank, TpmQuote } from './quote.ts'
 import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
+/**
+ * Fields by the names of TPMS_ATTEST (TPM 2.0 Part 2, 10.12.12) in lower case; bytes in hex, the clock in
+ * milliseconds.
+ */
 export function describeTpmQuotes(
   { attests, quotes }: ParsedTpmQuotes,
   verified?: VerifiedTpmQuotes,

@@ -13,11 +13,13 @@ import { attestationKeyId, readTpmEvidence, type TpmEvidence } from './quote-fil
 import { type TrustedAk, trustedAk } from './trusted-key.ts'
 import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
+/** What quotes are examined with. */
 export type TpmRequest = Pick<
   VerifyRequest,
   'ak' | 'akRoots' | 'certificates' | 'crls' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'
 >
 
+/** The steps for TPM quotes. TPM 2.0 Part 3, 18.4. */
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
     kind: 'tpm-quote',

@@ -12,12 +12,14 @@ const PURPOSES = {
   ek: '2.23.133.8.1',
 } as const
 
+/** A certificate of a TPM's key, and whom the caller trusts to issue it. */
 export interface TpmKeyCertificateRequest extends Omit<ChainRequest, 'require'> {
   readonly purpose: keyof typeof PURPOSES
   /** The public area that came beside it: must be of the certified key. Undefined: the certificate's key is used. */
   readonly key?: TpmPublic | undefined
 }
 
+/** A key, and the path that vouches for it. */
 export interface CertifiedTpmKey {
   readonly key: KeyObject
   readonly chain: VerifiedChain

@@ -17,6 +17,7 @@ import { parseKeylimeQuote } from './files/keylime.ts'
 import { parseTpm2ToolsQuote } from './files/tpm2-tools.ts'
 import type { AttestationKey, TpmQuote } from './quote.ts'
 
+/** What a file of quotes holds, whatever tool wrote it. */
 export interface TpmEvidence {
   /** A guest with several banks may send one for each. */
   readonly quotes: readonly TpmQuote[]
@@ -27,6 +28,7 @@ export interface TpmEvidence {
   readonly eventLog?: Uint8Array | undefined
 }
 
+/** Files that belong to a TPMS_ATTEST: as `tpm2_quote -s` and `-o` write them. */
 export interface QuoteParts {
   /** TPMT_SIGNATURE, where the evidence is TPMS_ATTEST alone. */
   readonly signature?: Uint8Array | undefined

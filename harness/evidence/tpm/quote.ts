@@ -26,6 +26,7 @@ export interface TpmQuote {
 /** A public area says what the key may sign; a bare key does not. */
 export type AttestationKey = TpmPublic | KeyObject
 
+/** What is held against a quote beside its signature. */
 export interface QuoteOptions {
   /** Qualifying data that the quote must carry, at most 64 bytes. Undefined: freshness is not checked here. */
   readonly nonce?: Uint8Array | undefined

@@ -8,6 +8,7 @@ import { verifyTpmKeyCertificate } from './key-certificate.ts'
 import type { AttestationKey } from './quote.ts'
 import { readAttestationKey } from './quote-file.ts'
 
+/** An attestation key, and why it counts. */
 export interface TrustedAk {
   readonly key: AttestationKey
   /** For people, as the subject of "signed". */

@@ -4,10 +4,12 @@ import type { VerifiedChain } from '../certificates/chain.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
 import type { TpmEvidence } from './quote-file.ts'
 
+/** Quotes and what each says; nothing of it is believed. */
 export interface ParsedTpmQuotes extends TpmEvidence {
   readonly attests: readonly Attest[]
 }
 
+/** Quotes that one trusted AK signed. */
 export interface VerifiedTpmQuotes {
   readonly parsed: ParsedTpmQuotes
   readonly quotes: readonly VerifiedQuote[]

@@ -9,6 +9,7 @@ const MAX_CHARACTERS = 1024 * 1024
 const MAX_PCRS = 32
 const MAX_FIELD_BYTES = 64 * 1024
 
+/** The parts of an Azure attester's document; at most 1 MiB of text. */
 export interface AzureEvidence {
   readonly hcl: HclReport
   /** RSASSA with SHA-256 over the SHA-256 bank. */
@@ -37,6 +38,7 @@ export function parseAzureQuote(text: string): TpmQuote {
   return quoteOf(parseObject(text))
 }
 
+/** Trustee's evidence of a bare TPM. */
 export interface TrusteeTpmEvidence {
   /** SubjectPublicKeyInfo in DER, as the guest sent it. */
   readonly akPublic: Uint8Array

@@ -12,6 +12,7 @@ import { describeTpmQuotes } from '../tpm/describe.ts'
 import { type HclRuntimeData, parseRuntimeData } from './hcl.ts'
 import type { ParsedHcl, VerifiedHcl } from './verified.ts'
 
+/** Keys as SHA-256 of their SubjectPublicKeyInfo in hex; claims escaped. */
 export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): Decoded {
   const { hcl } = parsed
   const runtime = verified?.endorsement ?? attempt(() => parseRuntimeData(hcl))

@@ -18,6 +18,7 @@ export function mustBeMostPrivileged(report: EndorsingReport): void {
   })
 }
 
+/** VerifyError `binding-mismatch` of a vTPM. */
 export function bindingMismatch(
   problem: string,
   values: { readonly expected: string; readonly got: string },

@@ -9,6 +9,7 @@ const REPORT_DATA_BYTES = 64
 const MAX_KEYS = 16
 const MIN_RSA_BITS = 2048
 
+/** The JSON that REPORT_DATA is a digest of: Azure, "HCL report". */
 export interface HclRuntimeData {
   /** HCLAkPub: signs quotes. */
   readonly ak: KeyObject

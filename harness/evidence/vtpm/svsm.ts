@@ -4,6 +4,7 @@ import { parseServicesManifest, VTPM_SERVICE } from '../../formats/svsm-manifest
 import { parseTpmPublic, type TpmPublic, tpmName } from '../../formats/tpm2/public.ts'
 import { bindingMismatch, type EndorsingReport, mustBeMostPrivileged } from './hardware-report.ts'
 
+/** What an SVSM answered: AMD 58019, 7.1. */
 export interface SvsmAttestation {
   /** `services`: the GUID table of all services (SVSM_ATTEST_SERVICES). `single`: the vTPM's manifest alone. */
   readonly form: 'services' | 'single'
@@ -22,6 +23,7 @@ export function svsmAttestation(manifest: Uint8Array): Pick<SvsmAttestation, 'fo
   return { form: KEY_TYPES.includes(type) ? 'single' : 'services', manifest }
 }
 
+/** A vTPM whose EK the hardware vouches for. */
 export interface SvsmVtpmEndorsement {
   readonly kind: 'svsm'
   readonly hardware: 'snp'

@@ -9,10 +9,12 @@ import type { VtpmEndorsement } from './hcl.ts'
 /** What came in the file: the report, and in a container what belongs to it. */
 export type ParsedHcl = Pick<AzureEvidence, 'hcl'> & Partial<AzureEvidence>
 
+/** The report that endorses the vTPM. */
 export type VerifiedHardware =
   | { readonly kind: 'snp'; readonly snp: VerifiedSnpReport }
   | { readonly kind: 'tdx'; readonly tdx: VerifiedTdxQuote }
 
+/** A vTPM whose keys the hardware vouches for, and its quotes. */
 export interface VerifiedHcl {
   readonly hcl: HclReport
   readonly hardware: VerifiedHardware

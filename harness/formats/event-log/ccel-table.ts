@@ -1,8 +1,10 @@
 /** The ACPI table that says where a CC event log lies: ACPI 6.5, 5.2.34 ("CCEL"). */
 import { ByteReader } from '../../base/bytes.ts'
 
+/** ACPI 6.5, 5.2.34 (CCEL). */
 export const CCEL_TABLE_BYTES = 56
 
+/** Where the log of a TD lies. */
 export interface CcelTable {
   /** 1 AMD SEV, 2 Intel TDX: UEFI 2.10, EFI_CC_TYPE. */
   readonly ccType: number

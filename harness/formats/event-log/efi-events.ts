@@ -76,6 +76,7 @@ export function parseImageLoadEvent(data: Uint8Array): ImageLoadEvent {
   return { address, bytes, path: path.length === 0 ? undefined : parseDevicePath(path) }
 }
 
+/** A partition of UEFI_GPT_DATA: PFP 1.06, 10.2.6. */
 export interface LoggedPartition {
   readonly type: string
   readonly guid: string

@@ -29,6 +29,7 @@ export interface LogEvent {
   readonly data: Uint8Array
 }
 
+/** A bank that the header names. */
 export interface BankDescription {
   readonly algorithm: number
   readonly bank: DigestAlgorithm | undefined
@@ -45,6 +46,7 @@ export interface SpecId {
   readonly vendorInfo: Uint8Array
 }
 
+/** A whole log. */
 export interface EventLog {
   /** `crypto-agile`: TCG_PCR_EVENT2 behind a Spec ID event; `sha1`: TCG_PCClientPCREvent only. */
   readonly format: 'crypto-agile' | 'sha1'

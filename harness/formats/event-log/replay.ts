@@ -34,6 +34,7 @@ export function replayEventLog(log: EventLog, bank: DigestAlgorithm): ReadonlyMa
   return registers
 }
 
+/** What of systemd's log counts. */
 export interface SystemdReplay {
   readonly records: readonly SystemdRecord[]
   /** Which of its records count: a TPM's, or a TD's. */

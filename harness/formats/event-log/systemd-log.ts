@@ -7,6 +7,7 @@ import { DIGEST_LENGTHS, type DigestAlgorithm } from '../../base/digest.ts'
 import { hashAlgorithmId } from '../tpm2/hash-algorithms.ts'
 import type { EventDigest } from './event.ts'
 
+/** Above what years of measurements fill. */
 export const MAX_SYSTEMD_LOG_BYTES = 4 * 1024 * 1024
 const MAX_RECORDS = 16_384
 const MAX_RECORD_BYTES = 64 * 1024
@@ -24,6 +25,7 @@ export type SystemdRegister =
   /** An NV index of type TPM2_NT_EXTEND: an "NvPCR". No quote over PCRs covers it. */
   | { readonly kind: 'nv-index'; readonly index: number; readonly name: string | undefined }
 
+/** One record: TCG Canonical Event Log in JSON, as systemd writes it. */
 export interface SystemdRecord {
   /** From 0. */
   readonly number: number

@@ -73,6 +73,7 @@ function readVersion(reader: ByteReader): void {
   if (version !== 1) throw reader.error('bad-value', 'VERSION', `is ${version}, must be 1`, 0)
 }
 
+/** Hashes of the signatures: AMD 55766, appendix B. */
 export type SevHash = 'sha256' | 'sha384'
 
 /** By whom a platform's certificate is signed; a certificate has none, one or two. */

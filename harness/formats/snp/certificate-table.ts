@@ -14,6 +14,7 @@ export const CERTIFICATE_GUIDS = {
   crl: '92f81bc3-5811-4d3d-97ff-d19f88dc67ea',
 } as const
 
+/** An entry of the table: GHCB specification (AMD 56421), 4.1.8.1. */
 export interface TableEntry {
   readonly guid: string
   /** Of `bytes` in the table. */

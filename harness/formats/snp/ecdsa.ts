@@ -4,9 +4,12 @@
  */
 import type { ByteReader } from '../../base/bytes.ts'
 
+/** Bytes of a P-384 number in FIPS form. */
 export const COMPONENT_BYTES = 48
 const FIELD_BYTES = 72
+/** AMD 56860, chapter 10: SIGNATURE with its reserved bytes. */
 export const SIGNATURE_BYTES = 512
+/** AMD 56860, chapter 10: PUBKEY with its reserved bytes. */
 export const PUBLIC_KEY_BYTES = 0x404
 const CURVE_P384 = 2
 
@@ -52,6 +55,7 @@ function readNumber(reader: ByteReader, field: string): Uint8Array {
   return Uint8Array.from(littleEndian).reverse()
 }
 
+/** 512 bytes from r and s of 48 each, big-endian. */
 export function encodeEcdsaSignature({ r, s }: EcdsaSignature): Buffer {
   const bytes = Buffer.alloc(SIGNATURE_BYTES)
   bytes.set(Uint8Array.from(r).reverse(), 0)
@@ -59,6 +63,7 @@ export function encodeEcdsaSignature({ r, s }: EcdsaSignature): Buffer {
   return bytes
 }
 
+/** 1028 bytes from x and y of 48 each, big-endian. */
 export function encodeEcdsaPublicKey({ x, y }: Pick<EcdsaPublicKey, 'x' | 'y'>): Buffer {
   const bytes = Buffer.alloc(PUBLIC_KEY_BYTES)
   bytes.writeUInt32LE(CURVE_P384)

@@ -18,8 +18,10 @@ export interface GuestPolicy {
 
 const bit = (value: bigint, index: number): boolean => ((value >> BigInt(index)) & 1n) === 1n
 
+/** Bit 17 of POLICY: AMD 56860, 4.3. */
 export const POLICY_MUST_BE_ONE = 1n << 17n
 
+/** POLICY, 64 bits: AMD 56860, 4.3. Reserved bits are for the report's parser to refuse. */
 export function decodeGuestPolicy(raw: bigint): GuestPolicy {
   return {
     raw,
@@ -50,6 +52,7 @@ export interface PlatformInfo {
   readonly sevTio: boolean
 }
 
+/** PLATFORM_INFO, 64 bits: AMD 56860, 7.3. */
 export function decodePlatformInfo(raw: bigint): PlatformInfo {
   return {
     raw,
@@ -67,6 +70,7 @@ export function decodePlatformInfo(raw: bigint): PlatformInfo {
 /** Which key signed; `none`: the host asked for a report without a signature. */
 export type SnpSigningKey = 'vcek' | 'vlek' | 'none'
 
+/** KEY_INFO, 32 bits at 0x48 of a report: AMD 56860, 7.3. */
 export interface KeyInfo {
   readonly raw: number
   /** AUTHOR_KEY_DIGEST is present. */
@@ -77,6 +81,7 @@ export interface KeyInfo {
 }
 
 const SIGNING_KEYS: Readonly<Record<number, SnpSigningKey>> = { 0: 'vcek', 1: 'vlek', 7: 'none' }
+/** Bits of KEY_INFO that are defined. */
 export const KEY_INFO_DEFINED = 0x1f
 
 /** Undefined for the reserved values of SIGNING_KEY, 2 to 6. */
@@ -85,6 +90,7 @@ export function decodeKeyInfo(raw: number): KeyInfo | undefined {
   return signingKey && { raw, authorKeyEnabled: (raw & 1) !== 0, maskChipKey: (raw & 2) !== 0, signingKey }
 }
 
+/** The number that KEY_INFO is. */
 export function encodeKeyInfo({ authorKeyEnabled, maskChipKey, signingKey }: Omit<KeyInfo, 'raw'>): number {
   const key = { vcek: 0, vlek: 1, none: 7 }[signingKey]
   return (authorKeyEnabled ? 1 : 0) | (maskChipKey ? 2 : 0) | (key << 2)

@@ -11,9 +11,12 @@ import {
   readEcdsaSignature,
 } from './ecdsa.ts'
 
+/** AMD 56860, 8.18. */
 export const ID_BLOCK_BYTES = 96
+/** AMD 56860, 8.18. */
 export const ID_AUTH_BYTES = 4096
 
+/** The ID block: AMD 56860, 8.18. */
 export interface SnpIdBlock {
   /** The 96 bytes that the ID key signs. */
   readonly raw: Uint8Array
@@ -41,6 +44,7 @@ export function parseIdBlock(bytes: Uint8Array): SnpIdBlock {
   return { raw: bytes, launchDigest, familyId, imageId, guestSvn, policy }
 }
 
+/** Keys and signatures of the ID block: AMD 56860, 8.18. */
 export interface SnpIdAuthentication {
   readonly idSignature: EcdsaSignature
   readonly idKey: EcdsaPublicKey

@@ -27,12 +27,15 @@ import {
   tcbLayout,
 } from './tcb.ts'
 
+/** 1184, of which 672 are signed. */
 export const SNP_REPORT_BYTES = 0x4a0
 /** What the signature covers, from the start. */
 export const SNP_SIGNED_BYTES = 0x2a0
 
+/** Versions that are read. */
 export type SnpReportVersion = 2 | 3 | 4 | 5
 
+/** One byte each. */
 export interface FirmwareVersion {
   readonly major: number
   readonly minor: number

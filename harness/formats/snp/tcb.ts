@@ -6,11 +6,13 @@
 /** Product lines as AMD's key service and roots name them; Bergamo and Siena belong to Genoa's. */
 export type SnpProduct = 'milan' | 'genoa' | 'turin'
 
+/** Product lines: Bergamo and Siena are of Genoa's. */
 export const SNP_PRODUCTS: readonly SnpProduct[] = ['milan', 'genoa', 'turin']
 
 /** How the eight bytes of a TCB_VERSION are laid out. */
 export type TcbLayout = 'milan-genoa' | 'turin'
 
+/** Components of a TCB_VERSION, one byte each: AMD 56860, 2.2. */
 export interface SnpTcb {
   /** The 8 bytes as they stand in the report. */
   readonly raw: Uint8Array
@@ -22,6 +24,7 @@ export interface SnpTcb {
   readonly microcode: number
 }
 
+/** Bytes of a TCB_VERSION. */
 export const TCB_BYTES = 8
 
 /** Where each component stands; what no component names is reserved and zero. */
@@ -30,11 +33,13 @@ const OFFSETS = {
   turin: { fmc: 0, bootloader: 1, tee: 2, snp: 3, microcode: 7 },
 } as const
 
+/** Offsets of its reserved bytes, by layout. */
 export const TCB_RESERVED: Readonly<Record<TcbLayout, { readonly from: number; readonly to: number }>> = {
   'milan-genoa': { from: 2, to: 6 },
   turin: { from: 4, to: 7 },
 }
 
+/** Which layout a product line has. */
 export function tcbLayout(product: SnpProduct): TcbLayout {
   return product === 'turin' ? 'turin' : 'milan-genoa'
 }
@@ -89,6 +94,7 @@ const PROCESSORS: readonly Processor[] = [
   { family: 0x1a, models: [0x00, 0x1f], product: 'turin', name: 'Turin' },
 ]
 
+/** A processor by CPUID. */
 export interface SnpProcessor {
   readonly product: SnpProduct
   /** For people; Bergamo and Siena have the same models. */

@@ -2,11 +2,13 @@ import type { ByteReader } from '../../base/bytes.ts'
 
 /** The report of an SGX enclave, here of the quoting enclave (QE): Intel SDM volume 3D, table "Layout of REPORT". */
 
+/** Bytes of an SGX REPORTBODY. */
 export const ENCLAVE_REPORT_BYTES = 384
 
 /** Bit 1 of ATTRIBUTES: the enclave can be debugged, so what it signs proves nothing. */
 export const ENCLAVE_DEBUG = 0x02
 
+/** SGX REPORTBODY: Intel SDM volume 3D, 38.15. */
 export interface EnclaveReport {
   readonly cpuSvn: Uint8Array
   /** MISCSELECT, 32 bits. */

@@ -25,6 +25,7 @@ const BODY_TYPES: Readonly<Record<number, { readonly version: TdReport['version'
   }
 const SGX_BODY_TYPE = 1
 
+/** The first 48 bytes: Intel TDX DCAP Quoting Library, A.3.1. */
 export interface TdxQuoteHeader {
   readonly version: 4 | 5
   /** 2: ECDSA over P-256, the only type that exists in the field. */

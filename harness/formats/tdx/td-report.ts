@@ -5,7 +5,9 @@ import type { ByteReader } from '../../base/bytes.ts'
  * appends two fields to version 1.0. Every field is attacker-controlled until the quote's signature was checked.
  */
 
+/** Body of TDX 1.0 in a quote. */
 export const TD_REPORT_10_BYTES = 584
+/** Body of TDX 1.5, with TEE_TCB_SVN_2 and MRSERVICETD. */
 export const TD_REPORT_15_BYTES = 648
 
 /** Fields by the specification's names; registers are 48 bytes (SHA-384). */
@@ -52,6 +54,7 @@ export const TD_ATTRIBUTES = {
   perfmon: 63,
 } as const
 
+/** Names of the bits of TDATTRIBUTES. */
 export type TdAttribute = keyof typeof TD_ATTRIBUTES
 
 /** Bits 7:0, the group "TD under debug": with any of them set, the host can look into the TD or profile it. */

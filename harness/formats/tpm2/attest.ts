@@ -17,8 +17,10 @@ export const ATTEST_TYPES = {
   creation: 0x801a,
   'nv-digest': 0x801c,
 } as const
+/** TPMI_ST_ATTEST: TPM 2.0 Part 2, 10.12.10. */
 export type AttestType = keyof typeof ATTEST_TYPES
 
+/** TPMS_CLOCK_INFO: TPM 2.0 Part 2, 10.11.1. */
 export interface ClockInfo {
   /** Milliseconds that the TPM was powered, over its life. */
   readonly clock: bigint
@@ -30,12 +32,14 @@ export interface ClockInfo {
   readonly safe: boolean
 }
 
+/** TPMS_QUOTE_INFO: TPM 2.0 Part 2, 10.12.4. */
 export interface QuoteInfo {
   readonly selections: readonly PcrSelection[]
   /** Over the selected PCR values, in the hash algorithm of the signature. */
   readonly pcrDigest: Uint8Array
 }
 
+/** TPMS_ATTEST: TPM 2.0 Part 2, 10.12.12. */
 export interface Attest {
   readonly type: AttestType
   /** Qualified name of the key that signed: TPM_ALG_ID and a digest. */

@@ -33,6 +33,7 @@ const ATTRIBUTES = {
   sign: 18,
   x509Sign: 19,
 } as const
+/** TPMA_OBJECT: TPM 2.0 Part 2, 8.3. */
 export type ObjectAttributes = { readonly [name in keyof typeof ATTRIBUTES]: boolean }
 const KNOWN_BITS = Object.values(ATTRIBUTES).reduce<number>((bits, bit) => bits | (1 << bit), 0)
 
@@ -42,12 +43,15 @@ export const ECC_CURVES = {
   'P-384': { id: 4, bytes: 48 },
   'P-521': { id: 5, bytes: 66 },
 } as const
+/** By the names of node:crypto. */
 export type EccCurve = keyof typeof ECC_CURVES
 
+/** The number that is the key, big-endian. */
 export type KeyMaterial =
   | { readonly kind: 'rsa'; readonly bits: number; readonly exponent: number; readonly modulus: Uint8Array }
   | { readonly kind: 'ecc'; readonly curve: EccCurve; readonly x: Uint8Array; readonly y: Uint8Array }
 
+/** TPMT_PUBLIC: TPM 2.0 Part 2, 12.2.4. */
 export interface TpmPublic {
   /** The bytes it was parsed from: what its name is computed over. */
   readonly bytes: Uint8Array

@@ -14,6 +14,7 @@ const FIXED64 = 1
 const LENGTH_DELIMITED = 2
 const FIXED32 = 5
 
+/** The message Attestation of go-tpm-tools, as far as it is used. */
 export interface GoTpmToolsAttestation {
   /** ak_pub: as the guest sent it. */
   readonly ak: TpmPublic

@@ -16,6 +16,7 @@ const DIGESTS_PER_LIST = 8
 const DIGEST_BYTES = 64
 const MAX_LISTS = 64
 
+/** What `tpm2_quote -m -s -o` writes. */
 export interface Tpm2ToolsFiles {
   readonly attest: Uint8Array
   readonly signature: Uint8Array
