@@ -6,7 +6,7 @@
 import { type CutState, clip, type RecordedUpdate, stateWithout } from './states.ts'
 
 /** Of one interval: so many writes are tried, at equal distances. */
-const MOST_WRITES = 32
+const MOST_WRITES = 6
 
 /** Those whose content is not among `known`. */
 export function statesOfLostWrites(update: RecordedUpdate, known: readonly CutState[]): readonly CutState[] {

@@ -1,5 +1,4 @@
 /** The states that a power cut during a recorded update can leave behind: one after each write, in order. */
-import { createHash } from 'node:crypto'
 import { RunningDisk } from '../../formats/disk-states.ts'
 import type { LoggedWrite } from '../../formats/write-log.ts'
 import { EspContent, type EspView } from './esp-content.ts'
@@ -94,7 +93,7 @@ export function stateWithout(
   { after, lost }: Pick<CutState, 'after' | 'lost'>,
 ): CutState {
   const events = eventsOf(update, { after, lost })
-  const volume = new RunningDisk(update.esp.bytes)
+  const volume = Buffer.from(update.esp.bytes)
   const flash = Buffer.from(update.variables)
   let version = update.vtpmAtStart
   for (const event of events) {
@@ -102,17 +101,15 @@ export function stateWithout(
     else if (event.write.kind !== 'write') continue
     else if (event.on === 'variables') flash.set(event.write.data, event.write.offset)
     else {
-      const part = clip(event.write, { offset: update.esp.offset, size: volume.bytes.length })
-      volume.write(part.offset, part.data)
+      const part = clip(event.write, { offset: update.esp.offset, size: volume.length })
+      volume.set(part.data, part.offset)
     }
   }
-  const [esp, variables] = [new EspContent(volume.bytes).view, viewVariables(flash)]
-  const flashKey = createHash('sha256').update(flash).digest('hex')
-  return {
-    ...{ after, lost, esp, variables, vtpm: version },
-    key: [volume.key, flashKey, update.vtpm[version]].join(':'),
-    content: [esp.key, variables.key, update.vtpm[version]].join(':'),
-  }
+  const [esp, variables] = [new EspContent(volume).view, viewVariables(flash)]
+  const content = [esp.key, variables.key, update.vtpm[version]].join(':')
+  // Of what is lost, one of each content is enough: a digest of all bytes of a hundred volumes takes minutes.
+  const key = [content, after, ...lost].join(':')
+  return { after, lost, esp, variables, vtpm: version, key, content }
 }
 
 function writeEsp(
