@@ -116,7 +116,14 @@ t.test('run', async (t) => {
     const { results } = JSON.parse(stdout)
     t.match(results[0], {
       scenario: 'encrypted-root/stateful-vtpm',
-      variant: { platform: 'tcg', vtpm: 'stateful', firmware: 'ovmf', image: 'debian' },
+      variant: {
+        platform: 'tcg',
+        vtpm: 'stateful',
+        firmware: 'ovmf',
+        image: 'debian',
+        qemu: 'tools',
+        vcpus: 1,
+      },
       ...{ outcome: 'pass', reason: '', seconds: 61.5, dir: '/runs/1/stateful' },
       claims: [
         {

@@ -1,5 +1,5 @@
 /** Values of flags: checked where they are read, so that a wrong one names its flag. */
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 
 /** A flag that takes `a,b` and may be given again. */
 export function listOf<Value extends string>(
@@ -21,9 +21,23 @@ export function names(text: string, previous: readonly string[] = []): readonly 
 
 const MAX_JOBS = 1024
 
-export function jobCount(text: string): number {
-  const count = Number(text)
-  if (!Number.isInteger(count) || count < 1 || count > MAX_JOBS)
-    throw new InvalidArgumentError(`"${text}" is no whole number from 1 to ${MAX_JOBS}.`)
-  return count
+export const jobCount = wholeNumberUpTo(MAX_JOBS)
+
+/** A flag whose value is a whole number from `least` (1 by default). */
+export function wholeNumberUpTo(most: number, least = 1): (text: string) => number {
+  return (text) => {
+    const count = Number(text)
+    if (!/^\d+$/.test(text) || count < least || count > most)
+      throw new InvalidArgumentError(`"${text}" is no whole number from ${least} to ${most}.`)
+    return count
+  }
+}
+
+const TOOLS = ['tree', 'host'] as const
+
+export function toolsOption(): Option {
+  return new Option(
+    '--tools <from>',
+    'QEMU and the rest from the tools tree or the host (default: as set up)',
+  ).choices(TOOLS)
 }

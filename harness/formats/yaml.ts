@@ -12,8 +12,23 @@ const MAX_ALIASES = 10
  */
 export function parseYaml<Schema extends z.ZodType>(
   text: string,
-  { file, schema }: { readonly file: string; readonly schema: Schema },
+  options: { readonly file: string; readonly schema: Schema },
 ): z.infer<Schema> {
+  return parsePlacedYaml(text, options).value
+}
+
+/** What was read, and where each value of it stands. */
+export interface PlacedYaml<Value> {
+  readonly value: Value
+  /** Of the value at `path`; for one that is not there, of the innermost that is. */
+  readonly positionOf: (path: readonly PropertyKey[]) => Position
+}
+
+/** As `parseYaml`, for what has to be checked once more after the schema was satisfied. */
+export function parsePlacedYaml<Schema extends z.ZodType>(
+  text: string,
+  { file, schema }: { readonly file: string; readonly schema: Schema },
+): PlacedYaml<z.infer<Schema>> {
   const lines = new LineCounter()
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -28,7 +43,8 @@ export function parseYaml<Schema extends z.ZodType>(
   const problem = document.errors[0] ?? document.warnings[0]
   if (problem) throw new UsageError(problem.message, { code: 'bad-config', position: at(problem.pos[0]) })
   const parsed = schema.safeParse(plainValue(document, at(0)))
-  if (parsed.success) return parsed.data
+  if (parsed.success)
+    return { value: parsed.data, positionOf: (path) => at(offsetOf(document.contents, path, false)) }
   const issue = mostTelling(parsed.error.issues)
   const key = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined
   const offset = offsetOf(

@@ -22,12 +22,23 @@ export const resourceProbes: readonly FactProbe[] = [
   { id: 'vhost-vsock', look: lookAtVsock },
 ]
 
-async function lookAtMemory(sources: Sources): Promise<Finding> {
+/** MiB that programs may still take; undefined where /proc/meminfo does not say. */
+export async function freeMemoryMiB(sources: Sources): Promise<number | undefined> {
+  const memory = await lookForMemory(sources)
+  return memory && Math.min(memory.available, memory.limit ?? memory.available)
+}
+
+async function lookForMemory(sources: Sources) {
   const text = await sources.host.readText('/proc/meminfo')
   const kib = /^MemAvailable:\s+(\d+) kB$/m.exec(text ?? '')?.[1]
-  if (kib === undefined) return unknown('/proc/meminfo has no line MemAvailable')
-  const available = Math.floor(Number(kib) / 1024)
-  const limit = await cgroupHeadroomMiB(sources)
+  if (kib === undefined) return undefined
+  return { available: Math.floor(Number(kib) / 1024), limit: await cgroupHeadroomMiB(sources) }
+}
+
+async function lookAtMemory(sources: Sources): Promise<Finding> {
+  const memory = await lookForMemory(sources)
+  if (memory === undefined) return unknown('/proc/meminfo has no line MemAvailable')
+  const { available, limit } = memory
   const free = Math.min(available, limit ?? available)
   const needed = sources.spec.guestMemoryMiB + OVERHEAD_MIB
   const bound =

@@ -123,8 +123,8 @@ t.test('run files', async (t) => {
       .split('\n')
       .map((line) => JSON.parse(line))
   t.test('keep every event but the console, the schema version first', async (t) => {
-    t.match(lines('events.jsonl')[0], { type: 'run-started', version: 1 })
-    t.match(lines('one/events.jsonl')[0], { version: 1 })
+    t.match(lines('events.jsonl')[0], { type: 'run-started', version: 2 })
+    t.match(lines('one/events.jsonl')[0], { version: 2 })
     t.same(
       lines('one/events.jsonl')
         .slice(1)
