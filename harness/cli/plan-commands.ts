@@ -32,7 +32,7 @@ Examples:
   attestbed plan                                    what \`attestbed run\` would do here
   attestbed plan --matrix scenarios/matrices/nightly.yaml --pairwise
   attestbed plan --matrix nightly.yaml --shard 2/8  the part of one of eight machines
-  attestbed plan --matrix nightly.yaml --format github >> "$GITHUB_OUTPUT"
+  echo "matrix=$(attestbed plan --matrix nightly.yaml --format github)" >> "$GITHUB_OUTPUT"
 
 Exit code 2 where a mark of the matrix is out of date.`,
     )

@@ -32,25 +32,31 @@ export interface Execution {
   readonly retriesLeft?: number
 }
 
-/** Whether another attempt follows: only where the infrastructure broke. A false claim stays false. */
-export function isRetried({ outcome }: ScenarioResult, { retriesLeft = 0, signal }: Execution): boolean {
-  return outcome === 'error' && retriesLeft > 0 && !signal.aborted
-}
-
 /** As `execute`, again and again while attempts break and `retries` are left. Each has a directory of its own. */
 export async function executeRetrying(execution: Execution, retries: number): Promise<ScenarioResult> {
   const broken: BrokenAttempt[] = []
   for (let attempt = 1; ; attempt++) {
-    const one = { ...execution, attempt, broken: [...broken], retriesLeft: retries + 1 - attempt }
-    const result = await execute(one)
-    if (!isRetried(result, one)) return result
+    const retriesLeft = retries + 1 - attempt
+    const { result, isRetried } = await tryOnce({ ...execution, attempt, broken: [...broken], retriesLeft })
+    if (!isRetried) return result
     broken.push({ reason: result.reason, seconds: result.seconds, dir: result.dir })
   }
 }
 
 /** Never rejects: what breaks is an outcome. */
 export async function execute(execution: Execution): Promise<ScenarioResult> {
-  const { point, bench, runDirectory, keep, signal, emit, attempt = 1, broken = [] } = execution
+  return (await tryOnce(execution)).result
+}
+
+interface Tried {
+  readonly result: ScenarioResult
+  /** Said once: the event of its end depends on it. */
+  readonly isRetried: boolean
+}
+
+async function tryOnce(execution: Execution): Promise<Tried> {
+  const { point, bench, runDirectory, keep, signal, emit, attempt = 1 } = execution
+  const { broken = [], retriesLeft = 0 } = execution
   const { found, variant, key, id } = point
   const { scenario } = found
   const startedAt = Date.now()
@@ -93,8 +99,10 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
     ...(broken.length > 0 && { broken }),
     ...marksOf(point),
   }
-  send({ type: isRetried(result, execution) ? 'attempt-ended' : 'scenario-ended', result })
-  return result
+  // Only where the infrastructure broke: a false claim stays false.
+  const isRetried = judged.outcome === 'error' && retriesLeft > 0 && !signal.aborted
+  send({ type: isRetried ? 'attempt-ended' : 'scenario-ended', result })
+  return { result, isRetried }
 }
 
 /** The result of a point that nothing is started for: a skip for what the host lacks, else an error. */

@@ -16,10 +16,11 @@ import { executeRetrying, notStarted } from './execute.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
+import { type Repetition, roundOf, runRounds } from './rounds.ts'
 import { schedule } from './schedule.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
-export interface RunRequest extends PlanRequest {
+export interface RunRequest extends PlanRequest, Repetition {
   readonly jobs?: number
   readonly keep: boolean
   /** Absent: what set-up was told. */
@@ -28,10 +29,6 @@ export interface RunRequest extends PlanRequest {
   readonly printArgv?: boolean
   /** How often an attempt that broke is followed by another; a fail never is. Absent: the matrix's, or 0. */
   readonly retries?: number
-  /** How often each point is run; with `untilFailure`, at most so often. */
-  readonly repeat?: number
-  /** Runs everything again and again until something fails or breaks. */
-  readonly untilFailure?: boolean
   readonly signal: AbortSignal
   readonly onEvent: RunEventSink
 }
@@ -53,8 +50,7 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   const [directory] = await Promise.all([createRunDirectory(scope, runs), cleanStaleRuns(runs)])
   const jobs = request.jobs ?? plan.budget.jobs ?? defaultJobs(plan.points)
   const run = new Run({ request, plan, workshop, directory, jobs })
-  const first = run.round(1)
-  const planned = entriesOf(first)
+  const planned = entriesOf(roundOf(plan.points, 1, request))
   emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, directory, planned, jobs })
   for (const { place, reason, until } of plan.expired)
     tell(`${place}: the mark "${reason}" held until ${until}: what it skipped runs again, and the run fails`)
@@ -62,7 +58,12 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   await workshop.shelf.buildAll(
     new Set(plan.points.flatMap(({ skip, variant }) => (skip ? [] : [variant.image]))),
   )
-  const results = await run.all(first)
+  const results = await runRounds(plan.points, {
+    ...request,
+    run: (points) => run.all(points),
+    isOver: () => run.failed || request.signal.aborted,
+    announce: (points) => emit({ type: 'run-extended', at: Date.now(), planned: entriesOf(points) }),
+  })
   const result: RunResult = { results, ...(plan.expired.length > 0 && { expired: plan.expired }) }
   emit({ type: 'run-ended', at: Date.now(), result })
   return result
@@ -85,32 +86,11 @@ class Run {
     this.#parts = parts
   }
 
-  /** The points of a round, each with its repetition; without `untilFailure` there is one round with all of them. */
-  round(number: number): readonly PlannedPoint[] {
-    const { request, plan } = this.#parts
-    const { repeat = 1, untilFailure = false } = request
-    if (untilFailure) return plan.points.map((point) => repeated(point, number))
-    if (repeat === 1) return plan.points
-    return Array.from({ length: repeat }, (_, index) => index + 1).flatMap((repetition) =>
-      plan.points.map((point) => repeated(point, repetition)),
-    )
+  get failed(): boolean {
+    return this.#failed
   }
 
-  async all(first: readonly PlannedPoint[]): Promise<readonly ScenarioResult[]> {
-    const { request } = this.#parts
-    const results = [...(await this.#schedule(first))]
-    const most = request.untilFailure ? (request.repeat ?? Number.POSITIVE_INFINITY) : 1
-    // A round in which nothing could run would be followed by an endless number of them.
-    const canRun = first.some(({ skip }) => skip === undefined)
-    for (let number = 2; number <= most && canRun && !this.#failed && !request.signal.aborted; number++) {
-      const points = this.round(number)
-      request.onEvent({ type: 'run-extended', at: Date.now(), planned: entriesOf(points) })
-      results.push(...(await this.#schedule(points)))
-    }
-    return results
-  }
-
-  #schedule(points: readonly PlannedPoint[]): Promise<readonly ScenarioResult[]> {
+  all(points: readonly PlannedPoint[]): Promise<readonly ScenarioResult[]> {
     const { request, plan, jobs } = this.#parts
     const tasks = points.map((point) => ({
       needs: point.skip ? NO_DEMAND : demandOf(point.variant, point.platform),
@@ -162,10 +142,6 @@ class Run {
       (error: Error) => error,
     )
   }
-}
-
-function repeated(point: PlannedPoint, repetition: number): PlannedPoint {
-  return { ...point, key: `${point.key}#${repetition}`, repetition }
 }
 
 function entriesOf(points: readonly PlannedPoint[]): readonly PlannedEntry[] {
