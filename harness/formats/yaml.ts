@@ -81,9 +81,7 @@ function inWords(message: string): string {
 }
 
 /** An alias of a node around it: a value without an end. */
-function firstCycle(
-  document: Document,
-): { readonly name: string; readonly offset: number } | undefined {
+function firstCycle(document: Document): { readonly name: string; readonly offset: number } | undefined {
   let found: { readonly name: string; readonly offset: number } | undefined
   visit(document, {
     Alias: (_, alias, path) => {

@@ -49,17 +49,28 @@ async function lookAtMemory(sources: Sources): Promise<Finding> {
     : no(proof, 'Stop other programs, or give the machine or container more memory')
 }
 
-/** In a container /proc/meminfo is the host's: what counts is the limit of the group, less what it uses. */
+const MEMORY_GROUPS = [
+  { path: '/sys/fs/cgroup', limit: 'memory.max', usage: 'memory.current', files: 'inactive_file' },
+  {
+    ...{ path: '/sys/fs/cgroup/memory', limit: 'memory.limit_in_bytes' },
+    ...{ usage: 'memory.usage_in_bytes', files: 'total_inactive_file' },
+  },
+] as const
+
+/**
+ * In a container /proc/meminfo is the host's: what counts is the limit of the group, less what it uses. Files that were
+ * read and are not looked at any more count as used, and give way.
+ */
 async function cgroupHeadroomMiB({ host }: Sources): Promise<number | undefined> {
-  const pairs = [
-    ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'],
-    ['/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'],
-  ] as const
-  for (const [limitFile, usageFile] of pairs) {
-    const limit = Number(await host.readText(limitFile))
-    const usage = Number(await host.readText(usageFile))
+  for (const { path, limit, usage, files } of MEMORY_GROUPS) {
+    const most = Number(await host.readText(`${path}/${limit}`))
+    const used = Number(await host.readText(`${path}/${usage}`))
     // `max` is no number; a missing file is NaN too.
-    if (Number.isFinite(limit) && Number.isFinite(usage)) return Math.floor((limit - usage) / MIB)
+    if (!Number.isFinite(most) || !Number.isFinite(used)) continue
+    const stat = (await host.readText(`${path}/memory.stat`)) ?? ''
+    const line = stat.split('\n').find((each) => each.startsWith(`${files} `)) ?? ''
+    const givesWay = Number(line.slice(files.length)) || 0
+    return Math.floor((most - used + Math.min(givesWay, used)) / MIB)
   }
   return undefined
 }

@@ -1,3 +1,4 @@
+import { escapeControls } from '../base/text.ts'
 import type { PlannedEntry, Variant } from '../run/events.ts'
 
 const AXES = ['platform', 'vtpm', 'firmware', 'image', 'qemu', 'vcpus', 'memoryMiB'] as const
@@ -34,7 +35,7 @@ function axisValue(axis: Axis, variant: Variant): string {
     case 'vtpm':
       return variant.vtpm === 'none' ? 'no vTPM' : `${variant.vtpm} vTPM`
     case 'qemu':
-      return `QEMU ${variant.qemu === 'tools' ? 'of the tools' : variant.qemu}`
+      return `QEMU ${variant.qemu === 'tools' ? 'of the tools' : escapeControls(variant.qemu)}`
     case 'vcpus':
       return `${variant.vcpus} vCPU${variant.vcpus === 1 ? '' : 's'}`
     case 'memoryMiB':

@@ -100,7 +100,10 @@ function summaryLines({ entries, leftOut, expired, room }: PlanView, look: Look)
   const { vcpus, memoryMiB, diskMiB } = room
   return [
     ...wrap(parts.join(', '), look.width).map(look.palette.strong),
-    `All VMs together may take ${vcpus} cores, ${memoryMiB} MiB of memory, ${diskMiB} MiB of disk.`,
+    ...wrap(
+      `All VMs together may take ${vcpus} cores, ${memoryMiB} MiB of memory, ${diskMiB} MiB of disk.`,
+      look.width,
+    ),
     ...expired.flatMap((mark) => expiredLines(mark, look)),
   ]
 }

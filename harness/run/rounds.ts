@@ -38,14 +38,15 @@ export async function runRounds(
   points: readonly PlannedPoint[],
   rounds: Rounds,
 ): Promise<readonly ScenarioResult[]> {
-  const results = [...(await rounds.run(roundOf(points, 1, rounds)))]
   const most = rounds.untilFailure ? (rounds.repeat ?? Number.POSITIVE_INFINITY) : 1
-  // Rounds in which nothing can run would follow each other without an end.
-  const canRun = points.some(({ skip }) => skip === undefined)
-  for (let number = 2; number <= most && canRun && !rounds.isOver(); number++) {
-    const next = roundOf(points, number, rounds)
-    rounds.announce(next)
-    for (const result of await rounds.run(next)) results.push(result)
+  const results: ScenarioResult[] = []
+  for (let number = 1; number <= most; number++) {
+    const round = roundOf(points, number, rounds)
+    if (number > 1) rounds.announce(round)
+    const ended = await rounds.run(round)
+    for (const result of ended) results.push(result)
+    // Rounds in which nothing runs would follow each other without an end.
+    if (rounds.isOver() || ended.every(({ outcome }) => outcome === 'skip')) break
   }
   return results
 }
