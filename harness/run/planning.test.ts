@@ -6,10 +6,13 @@ import { type PlanRequest, planRun, selectScenarios } from './planning.ts'
 import { fakeOffice, type OfficeSpec } from './testing/office.ts'
 
 const NOW = { today: '2026-11-22' }
+/** Recipes and manifests are read once. */
+const everything = fakeOffice()
+const officeOf = (spec: OfficeSpec) => (Object.keys(spec).length === 0 ? everything : fakeOffice(spec))
 
 async function planOf(request: Partial<PlanRequest>, office: OfficeSpec = {}) {
   const whole = { patterns: [], platforms: ['tcg'] as const, ...NOW, ...request }
-  return planRun(whole, await selectScenarios(whole), await fakeOffice(office))
+  return planRun(whole, await selectScenarios(whole), await officeOf(office))
 }
 
 /** Without `platforms`: those of the matrix. */
@@ -17,7 +20,7 @@ async function planFile(t: Tap, text: string, request: Partial<PlanRequest> = {}
   const matrix = join(t.testdir(), 'm.yaml')
   await writeFile(matrix, text)
   const whole = { patterns: [], ...NOW, ...request, matrix }
-  return planRun(whole, await selectScenarios(whole), await fakeOffice(office))
+  return planRun(whole, await selectScenarios(whole), await officeOf(office))
 }
 type Tap = Pick<typeof t, 'testdir'>
 
@@ -64,7 +67,7 @@ t.test('flags and patterns narrow the matrix', async (t) => {
 
 t.test('each variant of a plan is the only one that its own flags select', async (t) => {
   const { points } = await planFile(t, MATRIX, BIG)
-  for (const { key, id, variant } of points.filter((_, index) => index % 3 === 0)) {
+  for (const { key, id, variant } of points.filter((_, index) => index % 5 === 0)) {
     const own = await planFile(t, MATRIX, {
       ...BIG,
       ...{
