@@ -219,7 +219,6 @@ export type VerifyCode =
   | 'qe-signature'
   | 'qe-binding'
   | 'qe-identity'
-  | 'not-a-td'
   // collateral
   | 'collateral-missing'
   | 'collateral-signature'
@@ -227,7 +226,6 @@ export type VerifyCode =
   | 'collateral-not-yet-valid'
   | 'fmspc-mismatch'
   | 'pce-mismatch'
-  | 'tcb-unknown'
   | 'module-identity'
   // TPM, event logs, bindings
   | 'not-a-quote'

@@ -1,4 +1,7 @@
 /** `attestbed certs`: the local cache of endorsements. */
+
+import { VerifyError } from '../base/errors.ts'
+import type { CacheEntry } from '../evidence/collect/cache-key.ts'
 import { pad } from '../report/layout.ts'
 import { paletteFor } from '../report/palette.ts'
 import { EndorsementCache } from './endorsement-cache.ts'
@@ -9,13 +12,26 @@ export interface CertsFlags {
   readonly json?: boolean
 }
 
-/** Keeps every certificate, list and collateral document of the files. Throws FormatError, UsageError. Returns 0. */
+/**
+ * Keeps every certificate, list and collateral document of the files for which a pinned root vouches; issuers may lie in
+ * any of the files or in the cache. Returns 0. Throws FormatError, UsageError, and VerifyError `unknown-root` where
+ * something was left out.
+ */
 export async function importCerts(files: readonly string[], { json = false }: CertsFlags): Promise<number> {
   const cache = new EndorsementCache()
-  const entries = []
-  for (const file of await readEvidenceFiles(files)) entries.push(...(await cache.import(file)))
-  show(entries, { json, directory: cache.directory })
-  return 0
+  const { vouched, refused } = await cache.import(await readEvidenceFiles(files))
+  show(vouched, { json, directory: cache.directory })
+  if (refused.length === 0) return 0
+  throw new VerifyError(
+    `cannot keep ${refused.map(({ about }) => about).join(', ')}: no pinned root vouches for it`,
+    {
+      code: 'unknown-root',
+      expected:
+        "signatures up to AMD's or Intel's root, the issuers' certificates among the files or in the cache",
+      got: `${refused.length} without`,
+      hint: 'import the issuers too; what an emulated root vouches for is given to verify with --certs',
+    },
+  )
 }
 
 export async function listCerts({ json = false }: CertsFlags): Promise<number> {
@@ -24,16 +40,10 @@ export async function listCerts({ json = false }: CertsFlags): Promise<number> {
   return 0
 }
 
-interface Entry {
-  readonly name: string
-  readonly about: string
-  readonly notAfter: Date
-}
-
 const DATE_COLUMNS = 'until 2045-10-22'.length
 
 function show(
-  entries: readonly Entry[],
+  entries: readonly CacheEntry[],
   { json, directory }: { readonly json: boolean; readonly directory: string },
 ): void {
   if (json) {

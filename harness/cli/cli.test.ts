@@ -5,7 +5,9 @@ import t from 'tap'
 import { ExpectationError, GuestError, HostError, UsageError } from '../base/errors.ts'
 import { claim, HOSTILE, result } from '../report/testing/fake-run.ts'
 import type { ScenarioResult } from '../run/events.ts'
+import type { RunRequest } from '../run/program.ts'
 import { describeFailure } from './failure.ts'
+import { type RunFlags, run } from './run.ts'
 import { runExitCode } from './run-exit-code.ts'
 
 const MAIN = join(import.meta.dirname, 'main.ts')
@@ -65,8 +67,26 @@ t.test('help', async (t) => {
     'retry',
     'repeat',
     'until-failure',
+    'seed',
+    'states',
+    'exhaustive',
   ])
     t.match(run.stdout, `--${flag}`)
+})
+
+t.test('how many states of a power cut are booted, and which, is passed on', async (t) => {
+  const requested = async (flags: RunFlags) => {
+    const { promise, resolve } = Promise.withResolvers<RunRequest['sampling']>()
+    const stopped = run([], flags, async ({ sampling }) => {
+      resolve(sampling)
+      throw new Error('seen')
+    })
+    await t.rejects(stopped, { message: 'seen' })
+    return promise
+  }
+  t.strictSame(await requested({}), {})
+  t.strictSame(await requested({ seed: 7, states: 12 }), { seed: 7, states: 12 })
+  t.strictSame(await requested({ exhaustive: true }), { states: 'all' })
 })
 
 t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => {
@@ -75,6 +95,9 @@ t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => 
     [['run', '--plaform', 'tcg'], /unknown option '--plaform'\nhint: did you mean --platform\?/],
     [['run', '--platform', 'tgc'], /"tgc" is none of tcg, kvm/],
     [['run', '--jobs', '0'], /"0" is no whole number/],
+    [['run', '--seed', '4294967296'], /"4294967296" is no whole number from 0 to 4294967295/],
+    [['run', '--states', '1e3'], /"1e3" is no whole number/],
+    [['run', '--states', '3', '--exhaustive'], /cannot be used with/],
     [['run', '--require', 'luck'], /hardware/],
     [['list', 'encrypted-root/statefull-vtpm'], /hint: did you mean encrypted-root\/stateful-vtpm\?/],
     [['run', '--repeat', '0'], /"0" is no whole number/],

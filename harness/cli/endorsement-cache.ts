@@ -1,98 +1,138 @@
-/** Endorsements that were imported or fetched, one file each. Nothing in it is trusted for being there. */
+/**
+ * Endorsements that were imported or fetched, one file each. Nothing in it is trusted for being there: what no pinned
+ * root vouches for neither enters it nor leaves it, and what leaves it is verified like anything that was given.
+ */
 import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FormatError } from '../base/errors.ts'
 import {
+  AUTHORITY,
   type CacheEntry,
   cacheEntries,
-  isAuthority,
+  isNewer,
   isVlekFor,
   LIST_PREFIX,
   QE_IDENTITY_NAME,
   tcbInfoName,
   vcekCacheName,
 } from '../evidence/collect/cache-key.ts'
+import { certificatesOf, issuersOf, sortOutVouched, type Vouched } from '../evidence/collect/vouched.ts'
+import type { FoundEndorsements } from '../evidence/request.ts'
 import { vcekIdentity } from '../evidence/snp/leaf.ts'
 import type { SnpReport } from '../formats/snp/report.ts'
 import { SNP_PRODUCTS } from '../formats/snp/tcb.ts'
+import type { Certificate } from '../formats/x509.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { resolvePaths } from '../system/paths.ts'
 
-/** Files for one piece of evidence, as `verifyEvidence` takes them. */
-export interface CachedFiles {
-  readonly certificates: readonly Uint8Array[]
-  readonly crls: readonly Uint8Array[]
-  readonly collateral: readonly Uint8Array[]
-}
-
 /** More than a fleet's chips would be a cache of somebody else's making. */
 const MAX_FILES = 65_536
-
-/** A verifier looks at no more certificates than 64. */
-const MAX_CANDIDATES = 32
-/** As the common names of the vendors' authorities begin, and of emulated ones, which only a policy can make count. */
+/** Authorities and lists that are read for one piece of evidence: the vendors have a dozen. */
+const MAX_SHARED = 256
+/** As the common names of the vendors' authorities begin, and of emulated ones. */
 const AMD_AUTHORITIES = ['SEV-', 'ARK-', 'SIMULATED ARK-']
 const INTEL_AUTHORITIES = ['Intel SGX ', 'SIMULATED SGX ']
+/** A VLEK is not told apart by its chip: one of each provider may be meant. */
+const MAX_LEAVES = 16
+
+export interface CacheOptions {
+  /** Default: below the user's cache directory. */
+  readonly directory?: string
+  /** Roots of emulated TEEs that the policy names: what they vouch for may enter and leave, too. */
+  readonly simulatedRoots?: readonly string[] | undefined
+}
+
+export interface CacheTime {
+  readonly at: Date
+  /** Certificates that are at hand besides, where issuers may be. */
+  readonly beside?: readonly Certificate[]
+}
 
 export class EndorsementCache {
   readonly directory: string
+  readonly #simulatedRoots: readonly string[]
 
-  constructor(directory: string = join(resolvePaths().cache, 'endorsements')) {
-    this.directory = directory
+  constructor({ directory, simulatedRoots = [] }: CacheOptions = {}) {
+    this.directory = directory ?? join(resolvePaths().cache, 'endorsements')
+    this.#simulatedRoots = simulatedRoots
   }
 
-  /** Keeps what a file holds and says what that is; of two with the same name the one that is valid longer stays. */
-  async import(file: Uint8Array): Promise<readonly CacheEntry[]> {
-    const entries = cacheEntries(file)
+  /**
+   * Keeps what the files hold and a pinned root vouches for; of two of one name the newer stays. Issuers may lie in any
+   * of the files, in the cache, or `beside`. Throws FormatError for a file that holds nothing known; then nothing is kept.
+   */
+  async import(files: readonly Uint8Array[], beside: readonly Certificate[] = []): Promise<Vouched> {
+    const known = [...certificatesOf(await this.#shared()), ...beside]
+    const sorted = this.#sortOut(files.flatMap(cacheEntries), known)
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
-    for (const entry of entries) {
-      const [old] = await this.#read(entry.name)
-      if (old === undefined || entry.notAfter >= old.notAfter)
+    for (const entry of sorted.vouched) {
+      const [old] = this.#sortOut(await this.#read(entry.name), [
+        ...known,
+        ...certificatesOf(sorted.vouched),
+      ]).vouched
+      if (old === undefined || isNewer(entry, old))
         await writePrivateFile(join(this.directory, entry.name), entry.bytes)
     }
-    return entries
+    return sorted
   }
 
   /** All entries, by name. What no longer parses is left out. */
   async list(): Promise<readonly CacheEntry[]> {
-    const entries = await Promise.all((await this.#names()).map((name) => this.#read(name)))
-    return entries.flat()
+    return this.#readAll(await this.#names())
   }
 
   /** What may vouch for a report; of revocation lists only those that are current at `at`. */
-  async forReport(report: SnpReport, at: Date): Promise<CachedFiles> {
+  async forReport(report: SnpReport, when: CacheTime): Promise<readonly CacheEntry[]> {
     const lines = report.processor ? [report.processor.product] : SNP_PRODUCTS
-    const leaves = lines.flatMap((line) => {
+    const tcb = report.reportedTcb.raw
+    const names = lines.flatMap((line) => {
       const identity = vcekIdentity(report, line)
       return identity ? [vcekCacheName(identity)] : []
     })
-    const tcb = report.reportedTcb.raw
-    return this.#collect(at, (entry) => {
-      const { name } = entry
-      const isLeaf = leaves.includes(name) || lines.some((product) => isVlekFor(name, { product, tcb }))
-      return isLeaf || isAuthority(entry, AMD_AUTHORITIES)
-    })
+    const isVlek = (name: string) => lines.some((product) => isVlekFor(name, { product, tcb }))
+    const vleks = report.keyInfo.signingKey === 'vlek' ? (await this.#names()).filter(isVlek) : []
+    return this.#chosen([...names, ...vleks.slice(0, MAX_LEAVES)], AMD_AUTHORITIES, when)
   }
 
   /** What may vouch for a TD's platform; `fmspc` in hex. */
-  async forPlatform(fmspc: string, at: Date): Promise<CachedFiles> {
-    const names = [tcbInfoName(fmspc), QE_IDENTITY_NAME]
-    return this.#collect(at, (entry) => names.includes(entry.name) || isAuthority(entry, INTEL_AUTHORITIES))
+  async forPlatform(fmspc: string, when: CacheTime): Promise<readonly CacheEntry[]> {
+    return this.#chosen([tcbInfoName(fmspc), QE_IDENTITY_NAME], INTEL_AUTHORITIES, when)
   }
 
-  async #collect(at: Date, isWanted: (entry: CacheEntry) => boolean): Promise<CachedFiles> {
-    const entries = await this.list()
-    // A stale list or document would refuse what is authentic; a stale certificate is for verification to judge.
-    const current = entries.filter(({ notBefore, notAfter }) => notBefore <= at && at <= notAfter)
-    const isList = ({ name }: CacheEntry) => name.startsWith(LIST_PREFIX)
-    const bytesOf = (entries: readonly CacheEntry[]) =>
-      entries.slice(0, MAX_CANDIDATES).map(({ bytes }) => bytes)
-    const wanted = (all: readonly CacheEntry[]) => all.filter((entry) => !isList(entry) && isWanted(entry))
-    return {
-      certificates: bytesOf(wanted(entries).filter(({ name }) => name.endsWith('.der'))),
-      crls: bytesOf(current.filter(isList)),
-      collateral: bytesOf(wanted(current).filter(({ name }) => name.endsWith('.json'))),
-    }
+  /** The named entries, with lists, and the vendor's authorities: where a leaf is named, those above it alone. */
+  async #chosen(
+    names: readonly string[],
+    authorities: readonly string[],
+    { at, beside = [] }: CacheTime,
+  ): Promise<readonly CacheEntry[]> {
+    const shared = await this.#shared()
+    const named = await this.#readAll(names)
+    const { vouched } = this.#sortOut([...named, ...shared], beside)
+    const leaves = certificatesOf(vouched.filter(({ name }) => names.includes(name)))
+    const above = new Set(leaves.flatMap((leaf) => issuersOf(leaf, certificatesOf(shared))))
+    return vouched.filter((entry) => {
+      const { content, notBefore, notAfter } = entry
+      // A stale list or document would refuse what is authentic; a stale certificate is for verification to judge.
+      const isCurrent = notBefore <= at && at <= notAfter
+      if (content.kind !== 'certificate') return isCurrent
+      if (names.includes(entry.name) || above.has(content.certificate)) return true
+      return leaves.length === 0 && authorities.some((beginning) => entry.about.startsWith(beginning))
+    })
+  }
+
+  #sortOut(entries: readonly CacheEntry[], beside: readonly Certificate[]): Vouched {
+    return sortOutVouched(entries, { beside, simulatedRoots: this.#simulatedRoots })
+  }
+
+  async #shared(): Promise<readonly CacheEntry[]> {
+    const names = (await this.#names()).filter(
+      (name) => name.startsWith(AUTHORITY) || name.startsWith(LIST_PREFIX),
+    )
+    return this.#readAll(names.slice(0, MAX_SHARED))
+  }
+
+  async #readAll(names: readonly string[]): Promise<readonly CacheEntry[]> {
+    return (await Promise.all(names.map((name) => this.#read(name)))).flat()
   }
 
   async #names(): Promise<readonly string[]> {
@@ -116,4 +156,11 @@ export class EndorsementCache {
       throw error
     }
   }
+}
+
+/** As a request takes them. */
+export function foundIn(entries: readonly CacheEntry[]): FoundEndorsements {
+  const of = (kind: CacheEntry['content']['kind']) =>
+    entries.filter(({ content }) => content.kind === kind).map(({ bytes }) => bytes)
+  return { certificates: of('certificate'), crls: of('list'), collateral: of('document') }
 }

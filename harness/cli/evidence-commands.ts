@@ -45,7 +45,10 @@ export function addVerify(root: Command, finish: Finish): void {
       '--collateral <file...>',
       'TDX collateral: TCB info, QE identity, chains and lists, or directories of them',
     )
-    .option('--crl <file...>', 'revocation lists (DER or PEM); where one is given it must be current')
+    .option(
+      '--crl <file...>',
+      'revocation lists (DER or PEM); each must be current, and of an issuer in the chain',
+    )
     .option(
       '--quote <file...>',
       "quotes that cover an event log, or that belong to an HCL report: a TD's, a TPM's",
@@ -55,6 +58,19 @@ export function addVerify(root: Command, finish: Finish): void {
       "systemd's measurement log, which goes on where the firmware's log ends",
     )
     .option('--ak <file>', 'attestation key that you trust: a public key, TPM2B_PUBLIC, or its certificate')
+    .option(
+      '--ak-root <file...>',
+      "authorities that you trust to certify AKs: then --ak is the AK's certificate, --certs its issuers",
+    )
+    .option(
+      '--svsm-manifest <file>',
+      'what an SVSM said of its vTPM when it asked for the report with --nonce',
+    )
+    .option(
+      '--id-block <file>',
+      'ID block that the guest was launched with (bytes or base64), with --id-auth',
+    )
+    .option('--id-auth <file>', 'ID authentication that goes with --id-block')
     .option('--signature <file>', 'signature of a TPM quote that lies in a file of its own')
     .option('--pcrs <file>', 'PCR values of a TPM quote, as tpm2_quote -o writes them')
     .addOption(new Option('--nonce <hex>', 'what the evidence must be bound to').argParser(nonce))
@@ -73,6 +89,8 @@ Examples:
   attestbed verify quote.bin --collateral pccs/ --at 2025-07-01T00:00:00Z --json
   attestbed verify eventlog.bin --quote quote.json --ak ak.pem --nonce 0123abcd
   attestbed verify hcl-report.bin --certs chain.pem
+  attestbed verify quote.json --ak ak-cert.pem --ak-root provider.pem --certs issuers.pem
+  attestbed verify report.bin --certs chain.bin --svsm-manifest manifest.bin --nonce 0123abcd
 
 Exit codes:
   0 authentic and acceptable, 5 malformed or not authentic, 6 authentic but not acceptable`,

@@ -7,12 +7,13 @@ import { logRequest, snpRequest, tdxRequest } from '../evidence/testing/emulated
 import { ukiBoot } from '../evidence/testing/measured-boot.ts'
 import { refuseIdleFlags } from './evidence-flags.ts'
 import { main } from './program.ts'
-import type { VerifyFlags } from './verify.ts'
+import type { VerifyFlags } from './verify-flags.ts'
 
 const FILES = ['x']
 const EVERY: VerifyFlags = {
   ...{ certs: FILES, collateral: FILES, crl: FILES, quote: FILES },
   ...{ ak: 'x', signature: 'x', pcrs: 'x', userspaceLog: 'x' },
+  ...{ akRoot: FILES, svsmManifest: 'x', idBlock: 'x', idAuth: 'x' },
   ...{ network: true, kds: 'https://x', pcs: 'https://x' },
 }
 const quote = tdxRequest().evidence
@@ -24,8 +25,9 @@ function heeded(request: Parameters<typeof refuseIdleFlags>[1]): string {
   const network = { network: true }
   const isHeeded = (flag: keyof VerifyFlags) => {
     const needsNetwork = flag === 'kds' || flag === 'pcs'
+    const needsAk = flag === 'akRoot' && { ak: 'x' }
     try {
-      refuseIdleFlags({ ...(needsNetwork && network), [flag]: EVERY[flag] }, request)
+      refuseIdleFlags({ ...(needsNetwork && network), ...needsAk, [flag]: EVERY[flag] }, request)
       return true
     } catch {
       return false
@@ -38,15 +40,20 @@ t.test('a flag that has no meaning for a kind of evidence is refused', async (t)
   const evidence = Buffer.alloc(8)
   const of = (kind: (typeof EVIDENCE_KINDS)[number], quotes: readonly Uint8Array[] = []) =>
     heeded({ evidence, kind, quotes })
-  t.equal(of('snp-report'), 'certs crl kds network')
-  t.equal(of('tpm-quote'), 'ak pcrs signature')
+  t.equal(of('snp-report'), 'certs crl idAuth idBlock kds network svsmManifest')
+  t.equal(of('tpm-quote'), 'ak akRoot pcrs signature')
   t.equal(of('hcl-report'), 'certs collateral crl kds network pcrs pcs quote signature')
-  t.equal(of('event-log', tpmQuotes), 'ak pcrs quote signature userspaceLog')
+  t.equal(of('event-log', tpmQuotes), 'ak akRoot pcrs quote signature userspaceLog')
   t.equal(of('event-log', [quote]), 'certs collateral crl network pcs quote userspaceLog')
   t.equal(heeded({ evidence: quote, quotes: [] }), 'certs collateral crl network pcs', 'of a kind detected')
   t.equal(heeded({ evidence: snpRequest().evidence, quotes: [] }), of('snp-report'))
   t.equal(heeded({ evidence, quotes: [] }).split(' ').length, Object.keys(EVERY).length, 'of no kind')
   for (const kind of EVIDENCE_KINDS) t.doesNotThrow(() => refuseIdleFlags({}, { evidence, kind, quotes: [] }))
+  const tpm = { evidence, kind: 'tpm-quote', quotes: [] } as const
+  const certified = { ak: 'x', akRoot: FILES, certs: FILES, crl: FILES }
+  t.doesNotThrow(() => refuseIdleFlags(certified, tpm), 'an authority of the caller vouches for the AK')
+  const alone = () => refuseIdleFlags({ akRoot: FILES }, tpm)
+  t.throws(alone, { name: 'UsageError', message: /--ak-root has no meaning without --ak/ })
   const kds = () => refuseIdleFlags({ kds: 'https://x' }, { evidence, kind: 'snp-report', quotes: [] })
   t.throws(kds, { name: 'UsageError', message: '--kds has no meaning without --network' })
   const both = () =>

@@ -1,27 +1,31 @@
 /** Which flags mean something to which kind of evidence: one that would be passed over is an error, or it looks heeded. */
 import { FormatError, UsageError } from '../base/errors.ts'
 import type { EvidenceKind } from '../evidence/kind.ts'
+import type { VerifyRequest } from '../evidence/request.ts'
 import { isTdxQuote, unwrap } from '../evidence/unwrap.ts'
-import type { VerifyRequest } from '../evidence/verify-evidence.ts'
-import type { VerifyFlags } from './verify.ts'
+import type { VerifyFlags } from './verify-flags.ts'
 
 type Flag = Exclude<keyof VerifyFlags, 'kind' | 'nonce' | 'policy' | 'at' | 'json'>
 
 const NAMES = {
   ...{ certs: '--certs', collateral: '--collateral', crl: '--crl', quote: '--quote', ak: '--ak' },
+  ...{ akRoot: '--ak-root', svsmManifest: '--svsm-manifest', idBlock: '--id-block', idAuth: '--id-auth' },
   ...{ signature: '--signature', pcrs: '--pcrs', userspaceLog: '--userspace-log' },
   ...{ network: '--network', kds: '--kds', pcs: '--pcs' },
 } as const satisfies Record<Flag, string>
 
-const SNP: readonly Flag[] = ['certs', 'crl', 'network', 'kds']
+const AMD: readonly Flag[] = ['certs', 'crl', 'network', 'kds']
+const SNP: readonly Flag[] = [...AMD, 'svsmManifest', 'idBlock', 'idAuth']
 const TDX: readonly Flag[] = ['certs', 'crl', 'collateral', 'network', 'pcs']
 const TPM: readonly Flag[] = ['ak', 'signature', 'pcrs']
+/** Where an authority vouches for the AK. */
+const CERTIFIED: readonly Flag[] = ['akRoot', 'certs', 'crl']
 
 const MEANT: Readonly<Record<Exclude<EvidenceKind, 'event-log'>, readonly Flag[]>> = {
   'snp-report': SNP,
   'tdx-quote': TDX,
-  'tpm-quote': TPM,
-  'hcl-report': [...SNP, ...TDX, 'quote', 'signature', 'pcrs'],
+  'tpm-quote': [...TPM, ...CERTIFIED],
+  'hcl-report': [...AMD, ...TDX, 'quote', 'signature', 'pcrs'],
 }
 
 /** Throws UsageError `bad-value`. Evidence whose kind cannot be told is for verification to refuse. */
@@ -38,6 +42,17 @@ export function refuseIdleFlags(
   const [first] = given.filter((flag) => !meant.includes(flag))
   if (first !== undefined) throw idle(first, `for ${kind}`)
   if (kind === 'event-log') refuseIdleQuotes(request)
+  const isOfTpm = kind === 'tpm-quote' || (kind === 'event-log' && !request.quotes.some(isTdxQuote))
+  if (isOfTpm) refuseIdleAuthorities(flags)
+}
+
+/** A TPM has no vendor's root that is pinned: without the caller's own, certificates and lists vouch for nothing. */
+function refuseIdleAuthorities(flags: VerifyFlags): void {
+  const idleOnes = CERTIFIED.filter((flag) => flag !== 'akRoot' && flags[flag] !== undefined)
+  const [first] = flags.akRoot === undefined ? idleOnes : []
+  if (first !== undefined) throw idle(first, 'for a TPM without --ak-root')
+  if (flags.akRoot !== undefined && flags.ak === undefined)
+    throw idle('akRoot', "without --ak, the AK's certificate")
 }
 
 /** Where a TD quote covers the log, it alone is looked at. */
@@ -50,7 +65,7 @@ function refuseIdleQuotes({ quotes }: Pick<VerifyRequest, 'quotes'>): void {
 
 /** A log is vouched for by a TD quote, or else by TPM quotes. */
 function ofEventLog({ quotes }: Pick<VerifyRequest, 'quotes'>): readonly Flag[] {
-  return ['quote', 'userspaceLog', ...(quotes.some(isTdxQuote) ? TDX : TPM)]
+  return ['quote', 'userspaceLog', ...(quotes.some(isTdxQuote) ? TDX : [...TPM, ...CERTIFIED])]
 }
 
 function kindOf(request: Pick<VerifyRequest, 'evidence' | 'kind'>): EvidenceKind | undefined {

@@ -1,64 +1,224 @@
-/** What a key service is asked for, beside a cache that has part of it. */
+/** What key services are asked for, beside what was given and a cache that has part of it; and what the cache lets in. */
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
-import { AMD_ROOTS } from '../evidence/snp/roots.ts'
+import t, { type Test } from 'tap'
+import { sha256Hex } from '../base/digest.ts'
+import type { VerifyRequest } from '../evidence/request.ts'
 import { snpRequest } from '../evidence/testing/emulated-requests.ts'
-import { makeCrl } from '../evidence/testing/pki.ts'
+import { commonNameOf, ecKeyPair, makeCrl } from '../evidence/testing/pki.ts'
 import { SnpSignerEmulation } from '../evidence/testing/snp-signer.ts'
+import { collateralFiles, qeIdentity, SIMULATED_TIME, tcbInfo } from '../evidence/testing/tdx-collateral.ts'
+import { makeTdxPki } from '../evidence/testing/tdx-pki.ts'
+import { makeTdxQuote } from '../evidence/testing/tdx-quote.ts'
+import { verifyEvidence } from '../evidence/verify-evidence.ts'
+import { parseCertificate } from '../formats/x509.ts'
 import { EndorsementCache } from './endorsement-cache.ts'
 import { withFoundEndorsements } from './find-endorsements.ts'
 
+const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+t.teardown(() => rm(directory, { recursive: true }))
+let caches = 0
+const newDirectory = () => join(directory, `cache-${caches++}`)
+
 const emulation = new SnpSignerEmulation()
 const { root, intermediate, leaf } = emulation.certificates
-const request = snpRequest({ more: { evidence: emulation.report(), certificates: [] } })
-const milan = AMD_ROOTS.find(({ product }) => product === 'milan')?.anchor.name ?? Buffer.alloc(0)
-
-/** Of AMD's name: what decides whether a list is asked for again. */
-const list = (nextUpdate: string) =>
+const snp = snpRequest({
+  policy: { snp: {}, simulatedRoots: [emulation.root.keyId] },
+  more: { evidence: emulation.report(), certificates: [] },
+})
+const rootName = parseCertificate(root).subject.raw
+const list = (nextUpdate: string, thisUpdate = '2025-01-01') =>
   makeCrl({
-    ...{ issuer: milan, signer: emulation.keys.root, algorithm: 'rsa-pss-sha384' },
-    ...{ thisUpdate: new Date('2025-01-01T00:00:00Z'), nextUpdate: new Date(nextUpdate) },
+    ...{ issuer: rootName, signer: emulation.keys.root, algorithm: 'rsa-pss-sha384' },
+    ...{ thisUpdate: new Date(thisUpdate), nextUpdate: new Date(nextUpdate) },
   })
 
-t.test('what the cache lacks, or has no longer, is asked for, and nothing else', async (t) => {
+interface Service {
+  readonly address: string
+  readonly asked: string[]
+}
+
+/** On loopback; `answer` writes what it has for a path. */
+async function service(
+  t: Test,
+  answer: (path: string, response: ServerResponse) => Uint8Array | undefined,
+): Promise<Service> {
   const asked: string[] = []
-  const server = createServer(({ url = '' }, response) => {
-    const [, what = ''] = /(cert_chain|crl|[0-9a-f]{128})/.exec(url) ?? []
+  const handle = ({ url = '' }: IncomingMessage, response: ServerResponse) => {
+    const [, what = ''] = /(cert_chain|pckcrl|rootcacrl|crl|tcb|identity|[0-9a-f]{128})/.exec(url) ?? []
     asked.push(what.length === 128 ? 'vcek' : what)
-    response.end(
-      what === 'crl'
-        ? list('2027-01-01')
-        : what === 'cert_chain'
-          ? Buffer.concat([intermediate, root])
-          : leaf,
-    )
-  }).listen(0, '127.0.0.1')
+    const body = answer(asked.at(-1) ?? '', response)
+    response.writeHead(body ? 200 : 404).end(body)
+  }
+  const server = createServer(handle).listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
-  t.teardown(async () => {
+  t.teardown(() => {
     server.closeAllConnections()
     server.close()
-    await rm(directory, { recursive: true })
   })
-  const services = { kds: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
-  const cache = new EndorsementCache(join(directory, 'cache'))
-  const ask = async () => {
-    asked.length = 0
-    await withFoundEndorsements(request, { cache, services })
-    return asked.join(' ')
+  return { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked }
+}
+
+const AMD: Readonly<Record<string, Buffer>> = {
+  ...{ crl: list('2027-01-01'), cert_chain: Buffer.concat([intermediate, root]), vcek: leaf },
+}
+
+t.test('SNP: what was given comes first, then the cache, and only the rest is asked for', async (t) => {
+  const kds = await service(t, (what) => AMD[what])
+  const ask = async (cache: EndorsementCache, more: Partial<VerifyRequest> = {}) => {
+    kds.asked.length = 0
+    const { request, failures } = await withFoundEndorsements(
+      { ...snp, ...more },
+      { cache, services: { kds: kds.address } },
+    )
+    t.match(await verifyEvidence(request), { authentic: true, acceptable: true })
+    t.same(failures, [])
+    return kds.asked.join(' ')
   }
-  await cache.import(leaf)
-  t.equal(await ask(), 'cert_chain crl', 'a certificate alone is not enough')
-  t.equal(await ask(), '', 'everything is there')
-  const aged = new EndorsementCache(join(directory, 'aged'))
-  for (const file of [leaf, intermediate, list('2025-12-31')]) await aged.import(file)
-  asked.length = 0
-  const found = await withFoundEndorsements(request, { cache: aged, services })
-  t.equal(asked.join(' '), 'crl', 'the list has ended, the certificates have not')
-  t.equal(found.crls.length, 1)
+  const cacheWith = async (...files: readonly Uint8Array[]) => {
+    const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })
+    t.same((await cache.import(files)).refused, [])
+    return cache
+  }
+  const empty = await cacheWith()
+  t.equal(await ask(empty), 'cert_chain vcek crl')
+  t.equal(await ask(empty), '', 'everything is there')
+  t.equal(
+    await ask(await cacheWith(intermediate, root, list('2025-12-31'), leaf)),
+    'crl',
+    'the list has ended',
+  )
+  t.equal(await ask(await cacheWith(leaf, intermediate, root)), 'crl')
+  const certificates = [leaf, intermediate, root]
+  t.equal(await ask(await cacheWith(), { certificates }), 'crl', 'the certificates are given')
+  t.equal(await ask(await cacheWith(), { certificates, crls: [list('2027-01-01')] }), '', 'all is given')
+})
+
+t.test('a service that cannot be asked is only a failure where something is missing', async (t) => {
+  const services = { kds: 'http://127.0.0.1:9' }
+  const cache = new EndorsementCache({ directory: newDirectory() })
+  const certificates = [leaf, intermediate, root]
+  const { request, failures } = await withFoundEndorsements({ ...snp, certificates }, { cache, services })
+  t.equal(failures.length, 1, 'the list')
+  t.match(failures[0], { name: 'HostError', code: 'no-network' })
+  t.match(await verifyEvidence(request), { acceptable: true })
+})
+
+const pki = makeTdxPki()
+const files = collateralFiles(pki)
+const tdxRoots = [sha256Hex(parseCertificate(pki.certificates.root).publicKey.raw)]
+const tdx: VerifyRequest = {
+  ...{
+    evidence: makeTdxQuote(pki),
+    certificates: [pki.certificates.root],
+    crls: [],
+    collateral: [],
+    quotes: [],
+  },
+  ...{ policy: { tdx: {}, simulatedRoots: tdxRoots }, at: SIMULATED_TIME },
+}
+const ended = new Date('2025-06-30T00:00:00Z')
+const chain = encodeURIComponent(files.signingChain.toString())
+const HEADERS: Readonly<Record<string, string>> = {
+  ...{ tcb: 'TCB-Info-Issuer-Chain', identity: 'SGX-Enclave-Identity-Issuer-Chain' },
+}
+const INTEL: Readonly<Record<string, Buffer>> = {
+  ...{ tcb: files.tcbInfo, identity: files.qeIdentity, pckcrl: files.pckCrl },
+  rootcacrl: Buffer.from(files.rootCrl.toString('hex')),
+}
+
+t.test('TDX: each part of the collateral is renewed on its own', async (t) => {
+  const pcs = await service(t, (what, response) => {
+    if (HEADERS[what]) response.setHeader(HEADERS[what], chain)
+    return INTEL[what]
+  })
+  const ask = async (...cached: readonly Uint8Array[]) => {
+    pcs.asked.length = 0
+    const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: tdxRoots })
+    const { refused } = await cache.import(cached)
+    t.same(refused, [])
+    const { request, failures } = await withFoundEndorsements(tdx, { cache, services: { pcs: pcs.address } })
+    const { acceptable, findings } = await verifyEvidence(request)
+    t.ok(acceptable && failures.length === 0, JSON.stringify([findings, failures]))
+    return pcs.asked.join(' ')
+  }
+  const authorities = [files.signingChain, pki.certificates.pckAuthority]
+  const { tcbInfo: info, qeIdentity: identity, pckCrl, rootCrl } = files
+  t.equal(await ask(), 'tcb identity pckcrl rootcacrl')
+  t.equal(await ask(...authorities, info, identity, pckCrl, rootCrl), '')
+  const staleCrl = pki.pckCrl({ nextUpdate: ended })
+  t.equal(await ask(...authorities, info, identity, staleCrl, rootCrl), 'pckcrl')
+  t.equal(await ask(...authorities, info, identity, pckCrl, pki.rootCrl({ nextUpdate: ended })), 'rootcacrl')
+  const nextUpdate = '2025-06-30T00:00:00Z'
+  const old = collateralFiles(pki, {
+    qeIdentity: qeIdentity({ nextUpdate }),
+    tcbInfo: tcbInfo({ nextUpdate }),
+  })
+  t.equal(await ask(...authorities, info, old.qeIdentity, pckCrl, rootCrl), 'identity')
+  t.equal(await ask(...authorities, old.tcbInfo, identity, pckCrl, rootCrl), 'tcb')
+})
+
+t.test('a service that answers with what no root vouches for has not answered', async (t) => {
+  const stranger = new SnpSignerEmulation()
+  const kds = await service(t, (what) => (what === 'vcek' ? stranger.certificates.leaf : AMD[what]))
+  const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })
+  const { failures } = await withFoundEndorsements(snp, { cache, services: { kds: kds.address } })
+  t.match(failures, [{ code: 'no-network', message: /no pinned root vouches for VCEK for Milan/ }])
+})
+
+t.test('nothing enters the cache, or leaves it, that no pinned root vouches for', async (t) => {
+  const place = newDirectory()
+  const simulatedRoots = [emulation.root.keyId]
+  const cache = new EndorsementCache({ directory: place, simulatedRoots })
+  // A forger's chain has every name right.
+  const claims = { hwId: emulation.report().subarray(0x1a0, 0x1e0) }
+  const forger = new SnpSignerEmulation({ ...claims, change: { leaf: { notAfter: new Date('2049-01-01') } } })
+  const forged = Object.values(forger.certificates)
+  const forgedList = makeCrl({
+    ...{ issuer: rootName, signer: forger.keys.root, algorithm: 'rsa-pss-sha384' },
+    nextUpdate: new Date('2049-01-01'),
+  })
+  const other = makeCrl({ issuer: commonNameOf('anybody'), signer: ecKeyPair() })
+  await cache.import([leaf, intermediate, root, list('2027-01-01')])
+  const before = await readdir(place)
+  const { vouched, refused } = await cache.import([...forged, forgedList, other])
+  t.same([vouched.length, refused.length], [0, 5])
+  t.same(await readdir(place), before)
+  const pinned = await new EndorsementCache({ directory: newDirectory() }).import([leaf, intermediate, root])
+  t.equal(pinned.vouched.length, 0, 'an emulated root that nobody named')
+
+  // Whoever can write there can only take away.
+  const names = new Map(
+    (await new EndorsementCache({ directory: place }).list()).map((each) => [each.about, each.name]),
+  )
+  const vcek = [...names].find(([about]) => about.startsWith('VCEK'))?.[1] ?? ''
+  await mkdir(place, { recursive: true })
+  await writeFile(join(place, vcek), forger.certificates.leaf)
+  for (let index = 0; index < 40; index++) {
+    const { certificates } = new SnpSignerEmulation({ keys: forger.keys, hwId: claims.hwId })
+    await writeFile(join(place, `ca-${sha256Hex(certificates.root).slice(0, 16)}.der`), certificates.root)
+  }
+  const { request } = await withFoundEndorsements(snp, { cache, services: undefined })
+  t.equal(request.found?.certificates.length, 2, 'the authorities of AMD, and no forged leaf')
+  await cache.import([leaf])
+  const healed = await withFoundEndorsements(snp, { cache, services: undefined })
+  t.match(await verifyEvidence(healed.request), { acceptable: true })
+})
+
+t.test('of two that a root vouches for the newer stays', async (t) => {
+  const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })
+  const newer = list('2027-01-01', '2025-12-01')
+  await cache.import([root, newer])
+  await cache.import([list('2029-01-01', '2025-02-01')])
+  const kept = (await cache.list()).find(({ name }) => name.startsWith('crl-'))
+  t.same(kept?.bytes, newer, 'not the one that would be valid longer')
+  t.same(
+    (await cache.import([root, leaf])).refused.map(({ about }) => about.slice(0, 4)),
+    ['VCEK'],
+    'no issuer',
+  )
 })

@@ -1,17 +1,19 @@
-/** What vouches for a piece of evidence and was not given: from the cache, and from key services where that is allowed. */
-import { FormatError, VerifyError } from '../base/errors.ts'
-import { AMD_KDS, fetchAmdChain, fetchAmdCrl, fetchVcek } from '../evidence/collect/amd-key-service.ts'
-import { boundedFetch } from '../evidence/collect/bounded-fetch.ts'
-import { type CacheEntry, listCacheName, tcbInfoName, vcekCacheName } from '../evidence/collect/cache-key.ts'
+/**
+ * What vouches for a piece of evidence and was not given: from the cache, and from key services where that is allowed.
+ * What was given comes first; only what is still missing is asked for.
+ */
+import { FormatError, HostError } from '../base/errors.ts'
+import { type CacheEntry, cacheEntries } from '../evidence/collect/cache-key.ts'
+import { attempt, certificatesOf } from '../evidence/collect/vouched.ts'
+import { readEndorsementFiles } from '../evidence/endorsements.ts'
 import { type HardwareEvidence, hardwareEvidence } from '../evidence/hardware-evidence.ts'
-import { vcekIdentity } from '../evidence/snp/leaf.ts'
-import { AMD_ROOTS, LINE_NAMES } from '../evidence/snp/roots.ts'
-import { fetchTdxCollateral, type PlatformSelector, platformSelector } from '../evidence/tdx/pcs.ts'
-import type { VerifyRequest } from '../evidence/verify-evidence.ts'
-import type { SnpReport } from '../formats/snp/report.ts'
-import type { SnpProduct } from '../formats/snp/tcb.ts'
-import type { TdxQuote } from '../formats/tdx/quote.ts'
-import type { CachedFiles, EndorsementCache } from './endorsement-cache.ts'
+import type { FoundEndorsements, VerifyRequest } from '../evidence/request.ts'
+import { mergeTdxCollateral, parseTdxCollateral } from '../evidence/tdx/collateral.ts'
+import { platformSelector } from '../evidence/tdx/pcs.ts'
+import type { Certificate } from '../formats/x509.ts'
+import { type CacheTime, type EndorsementCache, foundIn } from './endorsement-cache.ts'
+import { type Missing, missingForReport } from './missing-certificates.ts'
+import { missingForPlatform } from './missing-collateral.ts'
 
 export interface Services {
   /** Addresses; the vendors' own where they are not given. */
@@ -25,115 +27,120 @@ interface Finder {
   readonly services: Services | undefined
 }
 
-/** The request with what was found; without anything about hardware in it, unchanged. Throws HostError `no-network`. */
-export async function withFoundEndorsements(request: VerifyRequest, finder: Finder): Promise<VerifyRequest> {
-  let found = request
-  for (const evidence of readable(() => hardwareEvidence(request)) ?? []) {
-    if (finder.services) await fetchInto(finder.cache, { evidence, request, services: finder.services })
-    found = joined(found, await fromCache(evidence, { at: request.at, cache: finder.cache }))
+export interface FoundRequest {
+  readonly request: VerifyRequest
+  /** What could not be had: whether that matters, verification tells. */
+  readonly failures: readonly HostError[]
+}
+
+/** The request with what was found; without anything about hardware in it, unchanged. Throws UsageError for an address. */
+export async function withFoundEndorsements(request: VerifyRequest, finder: Finder): Promise<FoundRequest> {
+  const failures: HostError[] = []
+  let found: FoundEndorsements = { certificates: [], crls: [], collateral: [] }
+  for (const evidence of attempt(() => hardwareEvidence(request)) ?? []) {
+    const beside = givenCertificates(request)
+    const lookUp = () => fromCache(evidence, { when: { at: request.at, beside }, cache: finder.cache })
+    const cached = await lookUp()
+    const missing = finder.services
+      ? missingFor(evidence, { request, cached, services: finder.services })
+      : []
+    for (const each of missing) failures.push(...(await fetchInto(finder.cache, { missing: each, beside })))
+    const after = missing.length > 0 ? await lookUp() : cached
+    found = joined(found, foundIn(after))
   }
-  return found
+  return { request: { ...request, found }, failures }
+}
+
+/** What was given and is malformed is for verification to say. */
+function givenCertificates({ certificates, collateral }: VerifyRequest): readonly Certificate[] {
+  return [...certificates, ...collateral].flatMap(
+    (file) => attempt(() => certificatesOf(cacheEntries(file))) ?? [],
+  )
 }
 
 async function fromCache(
   evidence: HardwareEvidence,
-  { at, cache }: { readonly at: Date; readonly cache: EndorsementCache },
-): Promise<CachedFiles> {
-  if (evidence.kind === 'snp') return cache.forReport(evidence.report, at)
-  const selector = selectorOf(evidence.quote)
-  return selector ? cache.forPlatform(selector.fmspc, at) : { certificates: [], crls: [], collateral: [] }
+  { when, cache }: { readonly when: CacheTime; readonly cache: EndorsementCache },
+): Promise<readonly CacheEntry[]> {
+  if (evidence.kind === 'snp') return cache.forReport(evidence.report, when)
+  const selector = attempt(() => platformSelector(evidence.quote))
+  return selector ? cache.forPlatform(selector.fmspc, when) : []
 }
 
-function joined(request: VerifyRequest, { certificates, crls, collateral }: CachedFiles): VerifyRequest {
-  return {
-    ...request,
-    certificates: [...request.certificates, ...certificates],
-    crls: [...request.crls, ...crls],
-    collateral: [...request.collateral, ...collateral],
-  }
-}
-
-interface Fetching {
-  readonly evidence: HardwareEvidence
+interface Need {
   readonly request: VerifyRequest
+  readonly cached: readonly CacheEntry[]
   readonly services: Services
 }
 
-/** Asks for what the cache does not have, or has no longer. */
-async function fetchInto(cache: EndorsementCache, { evidence, request, services }: Fetching): Promise<void> {
-  const current = (await cache.list()).filter(({ notAfter }) => notAfter >= request.at)
-  const has = (name: string) => current.some((entry) => entry.name === name)
+function missingFor(evidence: HardwareEvidence, { request, cached, services }: Need): readonly Missing[] {
+  const found = foundIn(cached)
+  const { at } = request
   if (evidence.kind === 'tdx') {
-    const selector = selectorOf(evidence.quote)
-    if (selector && !has(tcbInfoName(selector.fmspc))) await fetchPlatform(cache, selector, services)
-    return
+    const files = [
+      request.collateral,
+      request.certificates,
+      request.crls,
+      found.collateral,
+      found.certificates,
+    ]
+    // What was given and is malformed is for verification to say.
+    const parts = [...files, found.crls]
+      .flat()
+      .flatMap((file) => attempt(() => parseTdxCollateral(file)) ?? [])
+    return missingForPlatform(evidence.quote, {
+      have: mergeTdxCollateral(...parts),
+      at,
+      service: services.pcs,
+    })
   }
-  await fetchChip(cache, evidence.report, { current, services })
+  const given = [request, found].map((files) => attempt(() => readEndorsementFiles(files)))
+  const have = {
+    certificates: [...evidence.certificates, ...given.flatMap((each) => each?.certificates ?? [])],
+    crls: [...evidence.crls, ...given.flatMap((each) => each?.crls ?? [])],
+  }
+  return missingForReport(evidence.report, { have, at, service: services.kds })
 }
 
-async function fetchPlatform(
+/** What went wrong: nothing where an answer came that a root vouches for. */
+async function fetchInto(
   cache: EndorsementCache,
-  selector: PlatformSelector,
-  { pcs }: Services,
-): Promise<void> {
-  const fetch = (url: string) => boundedFetch(new URL(url))
-  const files = await fetchTdxCollateral(selector, { fetch, ...(pcs !== undefined && { service: pcs }) })
-  for (const { bytes } of files) await cache.import(bytes)
-}
-
-interface ChipFetching {
-  readonly current: readonly CacheEntry[]
-  readonly services: Services
-}
-
-/** Version 2 names no product: those that have it are asked in turn. */
-async function fetchChip(
-  cache: EndorsementCache,
-  report: SnpReport,
-  { current, services }: ChipFetching,
-): Promise<void> {
-  const lines = report.processor ? [report.processor.product] : (['milan', 'genoa'] as const)
-  const failures: unknown[] = []
-  for (const line of lines) {
+  { missing, beside }: { readonly missing: Missing; readonly beside: readonly Certificate[] },
+): Promise<readonly HostError[]> {
+  const failures: HostError[] = []
+  // Where the product is not said, one after the other is asked for.
+  for (const ask of missing.alternatives) {
     try {
-      await fetchLine(cache, report, { line, current, services })
-      return
+      const { refused } = await cache.import(await ask(), beside)
+      if (refused.length === 0) return []
+      failures.push(unvouched(missing.what, refused))
     } catch (error) {
-      failures.push(error)
+      failures.push(asFailure(error, missing.what))
     }
   }
-  throw failures[0]
+  return failures.slice(0, 1)
 }
 
-/** Each for itself: a list ends years before the certificate that it is about. */
-async function fetchLine(
-  cache: EndorsementCache,
-  report: SnpReport,
-  { line, current, services }: ChipFetching & { readonly line: SnpProduct },
-): Promise<void> {
-  const options = { address: services.kds ?? AMD_KDS }
-  const product = LINE_NAMES[line]
-  const signer = report.keyInfo.signingKey === 'vlek' ? 'vlek' : 'vcek'
-  const identity = vcekIdentity(report, line)
-  const has = (name: string) => current.some((entry) => entry.name === name)
-  if (identity && !has(vcekCacheName(identity))) await cache.import(await fetchVcek(identity, options))
-  const issuer = `${signer === 'vlek' ? 'SEV-VLEK' : 'SEV'}-${product}`
-  if (!current.some(({ about }) => about === issuer))
-    await cache.import(await fetchAmdChain({ product, signer }, options))
-  const root = AMD_ROOTS.find((each) => each.product === line)
-  if (!root || !has(listCacheName(root.anchor.name))) await cache.import(await fetchAmdCrl(product, options))
+function unvouched(what: string, refused: readonly CacheEntry[]): HostError {
+  return new HostError(
+    `cannot use what was fetched as ${what}: no pinned root vouches for ${refused.map(({ about }) => about).join(', ')}`,
+    { code: 'no-network', hint: 'ask another service, or give the endorsements as files' },
+  )
 }
 
-function selectorOf(quote: TdxQuote): PlatformSelector | undefined {
-  return readable(() => platformSelector(quote))
+function asFailure(error: unknown, what: string): HostError {
+  if (error instanceof HostError) return error
+  if (!(error instanceof FormatError)) throw error
+  return new HostError(`cannot use what was fetched as ${what}: ${error.message}`, {
+    code: 'no-network',
+    cause: error,
+  })
 }
 
-/** What is malformed finds nothing; that it is malformed is for verification to say. */
-function readable<Value>(read: () => Value): Value | undefined {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof FormatError || error instanceof VerifyError) return undefined
-    throw error
+function joined(one: FoundEndorsements, other: FoundEndorsements): FoundEndorsements {
+  return {
+    certificates: [...one.certificates, ...other.certificates],
+    crls: [...one.crls, ...other.crls],
+    collateral: [...one.collateral, ...other.collateral],
   }
 }

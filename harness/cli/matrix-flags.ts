@@ -1,11 +1,11 @@
 /** Flags that `run` and `plan` share: which scenarios on which variants. */
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { PlatformId } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import type { VtpmKind } from '../run/events.ts'
 import type { Shard } from '../run/matrix/shard.ts'
 import type { PlanRequest } from '../run/planning.ts'
-import { listOf, names, wholeNumberUpTo } from './values.ts'
+import { listOf, names, wholeNumber } from './values.ts'
 
 export const PLATFORMS = ['tcg', 'kvm', 'sev', 'sev-es', 'sev-snp', 'tdx'] as const
 export const VTPMS = ['stateful', 'stateless', 'none'] as const
@@ -90,7 +90,7 @@ export function wordsOf(flags: MatrixFlags): readonly string[] {
 const MOST_VCPUS = 1024
 
 function vcpuCounts(text: string, previous: readonly number[] = []): readonly number[] {
-  return [...new Set([...previous, ...text.split(',').map(wholeNumberUpTo(MOST_VCPUS))])]
+  return [...new Set([...previous, ...text.split(',').map(wholeNumber(1, MOST_VCPUS))])]
 }
 
 function memorySizes(text: string, previous: readonly number[] = []): readonly number[] {

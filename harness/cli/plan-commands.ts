@@ -1,7 +1,7 @@
 /** `attestbed plan`: its flags. */
 import { type Command, Option } from 'commander'
 import { addMatrixFlags } from './matrix-flags.ts'
-import { toolsOption, wholeNumberUpTo } from './values.ts'
+import { toolsOption, wholeNumber } from './values.ts'
 
 /** More is a mistake; GitHub takes 256. */
 const MOST_SHARDS = 10_000
@@ -21,7 +21,7 @@ export function addPlan(root: Command, finish: (exitCode: number) => void): void
     )
     .addOption(
       new Option('--shards <n>', 'with --format: one job for each of n shards').argParser(
-        wholeNumberUpTo(MOST_SHARDS),
+        wholeNumber(1, MOST_SHARDS),
       ),
     )
     .option('--json', 'one JSON document on stdout')

@@ -1,5 +1,6 @@
 /** `attestbed predict ...` and `attestbed diff`: flags and help; the work is imported when it is called. */
 import { type Command, Option } from 'commander'
+import { SEV_FAMILY, type SevPlatform } from './measured-platforms.ts'
 import { addPredictTpm, addRtmr } from './predict-tpm-command.ts'
 
 type Finish = (exitCode: number) => void
@@ -58,14 +59,6 @@ Examples:
     })
 }
 
-const SEV_FAMILY = [
-  ['sev', 'an SEV guest'],
-  ['sev-es', 'an SEV-ES guest'],
-  ['sev-snp', 'an SEV-SNP guest (report field MEASUREMENT)'],
-] as const
-
-export type SevPlatform = (typeof SEV_FAMILY)[number][0]
-
 function addProcessors(command: Command, platform: SevPlatform): void {
   const features = platform === 'sev-snp' ? '0x1' : '0'
   // One command line serves all three.
@@ -73,7 +66,11 @@ function addProcessors(command: Command, platform: SevPlatform): void {
   command
     .option('--vcpus <n>', `number of vCPUs${unmeasured}`, '1')
     .option('--cpu <model>', "QEMU's CPU model, or family/model/stepping in decimals", 'EPYC-v4')
-    .option('--guest-features <bits>', 'SEV_FEATURES of the VMSAs; bit 5: debug register swap', features)
+    .option(
+      '--guest-features <bits|name,...>',
+      'SEV_FEATURES of the VMSAs: 0x21, or debug-swap, secure-tsc',
+      features,
+    )
     .addOption(
       new Option('--vmm <flavour>', 'whose initial registers')
         .choices(['qemu', 'ec2', 'gce'])

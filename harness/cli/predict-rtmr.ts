@@ -10,6 +10,7 @@ import {
   type RtmrPrediction,
   type TdxMachine,
 } from '../measure/tdx/rtmr.ts'
+import type { QemuVersion } from '../measure/tdx/setup-header.ts'
 import { parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { paletteFor } from '../report/palette.ts'
 import { FILE_LIMITS, readMaterial } from './material-files.ts'
@@ -20,6 +21,7 @@ export interface RtmrFlags {
   readonly kernel?: string
   readonly initrd?: string
   readonly append?: string
+  readonly qemu?: string
   readonly uki?: string
   readonly disk?: string
   readonly bootSlot?: readonly string[]
@@ -66,6 +68,7 @@ function refuseStrayFlags({ kernel, uki, ...flags }: RtmrFlags): void {
     ['--disk', flags.disk],
     ['--boot-slot', flags.bootSlot],
     ['--acpi', flags.acpi],
+    ['--qemu', flags.qemu],
   ] as const
   const stray = ofBoot.find(([, value]) => value !== undefined)
   if (kernel === undefined && uki === undefined && stray)
@@ -78,13 +81,28 @@ async function machineOf(flags: RtmrFlags, { firmware, memory }: TdStart) {
   const slots = flags.bootSlot ?? (flags.kernel === undefined ? undefined : [])
   const devices = slots && devicesOf(slots, disk)
   const acpi = flags.acpi === undefined ? undefined : await acpiOf(flags.acpi)
+  const qemu = flags.qemu === undefined ? undefined : qemuVersion(flags.qemu)
   const machine: TdxMachine = {
     ...{ firmware, code: parseFirmwareCode(firmware) },
     ...(memory !== undefined && { memory }),
     ...(devices && { bootDevices: devices }),
     ...(acpi && { acpi }),
+    ...(qemu && { qemu }),
   }
-  return { machine, disk, inputs: machineInputs({ disk, bootSlot: flags.bootSlot, acpi }) }
+  const inputs = {
+    ...machineInputs({ disk, bootSlot: flags.bootSlot, acpi }),
+    ...(flags.qemu !== undefined && { qemu: flags.qemu }),
+  }
+  return { machine, disk, inputs }
+}
+
+/** `10.1`, `10.1.2`, or as distributions write it: `1:10.1.2+ds-1`. Throws UsageError. */
+function qemuVersion(text: string): QemuVersion {
+  const [, major, minor] = /^(?:\d{1,3}:)?(\d{1,3})[.](\d{1,3})(?:[.+~-].*)?$/.exec(text) ?? []
+  if (major !== undefined && minor !== undefined) return [Number(major), Number(minor)]
+  throw new UsageError(`--qemu is "${text}", a version such as 10.1 or 10.1.2 is required`, {
+    code: 'bad-value',
+  })
 }
 
 interface Booted {

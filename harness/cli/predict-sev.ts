@@ -2,20 +2,22 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
-import { parsePeSections } from '../formats/pe.ts'
 import type { MeasuredDocument } from '../measure/documents/document.ts'
 import { type PredictionOptions, sevDocument, snpDocument } from '../measure/documents/prediction.ts'
 import { signIdBlock } from '../measure/id-block/id-block.ts'
 import { keyDigest } from '../measure/id-block/keys.ts'
 import { cpuSignature } from '../measure/sev/cpu-models.ts'
+import { checkKernel } from '../measure/sev/kernel-file.ts'
 import { type KernelHashes, kernelHashes } from '../measure/sev/kernel-hashes.ts'
 import { predictSev, predictSevEs, sevFirmware } from '../measure/sev/launch.ts'
 import type { VmmFlavour } from '../measure/sev/vmsa.ts'
 import { snpFirmware, withFirmwareDigest } from '../measure/snp/firmware.ts'
 import { predictSnp } from '../measure/snp/launch.ts'
+import { SNP_ACTIVE } from '../platforms/launch-options.ts'
+import { guestFeatureBits } from './guest-features.ts'
 import { FILE_LIMITS, hexBytes, readMaterial, wholeNumber } from './material-files.ts'
+import type { SevPlatform } from './measured-platforms.ts'
 import { writePrediction } from './output.ts'
-import type { SevPlatform } from './predict-commands.ts'
 
 interface SevFlags {
   readonly firmware: string
@@ -63,10 +65,10 @@ interface Task {
 
 async function predict({ platform, flags, file, hashes, options }: Task): Promise<MeasuredDocument> {
   if (platform === 'sev') {
-    processorsOf(flags)
+    processorsOf(platform, flags)
     return sevDocument(predictSev(sevFirmware(file), hashes), options)
   }
-  const processors = { ...processorsOf(flags), ...hashes }
+  const processors = { ...processorsOf(platform, flags), ...hashes }
   if (platform === 'sev-es') return sevDocument(predictSevEs(sevFirmware(file), processors), options)
   const parsed = snpFirmware(file)
   const given = flags.firmwareDigest
@@ -79,18 +81,21 @@ async function predict({ platform, flags, file, hashes, options }: Task): Promis
   }
 }
 
-function processorsOf({ vcpus = '1', cpu = 'EPYC-v4', guestFeatures = '1', vmm = 'qemu' }: SevFlags) {
+function processorsOf(
+  platform: SevPlatform,
+  { vcpus = '1', cpu = 'EPYC-v4', guestFeatures = '1', vmm = 'qemu' }: SevFlags,
+) {
   return {
     vcpus: Number(wholeNumber(vcpus, '--vcpus')),
     cpu: cpuSignature(cpu),
-    guestFeatures: wholeNumber(guestFeatures, '--guest-features'),
+    guestFeatures: guestFeatureBits(guestFeatures, platform === 'sev-snp' ? SNP_ACTIVE : 0n),
     vmm,
   }
 }
 
 function processorInputs(platform: SevPlatform, flags: SevFlags): PredictionOptions['inputs'] {
   if (platform === 'sev') return {}
-  const { vcpus, guestFeatures } = processorsOf(flags)
+  const { vcpus, guestFeatures } = processorsOf(platform, flags)
   return {
     vcpus: String(vcpus),
     ...(flags.cpu !== undefined && { cpu: flags.cpu }),
@@ -124,13 +129,10 @@ async function directBoot({ kernel, initrd, append }: SevFlags): Promise<DirectB
   }
 }
 
-/**
- * QEMU hashes whatever it is given, so any file has a digest; OVMF starts only PE files. One that begins as a PE and is
- * malformed is refused: it was cut off.
- */
+/** What QEMU takes has a digest, though OVMF starts only PE images. Throws FormatError for what it refuses. */
 function warnOfNoPe(kernel: Buffer, path: string): void {
-  if (kernel.toString('latin1', 0, 2) === 'MZ') parsePeSections(kernel)
-  else process.stderr.write(`warning: ${JSON.stringify(path)} is no PE file: OVMF will not start it\n`)
+  if (checkKernel(kernel) !== 'pe')
+    process.stderr.write(`warning: ${JSON.stringify(path)} is no PE file: OVMF will not start it\n`)
 }
 
 async function idBlockOf(flags: SevFlags, launchDigest: Buffer): Promise<object> {

@@ -40,7 +40,9 @@ export async function predictTdx(flags: TdxFlags): Promise<number> {
 }
 
 /** The flags that MRTD does not come from; where none is given, nothing of the boot is even loaded. */
-const BOOT_FLAGS = ['memory', 'kernel', 'initrd', 'append', 'uki', 'disk', 'bootSlot', 'acpi'] as const
+const BOOT_FLAGS = [
+  ...(['memory', 'kernel', 'initrd', 'append', 'qemu', 'uki', 'disk', 'bootSlot', 'acpi'] as const),
+] as const
 
 async function registersOf(flags: TdxFlags, start: TdStart): Promise<Partial<PredictedRtmrs>> {
   if (BOOT_FLAGS.every((name) => flags[name] === undefined)) return {}

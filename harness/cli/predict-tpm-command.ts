@@ -15,6 +15,9 @@ export function addPredictTpm(predict: Command, finish: Finish): void {
     .requiredOption('--firmware <file>', 'the firmware code: the CODE file, or a combined image')
     .requiredOption('--vars <file>', 'the variable store as it is before the boot, or the combined image')
     .option('--disk <file>', 'the disk (raw), or its first 17 KiB: PCR 5')
+    .option('--loader <file>', 'systemd-boot, where the firmware boots that: PCR 4 and 7')
+    .option('--loader-conf <file>', 'its loader/loader.conf, where there is one: PCR 5')
+    .option('--shim <file>', 'shim, where the firmware boots that: PCR 4, 7 and 14')
     .option('--memory <size>', 'memory of the guest, as 2G or 512M: PCR 0 of firmware with SMM')
     .option('--vcpus <n>', 'number of vCPUs: PCR 0 of firmware with SMM', '1')
     .option('--boot-slot <n,...>', 'PCI slots of virtio disks with a bootindex, in its order: PCR 1', names)
@@ -50,6 +53,10 @@ export function addRtmr(command: Command): void {
     .option('--kernel <file>', 'kernel or UKI of a direct boot: RTMR0 to 2')
     .option('--initrd <file>', 'its initrd')
     .option('--append <text>', 'its command line')
+    .option(
+      '--qemu <version>',
+      "QEMU's version, as 10.1: before 10.2 it may rewrite the kernel's setup header",
+    )
     .option('--uki <file>', 'a UKI that is booted from disk: RTMR0 to 2')
     .option('--disk <file>', 'the disk (raw), or its first 17 KiB: RTMR1')
     .option('--boot-slot <n,...>', 'PCI slots of virtio disks with a bootindex, in its order: RTMR0', names)

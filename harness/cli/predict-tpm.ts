@@ -2,9 +2,12 @@
 import { basename } from 'node:path'
 import { type DigestAlgorithm, sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
+import { authenticodeParts } from '../formats/authenticode.ts'
+import { parseVariableStore } from '../formats/variable-store.ts'
 import type { InputName, MeasuredDocument } from '../measure/documents/document.ts'
 import { type TpmDocument, tpmDocument } from '../measure/documents/tpm-prediction.ts'
-import { predictTpm } from '../measure/tpm/boot.ts'
+import { predictTpm, type TpmBoot } from '../measure/tpm/boot.ts'
 import { parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { paletteFor } from '../report/palette.ts'
 import { FILE_LIMITS, memoryBytes, readMaterial, wholeNumber } from './material-files.ts'
@@ -17,6 +20,9 @@ export interface TpmFlags {
   readonly firmware: string
   readonly vars: string
   readonly disk?: string
+  readonly loader?: string
+  readonly loaderConf?: string
+  readonly shim?: string
   readonly memory?: string
   readonly vcpus: string
   readonly bootSlot?: readonly string[]
@@ -46,11 +52,13 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
     readMaterial(flags.vars, '--vars', FILE_LIMITS.firmware),
     readMaterial(flags.uki, '--uki', FILE_LIMITS.kernel),
   ])
+  checkFiles(flags, { variables, uki })
   const disk = flags.disk === undefined ? undefined : await diskStart(flags.disk)
   const machine = flags.memory === undefined ? undefined : machineOf(flags, flags.memory)
   const bootDevices = flags.bootSlot && devicesOf(flags.bootSlot, disk)
   const tables = await tablesOf(flags)
   const files = await espFilesOf(flags)
+  const programs = await bootProgramsOf(flags)
   const prediction = predictTpm({
     ...{ firmware: parseFirmwareCode(firmware), variables, uki },
     ...(disk && { disk }),
@@ -58,6 +66,7 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
     ...(bootDevices && { bootDevices }),
     ...tables,
     ...files,
+    ...programs,
     ...(flags.loadOptions !== undefined && { loadOptions: flags.loadOptions }),
     ...(flags.smbiosCommandLine !== undefined && { smbiosCommandLine: flags.smbiosCommandLine }),
     profile: Number(wholeNumber(flags.profile, '--profile')),
@@ -70,11 +79,21 @@ export async function predictTpmBoot(flags: TpmFlags): Promise<number> {
       ...(machine && { memory: String(machine.memoryMiB * MIB), vcpus: flags.vcpus }),
       ...machineInputs({ disk, bootSlot: flags.bootSlot, acpi: tables.acpi }),
       ...bootInputs(flags, tables, files),
+      ...programInputs(programs),
     },
   })
   if (flags.json) writeDocument(document)
   else process.stdout.write(readable(document))
   return 0
+}
+
+/** The prediction says where bytes are wrong, and knows of no files. Throws FormatError that names one. */
+function checkFiles(
+  { vars, uki: file }: TpmFlags,
+  { variables, uki }: { readonly variables: Uint8Array; readonly uki: Uint8Array },
+): void {
+  inFile({ what: 'variable store', file: vars }, () => parseVariableStore(variables))
+  inFile({ what: 'UKI', file }, () => authenticodeParts(uki))
 }
 
 function machineOf({ vcpus }: TpmFlags, memory: string): { memoryMiB: number; vcpus: number } {
@@ -111,6 +130,36 @@ function bootInputs(
     ...(smbiosCommandLine !== undefined && { smbiosCommandLine }),
     ...(profile !== '0' && { profile }),
     ...(phase && { phases: phase.join() }),
+  }
+}
+
+/** What stands between firmware and UKI. */
+async function bootProgramsOf(flags: TpmFlags): Promise<Pick<TpmBoot, 'shim' | 'systemdBoot'>> {
+  const { shim, loader, loaderConf, loadOptions, addon, globalAddon } = flags
+  const bad = (words: string) => new UsageError(words, { code: 'bad-value' })
+  if (shim !== undefined && loader !== undefined)
+    throw bad('--shim and --loader: a boot through both is not predicted, only one can be given')
+  if (loaderConf !== undefined && loader === undefined)
+    throw bad('--loader-conf needs --loader, which reads it')
+  if (loader !== undefined && loadOptions !== undefined)
+    throw bad('--load-options and --loader: systemd-boot passes no command line to a UKI')
+  if (shim !== undefined && (addon ?? globalAddon) !== undefined)
+    throw bad('--shim and --addon: a boot through shim is predicted without addons')
+  const read = (path: string, flag: string) => readMaterial(path, flag, FILE_LIMITS.kernel)
+  if (shim !== undefined) return { shim: await read(shim, '--shim') }
+  if (loader === undefined) return {}
+  const file = await read(loader, '--loader')
+  if (loaderConf === undefined) return { systemdBoot: { file } }
+  const configuration = await readMaterial(loaderConf, '--loader-conf', FILE_LIMITS.document)
+  return { systemdBoot: { file, configuration } }
+}
+
+function programInputs({ shim, systemdBoot }: Pick<TpmBoot, 'shim' | 'systemdBoot'>): Inputs {
+  const { file, configuration } = systemdBoot ?? {}
+  return {
+    ...(shim && { shim: sha256Hex(shim) }),
+    ...(file && { loader: sha256Hex(file) }),
+    ...(configuration && { loaderConfiguration: sha256Hex(configuration) }),
   }
 }
 

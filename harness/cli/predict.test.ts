@@ -33,7 +33,9 @@ const at = (name: string, content: string | Uint8Array): string => {
 }
 const rom = syntheticOvmf()
 const firmware = at('OVMF.fd', rom)
-const kernel = at('kernel', 'no PE')
+/** QEMU takes it; no firmware starts it. */
+const KERNEL = Buffer.alloc(4096, 0)
+const kernel = at('kernel', KERNEL)
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
 const idKey = at('id.pem', privateKey.export({ type: 'sec1', format: 'pem' }))
 
@@ -60,7 +62,7 @@ t.test('predict sev-snp --json gives the launch digest, what it is of, and a sig
   const { launchDigest } = predictSnp(snpFirmware(rom), {
     vcpus: 3,
     cpu: cpuSignature('EPYC-Milan'),
-    kernel: kernelHashes({ kernel: Buffer.from('no PE'), append: 'quiet' }),
+    kernel: kernelHashes({ kernel: KERNEL, append: 'quiet' }),
   })
   t.equal(document.launchDigest, launchDigest.toString('hex'))
   t.match(document.inputs, { vcpus: '3', cpu: 'EPYC-Milan', append: 'quiet', firmware: sha256Hex(rom) })
@@ -134,7 +136,8 @@ t.test('diff: exit code 1 and words where two predictions differ, 0 where they d
   t.equal(json.code, 1)
   t.match(JSON.parse(json.stdout), { equal: false, differences: [{ where: 'input cpu', causes: ['cpu'] }] })
   t.match(same, { code: 0, stdout: 'nothing differs\n' })
-  await t.rejects(diff(a, kernel, {}), { name: 'FormatError', message: kernel }, 'neither JSON nor a log')
+  const note = at('note', 'a note')
+  await t.rejects(diff(a, note, {}), { name: 'FormatError', message: note }, 'neither JSON nor a log')
   const broken = at('broken.json', '{"mrtd":')
   await t.rejects(diff(a, broken, {}), { name: 'UsageError', message: broken })
 })
@@ -155,6 +158,14 @@ t.test('every flag is checked before anything is predicted', async (t) => {
     [{ firmware: join(directory, 'absent') }, /no such file/],
     [{ firmware: directory }, /not a file/],
     [{ kernel: cutKernel }, /cannot parse PE file/],
+    [{ kernel: at('note', 'a note') }, /cannot parse kernel at 0x1f1: setup_sects/],
+    [
+      { kernel: at('large-setup', Buffer.alloc(4096, 9)) },
+      /at 0x1f1: setup_sects asks for 5120 bytes .* has 4096; it is no PE/,
+    ],
+    [{ kernel: at('vmlinux', Buffer.from(`\x7fELF${'\0'.repeat(4096)}`)) }, /at 0x0: magic is that of ELF/],
+    [{ kernel: at('empty', '') }, /cannot parse kernel at 0x1f1: .* has 0/],
+    [{ guestFeatures: 'debugswap' }, /has "debugswap"; there are debug-swap \(0x20\)/],
   ] as const
   for (const [flags, message] of wrong)
     await t.rejects(predictSevFamily('sev-snp', { firmware, ...flags }), { message })
@@ -228,6 +239,31 @@ t.test('diff names the input that an event of predict tpm came from', async (t) 
   t.match(stdout, /^command line of the boot entry: quiet to loud\n/)
   t.match(stdout, /^pcr12 event 0: .*"quiet" against .*"loud" \(from command line of the boot entry\)$/m)
 })
+
+t.test(
+  'predict tpm takes what stands between firmware and UKI, and refuses what is not predicted',
+  async (t) => {
+    const loader = ['--loader', at('systemd-boot.efi', syntheticPe({ sections: [] }))]
+    const predicted = async (line: string) => {
+      const flags = [...loader, '--loader-conf', at('loader.conf', line)]
+      return at(`${line.trim()}.json`, (await predict('tpm', ...boot, ...flags, '--json')).stdout)
+    }
+    const [a, b] = [await predicted('timeout 0\n'), await predicted('timeout 30\n')]
+    t.match(
+      (await cli('diff', a, b)).stdout,
+      /^pcr5 event 2: .*loader[.]conf, 10 bytes against .* \(from loader[.]conf\)$/m,
+    )
+    const wrong = [
+      [['--loader-conf', firmware], /--loader-conf needs --loader/],
+      [[...loader, '--shim', firmware], /only one can be given/],
+      [[...loader, '--load-options', 'x'], /passes no command line to a UKI/],
+      [['--shim', firmware, '--addon', firmware], /predicted without addons/],
+      [['--shim', at('shim.efi', uki)], /it has no section [.]vendor_cert/],
+    ] as const
+    const ended = await Promise.all(wrong.map(([flags]) => predict('tpm', ...boot, ...flags)))
+    for (const [index, [, stderr]] of wrong.entries()) t.match(ended[index], { stdout: '', stderr })
+  },
+)
 
 t.test(
   'predict tpm shows each register with its events, and the reason of what it does not know',

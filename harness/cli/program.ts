@@ -9,7 +9,7 @@ import { ignoreClosedPipes } from './output.ts'
 import { addPlan } from './plan-commands.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
-import { jobCount, toolsOption, wholeNumberUpTo } from './values.ts'
+import { jobCount, toolsOption, wholeNumber } from './values.ts'
 
 const USAGE = 2
 
@@ -124,17 +124,29 @@ function addRun(root: Command, finish: Finish): void {
     )
     .addOption(
       new Option('--retry <n>', 'try what ends in error so often again; a fail never is').argParser(
-        wholeNumberUpTo(MOST_RETRIES, 0),
+        wholeNumber(0, MOST_RETRIES),
       ),
     )
     .addOption(
-      new Option('--repeat <n>', 'run everything so often').argParser(wholeNumberUpTo(MOST_REPETITIONS)),
+      new Option('--repeat <n>', 'run everything so often').argParser(wholeNumber(1, MOST_REPETITIONS)),
     )
     .option(
       '--until-failure',
       'run everything again and again until something fails (at most --repeat times)',
     )
     .addOption(toolsOption())
+    .addOption(
+      new Option(
+        '--seed <n>',
+        'which states of a power cut are booted (default: drawn anew, and noted)',
+      ).argParser(wholeNumber(0, 2 ** 32 - 1)),
+    )
+    .addOption(
+      new Option('--states <n>', 'how many states of a power cut are booted (default: 6)')
+        .argParser(wholeNumber(1, 1e6))
+        .conflicts('exhaustive'),
+    )
+    .option('--exhaustive', 'boot every state that a power cut can leave behind, however long it takes')
     .option('--keep', 'keep disks and vTPM state of passed scenarios too')
     .option('--print-argv', 'print the command lines of the first VM instead of running')
     .option('--json', 'one JSON document on stdout, words on stderr')

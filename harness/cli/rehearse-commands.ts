@@ -1,24 +1,16 @@
 /** `attestbed rehearse ...`: flags and help; the work is imported when it is called. */
 import { type Command, Option } from 'commander'
-import { listOf, names } from './values.ts'
+import { REHEARSED } from './measured-platforms.ts'
+import { names } from './values.ts'
 
 type Finish = (exitCode: number) => void
-
-const PLATFORMS = [
-  ['sev', 'an SEV guest'],
-  ['sev-es', 'an SEV-ES guest'],
-  ['sev-snp', 'an SEV-SNP guest (report field MEASUREMENT)'],
-  ['tdx', 'a TDX guest (MRTD)'],
-] as const
-
-export type RehearsedPlatform = (typeof PLATFORMS)[number][0]
 
 export function addRehearse(root: Command, finish: Finish): void {
   const rehearse = root
     .command('rehearse')
     .description("run QEMU's own launch without the hardware, and say what it would have measured")
     .addHelpText('after', EXAMPLES)
-  for (const [platform, title] of PLATFORMS) {
+  for (const [platform, title] of REHEARSED) {
     const command = rehearse
       .command(platform)
       .description(`the launch of ${title}, compared with the prediction`)
@@ -50,10 +42,9 @@ function addSnp(command: Command): void {
     .option('--id-block <base64>', 'signed ID block, as predict --json gives it')
     .option('--id-auth <base64>', 'its signatures and keys')
     .option('--author-key', 'the ID key is signed by an author key')
-    .addOption(
-      new Option('--guest-features <name,...>', 'debug-swap, secure-tsc: where QEMU has them').argParser(
-        listOf(['debug-swap', 'secure-tsc'] as const),
-      ),
+    .option(
+      '--guest-features <name,...|bits>',
+      'debug-swap, secure-tsc, or their bits as 0x21: where QEMU has them',
     )
 }
 

@@ -1,7 +1,7 @@
 /** `attestbed rehearse`; what needs QEMU and /dev/kvm is skipped by name where they are missing. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -27,6 +27,9 @@ async function rehearse(...args: readonly string[]) {
   const [code] = await once(child, 'close')
   return { code, ...output }
 }
+
+const notAKernel = join(directory, 'not-a-kernel')
+writeFileSync(notAKernel, 'a note')
 
 const lacking = await (async (): Promise<string | false> => {
   const tools = await openTools().catch((error: Error) => error)
@@ -70,7 +73,7 @@ t.test('--json: digest, pages, prediction, and whether they agree', { skip: lack
   t.match(document, {
     kind: 'rehearsal',
     platform: 'sev-snp',
-    inputs: { vcpus: '2', cpu: 'EPYC-v4', guestFeatures: '0x1' },
+    inputs: { vcpus: '2', cpu: 'EPYC-v4', guestFeatures: '0x1', qemu: /^(\d+:)?\d+[.]\d+/ },
     agree: true,
   })
   t.match(document.launchDigest, /^[0-9a-f]{96}$/)
@@ -104,7 +107,11 @@ t.test('wrong usage is exit 2, what QEMU cannot do is exit 3', { skip: lacking }
     [2, ['sev', '--append', 'x'], /need --kernel/],
     [2, ['sev-snp', '--id-block', 'AAAA'], /need each other/],
     [2, ['sev-snp', '--firmware', '/nowhere'], /there is no such file/],
-    [2, ['sev-snp', '--guest-features', 'x'], /"x" is none of debug-swap, secure-tsc/],
+    [2, ['sev-snp', '--guest-features', 'x'], /has "x"; there are debug-swap \(0x20\), secure-tsc \(0x200\)/],
+    [2, ['sev-snp', '--guest-features', '0x41'], /is 0x41: QEMU cannot be asked for 0x40/],
+    [2, ['sev-snp', '--guest-features', '0x20'], /is 0x20: bit 0 is set in every SEV-SNP guest/],
+    [3, ['sev-snp', '--guest-features', '0x21'], /this QEMU has no property debug-swap/],
+    [5, ['sev-snp', '--kernel', notAKernel], /kernel .*at 0x1f1: setup_sects/],
     [3, ['tdx', '--td-attributes', 'debug'], /gives no trust domain the attributes 0x1/],
   ]
   const ended = await Promise.all(cases.map(([, args]) => rehearse(...args)))

@@ -11,7 +11,7 @@ import { namedRegisters } from '../measure/sev/vmsa.ts'
 import type { HostParameters } from '../platforms/descriptor.ts'
 import { readFirmwareManifest } from '../platforms/firmware.ts'
 import { launchDifference } from '../platforms/launch-difference.ts'
-import type { GuestFeature, LaunchOptions } from '../platforms/launch-options.ts'
+import { type LaunchOptions, SNP_ACTIVE } from '../platforms/launch-options.ts'
 import { platform } from '../platforms/platforms.ts'
 import {
   describeLaunch,
@@ -25,9 +25,10 @@ import { renderRehearsal } from '../report/rehearsal.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { Store } from '../system/store.ts'
 import type { Tools } from '../system/tools.ts'
+import { guestFeatureBits, guestFeatureNames } from './guest-features.ts'
 import { FILE_LIMITS, hexBytes, memoryBytes, readMaterial, wholeNumber } from './material-files.ts'
+import type { RehearsedPlatform } from './measured-platforms.ts'
 import { widthOf, writeDocument } from './output.ts'
-import type { RehearsedPlatform } from './rehearse-commands.ts'
 import { chosenTools, type ToolsFlag } from './tools-flag.ts'
 
 interface RehearseFlags extends ToolsFlag {
@@ -43,7 +44,7 @@ interface RehearseFlags extends ToolsFlag {
   readonly idBlock?: string
   readonly idAuth?: string
   readonly authorKey?: boolean
-  readonly guestFeatures?: readonly GuestFeature[]
+  readonly guestFeatures?: string
   readonly mrconfigid?: string
   readonly mrowner?: string
   readonly mrownerconfig?: string
@@ -71,20 +72,28 @@ export async function rehearse(id: RehearsedPlatform, flags: RehearseFlags): Pro
     }
     const { launch, recording } = await rehearseLaunch(context, request, join(directory, 'recording'))
     if (flags.recording !== undefined) await keep(recording, flags.recording)
-    const inputs = await inputsOf(request, launch)
+    const qemu = tools.version('qemu-system-x86')
+    const inputs = { ...(await inputsOf(request, launch)), ...(qemu !== undefined && { qemu }) }
     const pages = flags.eachPage ? 'each' : 'regions'
     const document = rehearsalDocument(launch, { inputs, predicted: predicted.digest, pages })
-    const difference = launchDifference(predicted.pages, rehearsalPages(launch))
-    write(document, difference, flags)
+    write(document, () => launchDifference(predicted.pages, rehearsalPages(launch)), flags)
     return document.agree ? 0 : DISAGREE
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
 }
 
-function write(document: RehearsalDocument, difference: string | undefined, { json }: RehearseFlags): void {
-  if (json) writeDocument(document)
-  else process.stdout.write(`${renderRehearsal({ ...document, difference }, widthOf(process.stdout))}\n`)
+function write(
+  document: RehearsalDocument,
+  differenceOf: () => string | undefined,
+  { json }: RehearseFlags,
+): void {
+  if (json) {
+    writeDocument(document)
+    return
+  }
+  const shown = { ...document, difference: document.agree ? undefined : differenceOf() }
+  process.stdout.write(`${renderRehearsal(shown, widthOf(process.stdout))}\n`)
 }
 
 interface Stock {
@@ -146,7 +155,10 @@ function optionsOf(flags: RehearseFlags): LaunchOptions {
     policy: policyOf(flags.policy),
     hostData: hex(flags.hostData, '--host-data', 32),
     idBlock: idBlockOf(flags),
-    guestFeatures: flags.guestFeatures,
+    guestFeatures:
+      flags.guestFeatures === undefined
+        ? undefined
+        : guestFeatureNames(guestFeatureBits(flags.guestFeatures, SNP_ACTIVE)),
     mrConfigId: hex(flags.mrconfigid, '--mrconfigid', 48),
     mrOwner: hex(flags.mrowner, '--mrowner', 48),
     mrOwnerConfig: hex(flags.mrownerconfig, '--mrownerconfig', 48),

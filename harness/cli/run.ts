@@ -26,6 +26,9 @@ export interface RunFlags extends MatrixFlags {
   readonly repeat?: number
   readonly untilFailure?: boolean
   readonly printArgv?: boolean
+  readonly seed?: number
+  readonly states?: number
+  readonly exhaustive?: boolean
   readonly json?: boolean
 }
 
@@ -78,9 +81,15 @@ function requestOf(
     keep: flags.keep ?? false,
     ...(flags.tools && { tools: flags.tools }),
     printArgv: flags.printArgv ?? false,
+    sampling: samplingOf(flags),
     signal,
     onEvent,
   }
+}
+
+function samplingOf({ seed, states, exhaustive }: RunFlags): NonNullable<RunRequest['sampling']> {
+  const wanted = exhaustive ? 'all' : states
+  return { ...(seed !== undefined && { seed }), ...(wanted !== undefined && { states: wanted }) }
 }
 
 function terminalView(output: NodeJS.WriteStream): TerminalView {

@@ -1,6 +1,6 @@
 /** `attestbed shell`: a guest's serial console in this terminal. */
 import { UsageError } from '../base/errors.ts'
-import type { PlatformId } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import type { VtpmKind } from '../run/events.ts'
 import { watchInterrupts } from './interruption.ts'
 import type { ToolsFlag } from './tools-flag.ts'

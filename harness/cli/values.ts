@@ -21,15 +21,14 @@ export function names(text: string, previous: readonly string[] = []): readonly 
 
 const MAX_JOBS = 1024
 
-export const jobCount = wholeNumberUpTo(MAX_JOBS)
+export const jobCount = wholeNumber(1, MAX_JOBS)
 
-/** A flag whose value is a whole number from `least` (1 by default). */
-export function wholeNumberUpTo(most: number, least = 1): (text: string) => number {
+/** A flag that takes a whole number within bounds. */
+export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
-    const count = Number(text)
-    if (!/^\d+$/.test(text) || count < least || count > most)
-      throw new InvalidArgumentError(`"${text}" is no whole number from ${least} to ${most}.`)
-    return count
+    const number = Number(text)
+    if (/^\d+$/.test(text) && number >= least && number <= most) return number
+    throw new InvalidArgumentError(`"${text}" is no whole number from ${least} to ${most}.`)
   }
 }
 

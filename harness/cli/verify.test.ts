@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { vector, vectorNames, vectorsMissing } from '../base/testing/vectors.ts'
 import { boundedFetch, serviceAddress } from '../evidence/collect/bounded-fetch.ts'
 import { makeCrl } from '../evidence/testing/pki.ts'
 import { SnpSignerEmulation } from '../evidence/testing/snp-signer.ts'
@@ -27,12 +28,13 @@ interface Ended {
 }
 
 /** In a cache of the test's own. */
-async function cli(...args: readonly string[]): Promise<Ended> {
+async function cli(args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<Ended> {
   const env = {
     ...process.env,
     NO_COLOR: '1',
     NODE_COMPILE_CACHE: COMPILE_CACHE,
     ATTESTBED_CACHE: path('cache'),
+    ...more,
   }
   const child = spawn(process.execPath, [MAIN, ...args], { env })
   const collected = { stdout: '', stderr: '' }
@@ -60,7 +62,7 @@ function policy(digest: string): string {
   return `simulatedRoots: ["${emulation.root.keyId}"]\nsnp: { launchDigests: [${digest}] }\n`
 }
 
-const verify = (...args: readonly string[]) => cli('verify', ...args, ...AT)
+const verify = (...args: readonly string[]) => cli(['verify', ...args, ...AT])
 const given = [path('report.bin'), '--certs', path('chain.bin'), '--policy']
 
 t.test('the exit code says whether evidence is authentic and acceptable', async (t) => {
@@ -105,9 +107,9 @@ t.test('--json is one document with the same verdict', async (t) => {
 
 t.test('inspect decodes and believes nothing', async (t) => {
   const [page, json, short] = await Promise.all([
-    cli('inspect', path('report.bin')),
-    cli('inspect', path('report.bin'), '--json'),
-    cli('inspect', path('short.bin')),
+    cli(['inspect', path('report.bin')]),
+    cli(['inspect', path('report.bin'), '--json']),
+    cli(['inspect', path('short.bin')]),
   ])
   t.match(page, { code: 0, stdout: /launch digest +(ab)+\n/ })
   t.notMatch(page.stdout, /authentic|vouches/)
@@ -129,7 +131,7 @@ t.test('wrong usage is exit 2 and says where', async (t) => {
     ],
     [[...given, path('empty.yaml')], /empty[.]yaml:1:1: says nothing about any evidence/],
   ]
-  const ended = await Promise.all(cases.map(([args]) => cli('verify', ...args)))
+  const ended = await Promise.all(cases.map(([args]) => cli(['verify', ...args])))
   for (const [index, [args, message]] of cases.entries()) {
     t.match(ended[index], { code: 2, stdout: '' }, args.join(' '))
     t.match(ended[index]?.stderr, message)
@@ -137,7 +139,7 @@ t.test('wrong usage is exit 2 and says where', async (t) => {
 })
 
 t.test('help has examples and the exit codes', async (t) => {
-  const { code, stdout } = await cli('verify', '--help')
+  const { code, stdout } = await cli(['verify', '--help'])
   t.equal(code, 0)
   for (const words of ['Examples:', '5 malformed or not authentic', '--collateral', '--network'])
     t.match(stdout, words)
@@ -182,7 +184,7 @@ t.test('endorsements are fetched only where the network is allowed, and kept', a
   t.match(await verify(...command), { code: 5, stdout: '[endorsement-missing]' }, 'not asked')
   t.match(await verify(...command, '--network', '--kds', address), { code: 0, stdout: /on no list/ })
   t.match(await verify(path('report.bin'), '--policy', path('good.yaml')), { code: 0 }, 'from the cache')
-  const { stdout } = await cli('certs', 'list', '--json')
+  const { stdout } = await cli(['certs', 'list', '--json'])
   const { entries } = JSON.parse(stdout)
   t.match(
     entries.map(({ name }: { name: string }) => name),
@@ -212,8 +214,43 @@ t.test('services are asked over https, http only on this machine', async (t) => 
     t.throws(() => serviceAddress(wrong), { name: 'UsageError', code: 'bad-value' }, wrong)
 })
 
-t.test('certs import says what it kept, and refuses what it cannot read', async (t) => {
-  const imported = await cli('certs', 'import', path('chain.bin'))
-  t.match(imported, { code: 0, stdout: /VCEK for Milan\S*, chip [0-9a-f]{128}/ })
-  t.match(await cli('certs', 'import', path('good.yaml')), { code: 5, stderr: /FormatError/ })
+t.test(
+  'what was given comes before the network, which is missed only where something is missing',
+  async (t) => {
+    const unreachable = ['--network', '--kds', 'http://127.0.0.1:9', '--policy', path('good.yaml')]
+    const apart = { ATTESTBED_CACHE: path('empty-cache') }
+    const enough = await cli(
+      ['verify', path('report.bin'), '--certs', path('chain.bin'), ...unreachable, ...AT],
+      apart,
+    )
+    t.match(enough, { code: 0, stdout: 'revocation: not looked at', stderr: /^warning: cannot fetch http:/ })
+    const missing = await cli(['verify', path('report.bin'), ...unreachable, ...AT], apart)
+    t.match(missing, { code: 3, stdout: '', stderr: /HostError \[no-network\]/ })
+  },
+)
+
+t.test('certs import keeps what a pinned root vouches for, and refuses the rest', async (t) => {
+  const emulated = await cli(['certs', 'import', path('chain.bin')])
+  t.match(emulated, { code: 5, stderr: /VerifyError \[unknown-root\]: cannot keep .*VCEK for Milan/ })
+  t.match(await cli(['certs', 'import', path('good.yaml')]), { code: 5, stderr: /FormatError/ })
+})
+
+t.test("AMD's and Intel's endorsements are kept, in any order", { skip: vectorsMissing }, async (t) => {
+  const names = [
+    ...['snp/milan_v3_vcek.cert.der', 'snp/milan_v3_vlek.cert.der', 'snp/turin_v5_vcek.cert.der'],
+    ...vectorNames('snp/certs'),
+    ...vectorNames('tdx').filter((name) => name.endsWith('collateral.json')),
+  ]
+  const file = (name: string) => path(name.replaceAll('/', '-'))
+  await Promise.all(names.map((name) => writeFile(file(name), vector(name))))
+  const { code, stdout, stderr } = await cli(['certs', 'import', ...names.map(file)])
+  t.equal(code, 0, stderr)
+  t.match(stdout, /VCEK for Milan\S*, chip [0-9a-f]{128}/)
+  for (const words of [
+    'SEV-Milan',
+    'TCB info for FMSPC',
+    'identity of the TD quoting enclave',
+    'revocation list of',
+  ])
+    t.match(stdout, words)
 })

@@ -1,14 +1,11 @@
 /** `attestbed verify` and `attestbed inspect`: is a piece of evidence authentic, and is it acceptable? */
 
+import type { HostError } from '../base/errors.ts'
 import type { EvidenceKind } from '../evidence/kind.ts'
 import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
 import { STRICT } from '../evidence/policy/strict.ts'
-import {
-  inspectEvidence,
-  type Verdict,
-  type VerifyRequest,
-  verifyEvidence,
-} from '../evidence/verify-evidence.ts'
+import type { VerifyRequest } from '../evidence/request.ts'
+import { inspectEvidence, type Verdict, verifyEvidence } from '../evidence/verify-evidence.ts'
 import { renderEvidence } from '../report/evidence-page.ts'
 import { paletteFor } from '../report/palette.ts'
 import { EndorsementCache } from './endorsement-cache.ts'
@@ -16,25 +13,7 @@ import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './
 import { refuseIdleFlags } from './evidence-flags.ts'
 import { withFoundEndorsements } from './find-endorsements.ts'
 import { widthOf, writeDocument } from './output.ts'
-
-export interface VerifyFlags {
-  readonly kind?: EvidenceKind
-  readonly certs?: readonly string[]
-  readonly collateral?: readonly string[]
-  readonly crl?: readonly string[]
-  readonly quote?: readonly string[]
-  readonly userspaceLog?: string
-  readonly ak?: string
-  readonly signature?: string
-  readonly pcrs?: string
-  readonly nonce?: Uint8Array
-  readonly policy?: string
-  readonly at?: Date
-  readonly network?: boolean
-  readonly kds?: string
-  readonly pcs?: string
-  readonly json?: boolean
-}
+import type { VerifyFlags } from './verify-flags.ts'
 
 const NOT_AUTHENTIC = 5
 const NOT_ACCEPTABLE = 6
@@ -46,20 +25,40 @@ export async function verify(file: string, flags: VerifyFlags): Promise<number> 
   refuseIdleFlags(flags, request)
   const { network = false, kds, pcs } = flags
   const services = network ? { kds, pcs } : undefined
-  const cache = new EndorsementCache()
-  const examination = await verifyEvidence(await withFoundEndorsements(request, { cache, services }))
+  const cache = new EndorsementCache({ simulatedRoots: request.policy.simulatedRoots })
+  const { request: complete, failures } = await withFoundEndorsements(request, { cache, services })
+  const examination = await verifyEvidence(complete)
+  settleFailures(failures, examination)
   if (flags.json) writeDocument(documentOf(examination))
   else process.stdout.write(pageOf(examination, { at, policy: flags.policy ?? 'the strict default policy' }))
   return exitCodeOf(examination)
 }
 
+/** What verification says where something that services have is missing, or is no longer current. */
+const LACKING: readonly string[] = [
+  ...['endorsement-missing', 'bad-chain', 'crl-missing', 'crl-expired', 'revocation-unchecked'],
+  ...['collateral-missing', 'collateral-expired', 'collateral-too-old', 'expired'],
+]
+
+/** A service that could not be asked is an error where it would have been needed, and else a warning. */
+function settleFailures(failures: readonly HostError[], { findings }: Verdict): void {
+  const [first] = failures
+  if (first === undefined) return
+  if (findings.some(({ code }) => LACKING.includes(code))) throw first
+  for (const { message } of failures) process.stderr.write(`warning: ${message}\n`)
+}
+
 async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date }): Promise<VerifyRequest> {
-  const { kind, certs = [], collateral = [], crl = [], quote = [], nonce, at } = flags
+  const { kind, certs = [], collateral = [], crl = [], quote = [], akRoot = [], nonce, at } = flags
   const optional = (path: string | undefined) => (path === undefined ? undefined : readEvidenceFile(path))
   return {
     evidence: await readEvidenceFile(file),
     ...{ kind, nonce, at },
     ak: await optional(flags.ak),
+    akRoots: await readEvidenceFiles(akRoot),
+    svsmManifest: await optional(flags.svsmManifest),
+    idBlock: await optional(flags.idBlock),
+    idAuth: await optional(flags.idAuth),
     signature: await optional(flags.signature),
     pcrs: await optional(flags.pcrs),
     userspaceLog: await optional(flags.userspaceLog),

@@ -133,6 +133,11 @@ function boundValue(binding: ResolvedBinding, nonce: Uint8Array | undefined): Ui
   return digest(algorithm, ...bytes)
 }
 
+/** Of alternatives, each with what is wrong by it, the findings of the one that fits best; none without alternatives. */
+export function closest(alternatives: readonly (readonly Finding[])[] | undefined): readonly Finding[] {
+  return alternatives?.toSorted((left, right) => left.length - right.length)[0] ?? []
+}
+
 /** A policy without a section for this kind of evidence accepts none of it. */
 export function policySilent(what: string, section: string): Finding {
   return finding('policy-silent', `the policy says nothing about ${what}`, {
@@ -153,6 +158,12 @@ export function nonceGiven({
       got: 'none',
     }),
   ]
+}
+
+/** The policy without the rule that only what answers a nonce can keep: for evidence that is bound to it otherwise. */
+export function withoutNonceRule(policy: AppraisalContext['policy']): AppraisalContext['policy'] {
+  const { freshness, ...rest } = policy
+  return freshness === undefined ? rest : { ...rest, freshness: { ...freshness, nonce: 'optional' } }
 }
 
 const DAY = 86_400_000

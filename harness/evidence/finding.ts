@@ -10,10 +10,12 @@ export type { Finding }
 export type FindingCode =
   // any kind
   | 'policy-silent'
+  | 'evidence-missing'
   | 'prediction-missing'
   | 'simulated-root'
   | 'nonce-missing'
   | 'revocation-unchecked'
+  | 'crl-unused'
   | 'collateral-too-old'
   | 'report-data'
   // SNP
@@ -45,7 +47,6 @@ export type FindingCode =
   | 'mrtd'
   | 'rtmr'
   | 'tcb-status'
-  | 'tcb-unknown'
   | 'advisory'
   | 'td-attributes'
   | 'xfam'
@@ -56,7 +57,6 @@ export type FindingCode =
   | 'service-td'
   | 'tee-tcb-svn'
   | 'fmspc'
-  | 'platform-configuration'
   | 'tcb-evaluation-number'
   | 'quote-version'
   // TPM and event logs
@@ -66,6 +66,7 @@ export type FindingCode =
   | 'ak'
   | 'clock'
   | 'reset-count'
+  | 'quotes-inconsistent'
   | 'firmware'
   | 'secure-boot'
   | 'key-database'

@@ -1,13 +1,15 @@
 /** The hardware's word in a request: what endorsements have to be found for. Nothing is verified here. */
 import { parseHclReport } from '../formats/hcl-report.ts'
-import { parseSnpReport, SNP_REPORT_BYTES, type SnpReport } from '../formats/snp/report.ts'
+import { parseCertificates } from '../formats/pem.ts'
+import { parseSnpReport } from '../formats/snp/report.ts'
 import { parseTdxQuote, type TdxQuote } from '../formats/tdx/quote.ts'
+import type { VerifyRequest } from './request.ts'
+import { parseSnpEvidence, type SnpEvidence } from './snp/parse.ts'
 import { isJson, isTdxQuote, unwrap } from './unwrap.ts'
-import type { VerifyRequest } from './verify-evidence.ts'
 import { parseAzureEvidence } from './vtpm/azure-evidence.ts'
 
 export type HardwareEvidence =
-  | { readonly kind: 'snp'; readonly report: SnpReport }
+  | ({ readonly kind: 'snp' } & Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>)
   | { readonly kind: 'tdx'; readonly quote: TdxQuote }
 
 /** Reports and TD quotes of the evidence and beside it. Throws FormatError. */
@@ -16,18 +18,21 @@ export function hardwareEvidence(
 ): readonly HardwareEvidence[] {
   const { kind, bytes } = unwrap(request)
   const beside = request.quotes.filter(isTdxQuote).map(tdx)
-  if (kind === 'snp-report') return [snp(bytes.subarray(0, SNP_REPORT_BYTES)), ...beside]
+  if (kind === 'snp-report') return [{ kind: 'snp', ...parseSnpEvidence(bytes) }, ...beside]
   if (kind === 'tdx-quote') return [tdx(bytes), ...beside]
   if (kind !== 'hcl-report') return beside
-  const { hcl, tdQuote } = isJson(bytes)
+  const { hcl, tdQuote, vcek } = isJson(bytes)
     ? parseAzureEvidence(Buffer.from(bytes).toString('utf8'))
-    : { hcl: parseHclReport(bytes), tdQuote: undefined }
+    : { hcl: parseHclReport(bytes), tdQuote: undefined, vcek: undefined }
   return [
-    ...(hcl.hardware === 'snp' ? [snp(hcl.hardwareReport)] : []),
+    ...(hcl.hardware === 'snp' ? [snp(hcl.hardwareReport, vcek)] : []),
     ...(tdQuote ? [tdx(tdQuote)] : []),
     ...beside,
   ]
 }
 
-const snp = (bytes: Uint8Array): HardwareEvidence => ({ kind: 'snp', report: parseSnpReport(bytes) })
+const snp = (report: Uint8Array, vcek: Uint8Array | undefined): HardwareEvidence => ({
+  ...{ kind: 'snp', report: parseSnpReport(report), crls: [] },
+  certificates: vcek ? parseCertificates(vcek) : [],
+})
 const tdx = (bytes: Uint8Array): HardwareEvidence => ({ kind: 'tdx', quote: parseTdxQuote(bytes) })

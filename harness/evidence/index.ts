@@ -26,6 +26,7 @@ export { parsePolicy } from './policy/parse.ts'
 export { type ResolvedPolicy, resolveFiles } from './policy/resolve.ts'
 export type { Policy } from './policy/schema.ts'
 export { STRICT } from './policy/strict.ts'
+export type { VerifyRequest } from './request.ts'
 export { appraiseSnpReport } from './snp/appraise.ts'
 export { type VerifiedSnpChain, verifySnpChain } from './snp/chain.ts'
 export { parseSnpEvidence, type SnpEvidence } from './snp/parse.ts'
@@ -39,12 +40,6 @@ export { appraiseTpmQuotes } from './tpm/appraise.ts'
 export { makeCredential, verifyActivation } from './tpm/credential.ts'
 export { type TpmQuote, type VerifiedQuote, verifyTpmQuote } from './tpm/quote.ts'
 export { readAttestationKey, readTpmEvidence } from './tpm/quote-file.ts'
-export {
-  type InspectRequest,
-  inspectEvidence,
-  type Verdict,
-  type VerifyRequest,
-  verifyEvidence,
-} from './verify-evidence.ts'
+export { type InspectRequest, inspectEvidence, type Verdict, verifyEvidence } from './verify-evidence.ts'
 export { type VtpmEndorsement, verifyHclEndorsement } from './vtpm/hcl.ts'
 export { verifySvsmEndorsement } from './vtpm/svsm.ts'

@@ -19,24 +19,53 @@ export interface DiskState {
  * a write that leads outside.
  */
 export function distinctStates(before: Uint8Array, writes: readonly LoggedWrite[]): readonly DiskState[] {
-  const disk = Buffer.from(before)
-  // A sum of digests, one for each sector that differs from `before`: it changes with the sectors of a write alone.
-  const sum = new Uint8Array(KEY_BYTES)
-  const states = [{ after: 0, key: keyOf(sum) }]
+  const disk = new RunningDisk(before)
+  const states = [{ after: 0, key: disk.key }]
   const seen = new Set(states.map(({ key }) => key))
   for (const [index, write] of writes.entries()) {
     if (write.kind !== 'write') continue
-    checkPlace(disk, write, index)
-    const sectors = sectorsOf(write)
-    for (const sector of sectors) toggle(sum, { disk, before, sector })
-    disk.set(write.data, write.offset)
-    for (const sector of sectors) toggle(sum, { disk, before, sector })
-    const key = keyOf(sum)
-    if (seen.has(key)) continue
-    seen.add(key)
-    states.push({ after: index + 1, key })
+    checkPlace(before, write, index)
+    disk.write(write.offset, write.data)
+    if (seen.has(disk.key)) continue
+    seen.add(disk.key)
+    states.push({ after: index + 1, key: disk.key })
   }
   return states
+}
+
+/** A disk that is written to, and whose content has a key at any time. */
+export class RunningDisk {
+  readonly bytes: Buffer
+  readonly #before: Uint8Array
+  // A sum of digests, one for each sector that differs from `before`: it changes with the sectors of a write alone.
+  readonly #sum = new Uint8Array(KEY_BYTES)
+
+  constructor(before: Uint8Array) {
+    this.#before = before
+    this.bytes = Buffer.from(before)
+  }
+
+  /** Equal for equal content: 64 hexadecimal digits. */
+  get key(): string {
+    return Buffer.from(this.#sum).toString('hex')
+  }
+
+  /** `data` must end within the disk. */
+  write(offset: number, data: Uint8Array): void {
+    const sectors = sectorsOf(offset, data.length)
+    for (const sector of sectors) this.#toggle(sector)
+    this.bytes.set(data, offset)
+    for (const sector of sectors) this.#toggle(sector)
+  }
+
+  /** Adds a sector's digest to the sum, or takes it out again: XOR is its own inverse. */
+  #toggle(sector: number): void {
+    const [from, to] = [sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES]
+    const content = this.bytes.subarray(from, to)
+    if (content.equals(this.#before.subarray(from, to))) return
+    const digest = createHash('sha256').update(`${sector}:`).update(content).digest()
+    for (const [index, byte] of digest.entries()) this.#sum[index] = (this.#sum[index] ?? 0) ^ byte
+  }
 }
 
 /** The disk after the first `count` entries of the log. Throws as `distinctStates`. */
@@ -58,23 +87,7 @@ function checkPlace(disk: Uint8Array, { offset, size }: LoggedWrite, index: numb
   )
 }
 
-function sectorsOf({ offset, size }: LoggedWrite): readonly number[] {
+function sectorsOf(offset: number, size: number): readonly number[] {
   const [first, end] = [Math.floor(offset / SECTOR_BYTES), Math.ceil((offset + size) / SECTOR_BYTES)]
   return Array.from({ length: end - first }, (_, index) => first + index)
-}
-
-/** Adds a sector's digest to the sum, or takes it out again: XOR is its own inverse. */
-function toggle(
-  sum: Uint8Array,
-  { disk, before, sector }: { readonly disk: Buffer; readonly before: Uint8Array; readonly sector: number },
-): void {
-  const [from, to] = [sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES]
-  const content = disk.subarray(from, to)
-  if (content.equals(before.subarray(from, to))) return
-  const digest = createHash('sha256').update(`${sector}:`).update(content).digest()
-  for (const [index, byte] of digest.entries()) sum[index] = (sum[index] ?? 0) ^ byte
-}
-
-function keyOf(sum: Uint8Array): string {
-  return Buffer.from(sum).toString('hex')
 }

@@ -26,8 +26,11 @@ export interface FatGeometry {
   readonly dataAt: number
 }
 
-/** Throws FormatError with the offset in the volume for what is no FAT, or one that the bytes do not hold. */
-export function parseFatGeometry(view: ByteView): FatGeometry {
+/**
+ * Throws FormatError with the offset in the volume for what is no FAT, or one that does not fit into `size` bytes (default:
+ * those of the view).
+ */
+export function parseFatGeometry(view: ByteView, size = view.length): FatGeometry {
   const bad = (field: string, offset: number, problem: string) =>
     view.error(problem, { code: 'bad-value', field, offset })
   if (view.u16(BOOT_SIGNATURE_AT, 'Signature_word') !== 0xaa55)
@@ -51,8 +54,8 @@ export function parseFatGeometry(view: ByteView): FatGeometry {
   const rootSectors = Math.ceil((rootEntries * DIRECTORY_ENTRY_BYTES) / sector)
   const dataSector = reserved + copies * fatSectors + rootSectors
   if (sectors <= dataSector) throw bad('BPB_TotSec32', 32, `is ${sectors}, data begins at ${dataSector}`)
-  if (sectors * sector > view.length)
-    throw view.error(`is ${sectors} sectors of ${sector} bytes, the volume has ${view.length} bytes`, {
+  if (sectors * sector > size)
+    throw view.error(`is ${sectors} sectors of ${sector} bytes, the volume has ${size} bytes`, {
       ...{ code: 'truncated', field: 'BPB_TotSec32', offset: 32 },
     })
   const clusters = Math.floor((sectors - dataSector) / perCluster)

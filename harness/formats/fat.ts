@@ -34,11 +34,26 @@ export interface FatEntry {
   readonly firstCluster: number
 }
 
+export interface FatExtent {
+  /** In bytes, in the volume. */
+  readonly offset: number
+  readonly size: number
+}
+
 export interface FatVolume {
   readonly type: FatGeometry['type']
   /** Parents before their children. */
   readonly entries: readonly FatEntry[]
   readonly freeBytes: number
+  /** Where its clusters begin, in bytes; boot sector, tables and a fixed root lie before. */
+  readonly dataAt: number
+  /** Offset and size of each of the copies of the file allocation table. */
+  readonly tables: readonly FatExtent[]
+  /**
+   * Where an entry's clusters lie in the volume, in order, neighbours joined; whole clusters. An empty path: the root
+   * directory. Throws FormatError for a chain that is not in order.
+   */
+  readonly extents: (path: string) => readonly FatExtent[]
   /** Content of a file; names are compared as FAT does, without case. Throws FormatError, or where it is not there. */
   readonly read: (path: string) => Buffer
   readonly find: (path: string) => FatEntry | undefined
@@ -54,10 +69,52 @@ export function parseFat(volume: Uint8Array): FatVolume {
   return {
     type: geometry.type,
     entries,
-    freeBytes: freeClusters(view, geometry) * geometry.clusterBytes,
+    // Counted when it is asked for: a volume of an ESP's size has hundreds of thousands of clusters.
+    get freeBytes() {
+      return freeClusters(view, geometry) * geometry.clusterBytes
+    },
+    dataAt: geometry.dataAt,
+    tables: Array.from({ length: geometry.fatCopies }, (_, copy) => ({
+      offset: geometry.fatAt + copy * geometry.fatBytes,
+      size: geometry.fatBytes,
+    })),
     find,
+    extents: (path) => extentsOf(view, geometry, path === '' ? undefined : anyEntry(find(path), path)),
     read: (path) => readFile(view, geometry, found(find(path), path)),
   }
+}
+
+/** Throws FormatError unless `start`, 512 bytes or more, begins a FAT volume that fits into `size` bytes. */
+export function checkFatStart(start: Uint8Array, size: number): void {
+  parseFatGeometry(new ByteView(start, WHAT), size)
+}
+
+function extentsOf(view: ByteView, geometry: FatGeometry, entry: FatEntry | undefined): readonly FatExtent[] {
+  if (entry === undefined) {
+    const { pieces, pieceBytes } = rootOf(view, geometry)
+    return joinNeighbours(pieces, pieceBytes)
+  }
+  if (entry.firstCluster === 0) return []
+  const { firstCluster: first, path: field } = entry
+  const chain = clusterChain(view, geometry, { first, field, most: geometry.clusters })
+  return joinNeighbours(
+    chain.map((cluster) => clusterAt(geometry, cluster)),
+    geometry.clusterBytes,
+  )
+}
+
+function joinNeighbours(pieces: readonly number[], size: number): readonly FatExtent[] {
+  const extents: { offset: number; size: number }[] = []
+  for (const offset of pieces) {
+    const last = extents.at(-1)
+    if (last && last.offset + last.size === offset) last.size += size
+    else extents.push({ offset, size })
+  }
+  return extents
+}
+
+function anyEntry(entry: FatEntry | undefined, path: string): FatEntry {
+  return entry ?? found(entry, path)
 }
 
 function found(entry: FatEntry | undefined, path: string): FatEntry {

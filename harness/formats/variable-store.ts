@@ -21,6 +21,9 @@ const TIMESTAMP_BYTES = 16
 
 /** States of a record, as the bits that have fallen. */
 const STATE_UNWRITTEN = 0xff
+/** The header is whole, name and data are not. */
+const STATE_HEADER_VALID = 0x7f
+const ERASED = 0xff
 export const STATE_ADDED = 0x3f
 /** Was valid while its successor was being written: counts where the successor is not there. */
 const STATE_IN_DELETED_TRANSITION = 0x3e
@@ -54,6 +57,8 @@ export interface VariableStore {
   /** Bytes for new records; what deleted ones take is reclaimed by the firmware when it needs it. */
   readonly freeBytes: number
   readonly deletedRecords: number
+  /** The last record was being written: nothing of it counts. */
+  readonly torn: boolean
   readonly unfinishedWrite: UnfinishedWrite
 }
 
@@ -70,6 +75,9 @@ export function parseVariableStore(image: Uint8Array): VariableStore {
     layout,
     freeBytes: layout.recordsEnd - end,
     deletedRecords: records.length - variables.length,
+    torn:
+      records.at(-1)?.state === STATE_HEADER_VALID ||
+      image.subarray(end, layout.recordsEnd).some((byte) => byte !== ERASED),
     unfinishedWrite: unfinishedWrite(image, layout),
   }
 }

@@ -2,6 +2,7 @@ import t from 'tap'
 import { refuses, refusesTruncation, survivesChangedBytes } from '../base/testing/refusals.ts'
 import { distinctStates, stateAfter } from './disk-states.ts'
 import { parseWriteLog } from './write-log.ts'
+import { parseWriteTrace, positionsOf } from './write-trace.ts'
 
 const SECTOR = 512
 
@@ -45,8 +46,8 @@ t.test('a write log gives writes, discards, flushes and marks in their order', a
   const { sectorSize, writes } = parseWriteLog(log())
   t.equal(sectorSize, SECTOR)
   t.match(writes, [
-    { kind: 'write', offset: 1536, size: 1024, data: Buffer.alloc(1024, 'a') },
-    { kind: 'flush', offset: 0, size: 0 },
+    { kind: 'write', at: 512, offset: 1536, size: 1024, data: Buffer.alloc(1024, 'a') },
+    { kind: 'flush', at: 2048, offset: 0, size: 0 },
     { kind: 'discard', offset: 4096, size: 4096 },
     { kind: 'mark', data: Buffer.from('renamed') },
     { kind: 'write', offset: 0, size: 512, data: Buffer.alloc(512, 'b') },
@@ -77,8 +78,49 @@ t.test('what is no write log is refused, with the offset that says so', async (t
   }
 })
 
-const write = (offset: number, data: Buffer) => ({ kind: 'write' as const, offset, size: data.length, data })
-const flush = { kind: 'flush' as const, offset: 0, size: 0, data: new Uint8Array() }
+const traced = (node: string, offset: number, size: number) =>
+  `2026-11-22T10:32:29.300586Z bdrv_co_pwritev_part bs ${node} offset ${offset} bytes ${size} flags 0x0\n`
+
+t.test('a trace gives the order of entries of several logs, and of TPM commands between them', async (t) => {
+  const disk = parseWriteLog(
+    writeLog([
+      { sector: 3, sectors: 2, data: Buffer.alloc(1024, 'a') },
+      { flags: 1 },
+      { sector: 9, sectors: 1, data: Buffer.alloc(512) },
+    ]),
+  )
+  const flash = parseWriteLog(writeLog([{ sector: 4, sectors: 1, data: Buffer.alloc(512, 'f') }]))
+  const trace = [
+    // The disk's own node is written first, and its write looks like an entry of the other log.
+    traced('0x1', 512, 1024),
+    traced('0xd', 512, 1536),
+    traced('0xd', 0, 512),
+    'qemu-system-x86_64: warning: something else\n',
+    '2026-11-22T10:32:29.500586Z tpm_emulator_handle_request processing TPM command\n',
+    traced('0xf', 512, 1024),
+    traced('0xf', 0, 512),
+    traced('0xd', 2048, 512),
+    // Zeros are logged by a write of their own, behind the entry.
+    traced('0xd', 2560, 512),
+    traced('0xd', 3072, 512),
+  ].join('')
+  const events = parseWriteTrace(`${trace}2026-11-22T10:32:29.30`)
+  t.equal(events.length, 9, 'other lines, and one that was cut off, are no events')
+  t.strictSame(events[3], { kind: 'tpm-command', at: Date.parse('2026-11-22T10:32:29.500Z') })
+  t.strictSame(positionsOf(disk, events), [1, 6, 7])
+  const own = events.filter((event) => event.kind !== 'write' || event.node !== '0x1')
+  t.strictSame(positionsOf(flash, own), [3])
+  refuses(t, () => positionsOf(disk, events.slice(0, 7)), 'bad-value', 'bdrv_co_pwritev_part')
+})
+
+const write = (offset: number, data: Buffer) => ({
+  kind: 'write' as const,
+  at: 0,
+  offset,
+  size: data.length,
+  data,
+})
+const flush = { kind: 'flush' as const, at: 0, offset: 0, size: 0, data: new Uint8Array() }
 
 t.test('states that are equal in content are one, however the disk came there', async (t) => {
   const before = Buffer.alloc(4 * SECTOR, 'o')

@@ -17,6 +17,8 @@ const MOST_ENTRIES = 1 << 20
 export interface LoggedWrite {
   /** `flush`: what was written before it is on the disk. */
   readonly kind: 'write' | 'discard' | 'flush' | 'mark'
+  /** Of its entry, in the log. */
+  readonly at: number
   /** In bytes, on the disk. */
   readonly offset: number
   readonly size: number
@@ -63,7 +65,7 @@ function readEntry(reader: ByteReader, sectorSize: number): LoggedWrite {
       at,
     )
   const kind = kindOf(Number(flags), sectors)
-  const place = { kind, offset: Number(sector) * sectorSize, size: Number(sectors) * sectorSize }
+  const place = { kind, at, offset: Number(sector) * sectorSize, size: Number(sectors) * sectorSize }
   if (kind === 'mark') {
     const words = reader.bytes(Math.min(Number(markBytes), sectorSize), 'mark')
     reader.skip(sectorSize - words.length, 'mark')

@@ -114,11 +114,20 @@ t.test('a log of writes is a node of its own above the disk, and keeps its name'
       log: { driver: 'raw', file: { driver: 'file', filename: '/vm/vars.log' } },
     },
     {
-      ...{ driver: 'blklogwrites', 'node-name': 'root-node', cache: { 'no-flush': true } },
-      ...{ file: { driver: 'qcow2', file: { filename: '/vm/a.qcow2' } } },
+      ...{ driver: 'blklogwrites', 'node-name': 'root-node', cache: undefined },
+      // A flush passes the node that records it, and goes no further.
+      ...{ file: { driver: 'qcow2', file: { filename: '/vm/a.qcow2' }, cache: { 'no-flush': true } } },
       log: { file: { filename: '/vm/disk.log' } },
     },
   ])
+})
+
+t.test('a trace names writes and TPM commands with their times, at the end of the line', async (t) => {
+  t.strictSame(make({ trace: '/vm/trace' }).slice(-8), [
+    ...['-trace', 'bdrv_co_pwritev_part', '-trace', 'tpm_emulator_handle_request'],
+    ...['-D', '/vm/trace', '-msg', 'timestamp=on'],
+  ])
+  t.notOk(make({}).includes('-trace'))
 })
 
 t.test('the vTPM is the emulator behind its control socket', async (t) => {

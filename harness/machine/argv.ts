@@ -18,6 +18,9 @@ export const QEMU_PROGRAM = 'qemu-system-x86_64'
 const PFLASH_CODE_NODE = 'pflash-code'
 const PFLASH_VARIABLES_NODE = 'pflash-variables'
 
+/** Writes of block nodes, as they are begun; commands to the vTPM. */
+const TRACED = ['bdrv_co_pwritev_part', 'tpm_emulator_handle_request'] as const
+
 /**
  * Arguments of `qemu-system-x86_64`, without the program. The launcher adds `-S` and continues the guest when it is
  * connected; without `-S` the same line can be pasted and runs at once.
@@ -36,6 +39,7 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...smallDevices(description),
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
     ...['-action', actions(description)],
+    ...(description.trace === undefined ? [] : trace(description.trace)),
   ]
 }
 
@@ -90,16 +94,19 @@ function listener(id: string, path: string): string {
   return option('socket', { id, path, server: true, wait: false })
 }
 
+const IGNORE_FLUSHES = { 'no-flush': true }
+
 function blockDevice(drive: DriveDescription, virtioOptions: Readonly<Record<string, string>>): string[] {
   const id = identifier('the id of a drive', drive.id)
   const node = `${id}-node`
   const file = filePath(`the file of drive ${id}`, drive.file)
   const content = { driver: drive.format, file: { driver: 'file', filename: file } }
-  const options = { 'read-only': drive.readOnly ?? false, discard: 'unmap', cache: { 'no-flush': true } }
+  const options = { 'node-name': node, 'read-only': drive.readOnly ?? false, discard: 'unmap' }
   const block =
     drive.writeLog === undefined
-      ? { ...content, 'node-name': node, ...options }
-      : { ...recorded(content, drive.writeLog), 'node-name': node, ...options }
+      ? { ...content, ...options, cache: IGNORE_FLUSHES }
+      : // A flush that the recording node ignored would not be recorded.
+        { ...recorded({ ...content, cache: IGNORE_FLUSHES }, drive.writeLog), ...options }
   return [
     ...['-blockdev', JSON.stringify(block)],
     ...[
@@ -158,6 +165,12 @@ function smallDevices({ rng, pvpanic, watchdog, virtioOptions }: MachineDescript
     ...((pvpanic ?? true) ? ['-device', 'pvpanic-pci'] : []),
     ...(watchdog ? ['-device', 'i6300esb'] : []),
   ]
+}
+
+/** What the log backend of QEMU's trace events writes, with the time of each: the order across devices. */
+function trace(file: string): string[] {
+  const events = TRACED.flatMap((event) => ['-trace', event])
+  return [...events, '-D', filePath('the trace', file), '-msg', 'timestamp=on']
 }
 
 /**

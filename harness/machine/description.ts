@@ -101,6 +101,11 @@ export interface MachineDescription {
    * guest goes on to what its `panic=` says, as A/B fallback by `panic=3` needs.
    */
   readonly onPanic?: 'end' | 'continue'
+  /**
+   * A file that gets a line for every write of a block node and every TPM command, in the order in which they happened
+   * (QEMU's trace events); absent: nothing is traced.
+   */
+  readonly trace?: string
   /** Sockets that QEMU creates and the harness connects to. */
   readonly qmpSocket: string
   readonly serialSocket: string

@@ -12,21 +12,25 @@ export interface AddonRequest {
   readonly keys: SigningKeys
   /** Absent: unsigned; a firmware that enforces Secure Boot refuses it. */
   readonly signedBy?: SigningKeyName
+  /** The kernel release that it is for; absent: any. */
+  readonly uname?: string
 }
 
 export async function ensureAddon(
   context: MaterialContext,
-  { commandLine, keys, signedBy }: AddonRequest,
+  { commandLine, keys, signedBy, uname }: AddonRequest,
 ): Promise<{ readonly file: string; readonly sha256: string }> {
   const signer = signedBy && keys.certificates[signedBy]
   const key = contentKey({
     ...{ commandLine, tools: context.tools.digest, kind: 'addon' },
     signer: signer ? signer.digest : null,
+    ...(uname !== undefined && { uname }),
   })
   const directory = await context.store.ensure('addon', key, async (into) => {
     const output = join(into, 'addon.efi')
     await context.tools.run('ukify', [
       ...['build', `--cmdline=${commandLine}`, `--stub=${context.tools.path(STUB)}`, `--output=${output}`],
+      ...(uname === undefined ? [] : [`--uname=${uname}`]),
       ...(signer
         ? [`--secureboot-private-key=${signer.privateKey}`, `--secureboot-certificate=${signer.certificate}`]
         : []),

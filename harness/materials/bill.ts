@@ -9,6 +9,7 @@ export type MaterialRole =
   | 'variables'
   | 'uki'
   | 'shim'
+  | 'loader'
   | 'disk'
   | 'kernel'
   | 'initrd'

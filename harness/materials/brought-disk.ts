@@ -3,6 +3,8 @@ import { open, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tmpName } from 'tmp-promise'
 import { FormatError, MaterialError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
+import { checkFatStart } from '../formats/fat.ts'
 import { PARTITION_TYPES, type Partition, type PartitionTable, parseGpt } from '../formats/gpt.ts'
 import { createOverlay } from './boot-disk.ts'
 import type { BroughtImage, DiskFormat, PartitionSelector } from './brought-image.ts'
@@ -19,6 +21,7 @@ export interface InspectedDisk {
 
 /** Enough for the protective MBR, the header and 128 entries. */
 const TABLE_BYTES = 64 * 1024
+const SECTOR_BYTES = 512
 const MAGICS: readonly { readonly format: DiskFormat; readonly magic: Buffer }[] = [
   { format: 'qcow2', magic: Buffer.from('QFI\xfb', 'latin1') },
   { format: 'vmdk', magic: Buffer.from('KDMV') },
@@ -30,7 +33,8 @@ const SINGLE_FILE_VMDK = ['monolithicSparse', 'streamOptimized']
 
 /**
  * Checks that the disk is there, whole, of the declared format, refers to no other file and has the declared
- * partitions. Throws MaterialError `missing`, `truncated`, `bad-format`, `in-use`.
+ * partitions, of which the ESP is FAT. Throws MaterialError `missing`, `truncated`, `bad-format`, `in-use`, FormatError for
+ * the ESP.
  */
 export async function inspectBroughtDisk(context: ToolContext, image: BroughtImage): Promise<InspectedDisk> {
   const { path, format } = image.disk
@@ -46,6 +50,7 @@ export async function inspectBroughtDisk(context: ToolContext, image: BroughtIma
   const esp = select(image, table.partitions, 'esp')
   if (esp.type !== PARTITION_TYPES.esp)
     throw badFormat(image, `partition ${esp.number} has type ${esp.type}, an ESP has ${PARTITION_TYPES.esp}`)
+  await requireFat(context, image, esp)
   return { size, esp, root: select(image, table.partitions, 'root') }
 }
 
@@ -139,13 +144,31 @@ async function requireAllClusters(context: ToolContext, image: BroughtImage): Pr
   }
 }
 
-async function readStart(context: ToolContext, image: BroughtImage, size: number): Promise<Uint8Array> {
+function readStart(context: ToolContext, image: BroughtImage, size: number): Promise<Uint8Array> {
+  return readSectors(context, image, {
+    first: 0,
+    count: Math.ceil(Math.min(TABLE_BYTES, size) / SECTOR_BYTES),
+  })
+}
+
+/** The firmware would say no more than that it found nothing to boot. */
+async function requireFat(context: ToolContext, image: BroughtImage, esp: Partition): Promise<void> {
+  const { offset, size } = esp
+  const start = await readSectors(context, image, { first: offset / SECTOR_BYTES, count: 1 })
+  inFile({ what: 'ESP', file: image.disk.path, offset }, () => checkFatStart(start, size))
+}
+
+async function readSectors(
+  context: ToolContext,
+  image: BroughtImage,
+  { first, count }: { readonly first: number; readonly count: number },
+): Promise<Uint8Array> {
   const { path, format } = image.disk
-  const file = await tmpName({ prefix: 'attestbed-table-' })
-  const count = Math.ceil(Math.min(TABLE_BYTES, size) / 512)
-  const output = ['-O', 'raw', 'bs=512', `count=${count}`, `if=${path}`, `of=${file}`]
+  const file = await tmpName({ prefix: 'attestbed-sectors-' })
+  // The count is from the start of the disk, not from what is skipped.
+  const window = [`bs=${SECTOR_BYTES}`, `skip=${first}`, `count=${first + count}`]
   try {
-    await ask(context, image, ['dd', '-f', format, ...output])
+    await ask(context, image, ['dd', '-f', format, '-O', 'raw', ...window, `if=${path}`, `of=${file}`])
     return await readFile(file)
   } finally {
     await rm(file, { force: true })

@@ -16,6 +16,7 @@ import { encodeSignatureLists, parseSignatureLists } from '../formats/signature-
 import { findVariable, parseVariableStore } from '../formats/variable-store.ts'
 import { deleteVariable, setVariable } from '../formats/variable-store-edit.ts'
 import { parseWriteLog } from '../formats/write-log.ts'
+import { parseWriteTrace, positionsOf } from '../formats/write-trace.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { Store } from '../system/store.ts'
 import { openTools, type Tools } from '../system/tools.ts'
@@ -216,10 +217,20 @@ t.test('what QEMU logs of the writes to a disk makes the disk again', { skip }, 
     'write -z 8192 4096',
     'write -P 0x43 100 10',
   ]
-  await tools.run('qemu-io', [...commands.flatMap((each) => ['-c', each]), `json:${JSON.stringify(logged)}`])
+  const { stderr } = await tools.run('qemu-io', [
+    ...['--trace', 'bdrv_co_pwritev_part', ...commands.flatMap((each) => ['-c', each])],
+    `json:${JSON.stringify(logged)}`,
+  ])
   const replayed = Buffer.alloc(1 << 20)
-  const { writes } = parseWriteLog(await readFile(log))
+  const parsed = parseWriteLog(await readFile(log))
+  const { writes } = parsed
   for (const { kind, offset, data } of writes) if (kind === 'write') replayed.set(data, offset)
   t.ok(replayed.equals(await readFile(disk)))
   t.ok(writes.some(({ kind }) => kind === 'flush'))
+  const positions = positionsOf(parsed, parseWriteTrace(stderr))
+  t.equal(positions.length, writes.length, 'each entry is found in the trace')
+  t.strictSame(
+    positions,
+    positions.toSorted((a, b) => a - b),
+  )
 })

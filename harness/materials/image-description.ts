@@ -13,6 +13,8 @@ export const IMAGE_CAPABILITIES = [
   'plain-partition',
   /** Updates itself between two UKIs, and tells on its console how. */
   'ab-slots',
+  /** Its initrd takes in credentials and system extensions, as systemd does. */
+  'stub-companions',
 ] as const
 export type ImageCapability = (typeof IMAGE_CAPABILITIES)[number]
 

@@ -9,7 +9,7 @@ import { ensureInitrd, type Initrd } from './initrd.ts'
 import { ensureKernel, type Kernel } from './kernel.ts'
 import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
 import { type Recipe, readRecipe, recipeFile } from './recipe.ts'
-import { ensureUki, type Uki } from './uki.ts'
+import { ensureUki, type Uki, type UkiProfile } from './uki.ts'
 
 /** ESP of an image that has no disk of its own. */
 const ESP_ONLY_MIB = 64
@@ -61,6 +61,12 @@ export interface ImageUkiOptions {
   readonly signedBy?: SigningKeyName | null
   /** Default `pcr`; null: without a signed policy. */
   readonly pcrSignedBy?: PcrKeyName | null
+  /** Each with what its command line has beside the UKI's. */
+  readonly profiles?: readonly ImageProfile[]
+}
+
+export interface ImageProfile extends Pick<UkiProfile, 'id' | 'pcrSigned'> {
+  readonly extraCommandLine: string
 }
 
 export function ensureImageUki(
@@ -69,7 +75,7 @@ export function ensureImageUki(
   options: ImageUkiOptions,
 ): Promise<Uki> {
   const { recipe, kernel, initrd } = image
-  const { keys, extraCommandLine, version = '1', signedBy = 'db', pcrSignedBy = 'pcr' } = options
+  const { keys, extraCommandLine, version = '1', signedBy = 'db', pcrSignedBy = 'pcr', profiles } = options
   const commandLine = extraCommandLine ? `${recipe.commandLine} ${extraCommandLine}` : recipe.commandLine
   return ensureUki(context, {
     ...{
@@ -82,5 +88,10 @@ export function ensureImageUki(
     },
     ...(signedBy && { signedBy }),
     ...(pcrSignedBy && { pcrSignedBy }),
+    ...(profiles && {
+      profiles: profiles.map(({ id, pcrSigned, extraCommandLine: extra }) => ({
+        ...{ id, pcrSigned, commandLine: `${commandLine} ${extra}` },
+      })),
+    }),
   })
 }

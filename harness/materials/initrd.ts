@@ -1,11 +1,12 @@
 /** Hand-made initrds: programs with the libraries they need, modules with theirs, and an init. */
-import { readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { constants, zstdCompress } from 'node:zlib'
 import { type CpioEntry, encodeCpio } from '../formats/cpio.ts'
 import { sha256File } from '../system/files.ts'
 import { contentKey, type MaterialContext } from './context.ts'
+import { sha256OfTree } from './file-digest.ts'
 import type { PackageTree } from './guest-packages.ts'
 import type { Kernel } from './kernel.ts'
 import { moduleClosure } from './module-closure.ts'
@@ -46,12 +47,14 @@ export async function ensureInitrd(context: MaterialContext, request: InitrdRequ
   const { recipe } = request
   const init = join(recipe.directory, recipe.initrd.init)
   const functions = join(recipe.directory, '../initrd/functions.sh')
+  const overlay = recipe.initrd.overlay && join(recipe.directory, recipe.initrd.overlay)
   const key = contentKey({
     ...{ format: FORMAT, level: ZSTD_LEVEL, recipe: recipe.initrd, id: recipe.id },
     packages: request.packages.digest,
     kernel: request.kernel.digest,
     init: await sha256File(init),
     functions: await sha256File(functions),
+    ...(overlay && { overlay: await sha256OfTree(overlay) }),
   })
   const directory = await context.store.ensure('initrd', key, async (into) => {
     context.progress?.({ image: recipe.id, step: 'initrd' })
@@ -74,12 +77,27 @@ export async function ensureInitrd(context: MaterialContext, request: InitrdRequ
         names: recipe.initrd.modules,
       })),
       { kind: 'file', path: 'etc/modules', content: Buffer.from(`${recipe.initrd.modules.join(' ')}\n`) },
+      ...(overlay ? await filesOf(overlay) : []),
     ]
     await writeFile(join(into, 'initrd.cpio.zst'), await compress(encodeCpio(entries)))
     await writeFile(join(into, 'sha256'), await sha256File(join(into, 'initrd.cpio.zst')))
   })
   const sha256 = await readFile(join(directory, 'sha256'), 'utf8')
   return { file: join(directory, 'initrd.cpio.zst'), sha256 }
+}
+
+async function filesOf(tree: string): Promise<readonly CpioEntry[]> {
+  const found = await readdir(tree, { recursive: true, withFileTypes: true })
+  const files = found.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+  return Promise.all(
+    files.map(
+      async (file): Promise<CpioEntry> => ({
+        ...{ kind: 'file', path: relative(tree, file), content: await readFile(file) },
+        // Only whether it is a program counts: a checkout's umask does not.
+        mode: (await stat(file)).mode & 0o100 ? 0o755 : 0o644,
+      }),
+    ),
+  )
 }
 
 /** zstd: an lz4 initrd breaks the archive that the stub appends to it, and the PCR signature is lost. */

@@ -37,9 +37,13 @@ async function addWithLibraries(
   { tree, path }: { tree: string; path: string },
 ): Promise<void> {
   if (entries.has(path)) return
-  const content = await readFile(join(tree, await followLinks(tree, path)))
-  entries.set(path, { kind: 'file', path, mode: 0o755, content })
-  if (!isElf(content)) return
+  const file = join(tree, await followLinks(tree, path))
+  const content = await readFile(file)
+  const isProgram = isElf(content)
+  // A unit file that could be run is complained about.
+  const mode = isProgram || (await lstat(file)).mode & 0o100 ? 0o755 : 0o644
+  entries.set(path, { kind: 'file', path, mode, content })
+  if (!isProgram) return
   const { interpreter, libraries } = parseElfNeeds(content)
   if (interpreter) await addWithLibraries(entries, { tree, path: interpreter.replace(/^\/(usr\/)?/, 'usr/') })
   for (const name of libraries) await addWithLibraries(entries, { tree, path: await findLibrary(tree, name) })

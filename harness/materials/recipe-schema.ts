@@ -35,6 +35,7 @@ export const recipeSchema = z.strictObject({
     programs: z.array(relativePath),
     libraries: z.array(relativePath).default([]).describe('opened at run time'),
     modules: z.array(moduleName).default([]),
+    overlay: relativePath.optional().describe('directory whose files are copied over all that'),
   }),
   root: z
     .strictObject({

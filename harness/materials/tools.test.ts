@@ -249,6 +249,9 @@ t.test("somebody else's disk is checked, never guessed at, and never written", {
   const raw = join(directory, 'mine.raw')
   await copyFile(base.file, raw)
   await chmod(raw, 0o600)
+  await t.rejects(inspect(raw, 'raw'), { code: 'bad-magic', message: `the ESP of ${raw} (0x1001fe in it)` })
+  const { offset, size } = parseGpt(await readFile(raw)).partitions[0] ?? { offset: 0, size: 0 }
+  await context.tools.run('mkfs.vfat', [`--offset=${offset / 512}`, raw, String(size / 1024)])
   for (const format of ['raw', 'qcow2', 'vmdk', 'vhdx'] as const) {
     const disk = join(directory, `mine.${format}`)
     if (format !== 'raw')

@@ -8,6 +8,8 @@ import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
 /** The signed policy holds in the initrd only: the root's key cannot be unsealed by what runs later. */
 const SIGNED_PHASE = 'enter-initrd'
 const STUB = 'usr/lib/systemd/boot/efi/linuxx64.efi.stub'
+/** What ukify puts the sections of a profile into: any PE file without sections of its own. */
+const PROFILE_STUB = 'usr/lib/systemd/boot/efi/addonx64.efi.stub'
 
 export interface UkiRequest {
   /** Names the image in `os-release`, which the boot menu shows and PCR 11 covers. */
@@ -25,6 +27,17 @@ export interface UkiRequest {
   readonly pcrSignedBy?: PcrKeyName
   /** More sections: name (".ucode") to file. */
   readonly sections?: Readonly<Record<string, string>>
+  /** The first is the one that is booted unless another is asked for; absent: the UKI has no profiles. */
+  readonly profiles?: readonly UkiProfile[]
+}
+
+/** UAPI specification UKI 1, "Multi-Profile UKIs". */
+export interface UkiProfile {
+  readonly id: string
+  /** In place of the UKI's own. */
+  readonly commandLine: string
+  /** Whether the signature of PCR 11 covers it, where the UKI has one. */
+  readonly pcrSigned: boolean
 }
 
 export interface Uki {
@@ -34,7 +47,7 @@ export interface Uki {
 }
 
 export async function ensureUki(context: MaterialContext, request: UkiRequest): Promise<Uki> {
-  const { keys, signedBy, pcrSignedBy, sections = {}, commandLine, id, version } = request
+  const { keys, signedBy, pcrSignedBy, sections = {}, commandLine, id, version, profiles } = request
   const sectionDigests = Object.entries(sections).map(async ([name, file]) => [name, await sha256File(file)])
   const key = contentKey({
     ...{ id, version, commandLine, tools: context.tools.digest, initrd: request.initrd.sha256 },
@@ -43,15 +56,43 @@ export async function ensureUki(context: MaterialContext, request: UkiRequest): 
     signer: signedBy ? keys.certificates[signedBy].digest : null,
     pcrSigner: pcrSignedBy ? keys.pcr[pcrSignedBy].digest : null,
     sections: await Promise.all(sectionDigests),
+    ...(profiles && { profiles: profiles.map((profile) => ({ ...profile })) }),
   })
   const directory = await context.store.ensure('uki', key, async (into) => {
     context.progress?.({ image: id, step: 'unified kernel image' })
     const output = join(into, `${id}.efi`)
-    await context.tools.run('ukify', [...arguments_(context, request), `--output=${output}`])
+    const profileArguments = profiles ? await makeProfiles(context, profiles, into) : []
+    const base = { ...request, commandLine: profiles?.[0]?.commandLine ?? commandLine }
+    const args = [...arguments_(context, base), ...profileArguments, `--output=${output}`]
+    await context.tools.run('ukify', args)
     await writeFile(join(into, 'sha256'), await sha256File(output))
   })
   const sha256 = await readFile(join(directory, 'sha256'), 'utf8')
   return { file: join(directory, `${id}.efi`), sha256, commandLine }
+}
+
+/** Makes the sections of all profiles but the first; returns what has ukify join them. */
+async function makeProfiles(
+  context: MaterialContext,
+  profiles: readonly UkiProfile[],
+  into: string,
+): Promise<readonly string[]> {
+  const [first, ...others] = profiles
+  const files = others.map(({ id }) => join(into, `${id}.profile.efi`))
+  const stub = `--stub=${context.tools.path(PROFILE_STUB)}`
+  for (const [index, { id, commandLine }] of others.entries()) {
+    const output = `--output=${files[index]}`
+    await context.tools.run('ukify', ['build', profileArgument(id), `--cmdline=${commandLine}`, stub, output])
+  }
+  return [
+    ...(first ? [profileArgument(first.id)] : []),
+    ...files.map((file) => `--join-profile=${file}`),
+    ...profiles.filter(({ pcrSigned }) => pcrSigned).map(({ id }) => `--sign-profile=${id}`),
+  ]
+}
+
+function profileArgument(id: string): string {
+  return `--profile=ID=${id}\nTITLE=${id}\n`
 }
 
 function arguments_(context: MaterialContext, request: UkiRequest): string[] {

@@ -2,13 +2,10 @@ import type { MachineDescription } from '../machine/description.ts'
 import type { GuestSlotKind, HostParameters } from '../probe/facts.ts'
 import type { FirmwareFeature } from '../probe/firmware.ts'
 import type { LaunchOptionName, LaunchOptions } from './launch-options.ts'
+import type { PlatformId } from './platform-id.ts'
 import type { PredictLaunch } from './predicted-launch.ts'
 
 export type { HostParameters } from '../probe/facts.ts'
-
-/** Best first: the order in which a platform is chosen where the user named none. */
-export const PLATFORM_IDS = ['sev-snp', 'tdx', 'sev-es', 'sev', 'kvm', 'tcg'] as const
-export type PlatformId = (typeof PLATFORM_IDS)[number]
 
 /** How the truth of a claim was established (the design's vocabulary). */
 export type Basis = 'hardware' | 'rehearsed' | 'emulated' | 'predicted'

@@ -27,6 +27,8 @@ export interface FirmwareRequest {
   readonly secureBoot: boolean
   /** EFI variables must survive a reset and a relaunch. */
   readonly persistentVariables?: boolean
+  /** What it starts must be measured into the vTPM. */
+  readonly measuresIntoTpm?: boolean
   /** Loaded so and not otherwise; absent: as the platform likes best. */
   readonly load?: 'bios' | 'pflash'
   /** Whose keys the build has to bring; absent: they are enrolled, or none are needed. */
@@ -83,6 +85,7 @@ function requirements(platform: PlatformDescriptor, request: FirmwareRequest): r
     ...(request.secureBoot ? ['feature secure-boot'] : []),
     ...(request.shippedKeys ? [`keys of ${request.shippedKeys}`] : []),
     ...(request.persistentVariables ? ['feature persistent-variables'] : []),
+    ...(request.measuresIntoTpm ? ['feature measures-into-tpm'] : []),
     `load by ${request.load ?? platform.firmwareLoads.join(' or ')}`,
   ]
 }
@@ -101,6 +104,8 @@ function whatLacks(
   if (request.persistentVariables && !build.features.includes('persistent-variables')) {
     return 'keeps no variables over a reset'
   }
+  if (request.measuresIntoTpm && !build.features.includes('measures-into-tpm'))
+    return 'measures nothing into a TPM'
   const smm = build.features.includes('smm') ? platform.smmFact : undefined
   if (smm !== undefined && !holds(facts, smm)) return `needs SMM, which does not work here (${smm})`
   return holds(facts, firmwareFact(build)) ? undefined : 'is not among the tools'

@@ -2,8 +2,9 @@
 import t from 'tap'
 import { HostError, UsageError } from '../base/errors.ts'
 import type { MachineDescription, QemuObject } from '../machine/description.ts'
-import type { HostParameters, PlatformId } from './descriptor.ts'
+import type { HostParameters } from './descriptor.ts'
 import type { LaunchOptions } from './launch-options.ts'
+import type { PlatformId } from './platform-id.ts'
 import { PLATFORMS, platform } from './platforms.ts'
 
 const DESCRIPTION: MachineDescription = {

@@ -3,10 +3,17 @@
  * guest's evidence. A platform takes the options that it names and refuses the others.
  */
 import { UsageError } from '../base/errors.ts'
-import type { PlatformId } from './descriptor.ts'
+import type { PlatformId } from './platform-id.ts'
 
 /** SEV_FEATURES that QEMU can be asked for; SNP's own bit is always set. */
 export type GuestFeature = 'debug-swap' | 'secure-tsc'
+
+/** AMD64 APM volume 2, table B-4. */
+export const SNP_ACTIVE = 1n << 0n
+export const GUEST_FEATURE_BITS: Readonly<Record<GuestFeature, bigint>> = {
+  'debug-swap': 1n << 5n,
+  'secure-tsc': 1n << 9n,
+}
 
 /** A signed ID block, which the firmware compares with the launch. */
 export interface IdBlockFiles {

@@ -8,8 +8,9 @@ import type { Fact } from '../probe/facts.ts'
 import { firmwareFact } from '../probe/firmware.ts'
 import { readAnswers } from '../probe/qemu-answers.ts'
 import { resolvePaths } from '../system/paths.ts'
-import type { HostParameters, PlatformId } from './descriptor.ts'
+import type { HostParameters } from './descriptor.ts'
 import { firmwareFor, readFirmwareManifest } from './firmware.ts'
+import type { PlatformId } from './platform-id.ts'
 import { isPlatformId, PLATFORMS, platform } from './platforms.ts'
 
 const builds = await readFirmwareManifest(resolvePaths().checkout)
@@ -129,6 +130,16 @@ t.test('where QEMU cannot reset a guest, a reboot ends it and is a relaunch', as
   }
 })
 
+t.test('the quote service is reached where the host has it: a unix socket, or vsock', async (t) => {
+  const vsock = { type: 'vsock', cid: '2', port: '4050' } as const
+  for (const quoteSocket of [QUOTES, vsock]) {
+    const { objects } = platform('tdx').apply(DESCRIPTION, { quoteSocket })
+    t.match(objects, [{ 'quote-generation-socket': quoteSocket }], quoteSocket.type)
+    const argv = qemuArguments({ ...DESCRIPTION, objects }).join(' ')
+    t.ok(argv.includes(JSON.stringify(quoteSocket)), 'as JSON, the one form that QEMU takes for it')
+  }
+})
+
 t.test('without a quote service a trust domain has no quote socket', async (t) => {
   t.strictSame(platform('tdx').apply(DESCRIPTION, {}).objects, [{ 'qom-type': 'tdx-guest', id: 'tdx0' }])
 })
@@ -143,17 +154,26 @@ t.test('only hardware gives the basis hardware', async (t) => {
   t.notOk(isPlatformId('snp'))
 })
 
-t.test('every property that is set is one that QEMU has', async (t) => {
-  const recorded = join(import.meta.dirname, '../probe/fixtures/qemu-11.1.2.qmp')
-  const { objects } = readAnswers(await readFile(recorded, 'utf8'))
-  for (const { id, apply } of PLATFORMS) {
-    for (const { 'qom-type': type, id: _, ...properties } of apply(directBoot, HOST).objects) {
-      if (type === 'memory-backend-memfd') continue
-      for (const name of Object.keys(properties))
-        t.ok(objects[type]?.includes(name), `${id}: ${type}.${name}`)
+for (const version of ['10.0.13', '11.1.2'])
+  t.test(`every property that is set is one that QEMU ${version} has`, async (t) => {
+    const recorded = join(import.meta.dirname, `../probe/fixtures/qemu-${version}.qmp`)
+    const { objects } = readAnswers(await readFile(recorded, 'utf8'))
+    const [major = 0, minor = 0] = version.split('.').map(Number)
+    const host: HostParameters = { ...HOST, qemuVersion: [major, minor] }
+    for (const { id, qemuSince = [0, 0], apply } of PLATFORMS) {
+      if (major < qemuSince[0] || (major === qemuSince[0] && minor < qemuSince[1])) {
+        const refused = caught(() => apply(directBoot, host))
+        t.ok(refused instanceof HostError && refused.code === 'program-too-old', `${id} is refused`)
+        t.notOk(objects[`${id}-guest`], `${id}: and this QEMU has no such object`)
+        continue
+      }
+      for (const { 'qom-type': type, id: _, ...properties } of apply(directBoot, host).objects) {
+        if (type === 'memory-backend-memfd') continue
+        for (const name of Object.keys(properties))
+          t.ok(objects[type]?.includes(name), `${id}: ${type}.${name}`)
+      }
     }
-  }
-})
+  })
 
 t.test('firmware for a platform and a request', async (t) => {
   const present = facts(builds.map(firmwareFact), ['kvm-firmware-smm'])

@@ -1,7 +1,8 @@
 /** The platforms there are. A new one is its descriptor file and a line here. */
 
-import { PLATFORM_IDS, type PlatformDescriptor, type PlatformId } from './descriptor.ts'
+import type { PlatformDescriptor } from './descriptor.ts'
 import { kvm } from './kvm.ts'
+import { PLATFORM_IDS, type PlatformId } from './platform-id.ts'
 import { sev } from './sev.ts'
 import { sevEs } from './sev-es.ts'
 import { sevSnp } from './sev-snp.ts'

@@ -7,7 +7,7 @@ import { predictSev, predictSevEs, sevFirmware } from '../measure/sev/launch.ts'
 import { snpFirmware } from '../measure/snp/firmware.ts'
 import { predictSnp } from '../measure/snp/launch.ts'
 import { predictMrtd } from '../measure/tdx/mrtd.ts'
-import type { GuestFeature } from './launch-options.ts'
+import { GUEST_FEATURE_BITS, type GuestFeature, SNP_ACTIVE } from './launch-options.ts'
 
 export interface LaunchMaterials {
   /** The combined file, as given to `-bios`. */
@@ -32,39 +32,42 @@ export type PredictLaunch = (materials: LaunchMaterials) => LaunchPrediction
 
 export const sevPrediction: PredictLaunch = ({ firmware, kernel }) => {
   const launch = predictSev(sevFirmware(firmware), kernel ? { kernel } : {})
-  return predictionOf(launch.launchDigest, sevDocument(launch, { platform: 'sev', inputs: {} }))
+  return predictionOf(launch.launchDigest, () => sevDocument(launch, { platform: 'sev', inputs: {} }))
 }
 
 export const sevEsPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel }) => {
   const processors = { vcpus, cpu: signatureOf(cpu), ...(kernel && { kernel }) }
   const launch = predictSevEs(sevFirmware(firmware), processors)
-  return predictionOf(launch.launchDigest, sevDocument(launch, { platform: 'sev-es', inputs: {} }))
+  return predictionOf(launch.launchDigest, () => sevDocument(launch, { platform: 'sev-es', inputs: {} }))
 }
 
 export const snpPrediction: PredictLaunch = ({ firmware, vcpus, cpu, kernel, guestFeatures = [] }) => {
   const parsed = snpFirmware(firmware)
   const launch = predictSnp(parsed, {
     ...{ vcpus, cpu: signatureOf(cpu) },
-    guestFeatures: guestFeatures.reduce((bits, feature) => bits | FEATURE_BITS[feature], SNP_ACTIVE),
+    guestFeatures: guestFeatures.reduce((bits, feature) => bits | GUEST_FEATURE_BITS[feature], SNP_ACTIVE),
     ...(kernel && { kernel }),
   })
-  return predictionOf(launch.launchDigest, snpDocument(launch, parsed, { platform: 'sev-snp', inputs: {} }))
+  return predictionOf(launch.launchDigest, () =>
+    snpDocument(launch, parsed, { platform: 'sev-snp', inputs: {} }),
+  )
 }
 
 export const tdxPrediction: PredictLaunch = ({ firmware }) => {
   const launch = predictMrtd(firmware)
-  return predictionOf(launch.mrtd, tdxDocument(launch, { platform: 'tdx', inputs: {} }))
+  return predictionOf(launch.mrtd, () => tdxDocument(launch, { platform: 'tdx', inputs: {} }))
 }
 
-function predictionOf(digest: Buffer, { pages = [] }: MeasuredDocument): LaunchPrediction {
-  return { digest, pages }
-}
-
-/** SEV_FEATURES: AMD64 APM volume 2, table B-4. */
-const SNP_ACTIVE = 1n << 0n
-const FEATURE_BITS: Readonly<Record<GuestFeature, bigint>> = {
-  'debug-swap': 1n << 5n,
-  'secure-tsc': 1n << 9n,
+/** The pages are hashed when they are asked for: whoever compares digests alone does not. */
+function predictionOf(digest: Buffer, documentOf: () => MeasuredDocument): LaunchPrediction {
+  let pages: readonly MeasuredPages[] | undefined
+  return {
+    digest,
+    get pages() {
+      pages ??= documentOf().pages ?? []
+      return pages
+    },
+  }
 }
 
 function signatureOf(cpu: string): CpuSignature {

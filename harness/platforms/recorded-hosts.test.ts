@@ -2,8 +2,8 @@ import t from 'tap'
 import { probeHost } from '../probe/host.ts'
 import { readRecord, recordedHosts, recordedSpec } from '../probe/recorded-host.ts'
 import { resolvePaths } from '../system/paths.ts'
-import { PLATFORM_IDS } from './descriptor.ts'
 import { readFirmwareManifest } from './firmware.ts'
+import { PLATFORM_IDS } from './platform-id.ts'
 import { rankPlatforms, reportHost } from './report.ts'
 
 const builds = await readFirmwareManifest(resolvePaths().checkout)

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { UsageError } from '../base/errors.ts'
 import type { DirectBoot, MachineDescription } from '../machine/description.ts'
+import { checkKernel } from '../measure/sev/kernel-file.ts'
 import { kernelHashes } from '../measure/sev/kernel-hashes.ts'
 import { type Rehearsal, type RehearsalContext, rehearse } from '../rehearsal/rehearse.ts'
 import type { HostParameters, PlatformDescriptor } from './descriptor.ts'
@@ -63,8 +64,10 @@ export async function predictLaunch(request: LaunchRequest, host: HostParameters
 }
 
 async function hashesOf({ kernel, initrd, commandLine }: DirectBoot) {
+  const file = await readFile(kernel)
+  checkKernel(file)
   return kernelHashes({
-    kernel: await readFile(kernel),
+    kernel: file,
     initrd: initrd === undefined ? undefined : await readFile(initrd),
     append: commandLine,
   })

@@ -2,8 +2,9 @@
 
 import type { Fact, HostProbe, HostReport, PlatformVerdict } from '../probe/facts.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
-import type { PlatformDescriptor, PlatformId, PlatformNeed } from './descriptor.ts'
+import type { PlatformDescriptor, PlatformNeed } from './descriptor.ts'
 import { firmwareFor } from './firmware.ts'
+import type { PlatformId } from './platform-id.ts'
 import { PLATFORMS } from './platforms.ts'
 
 /** The document of `attestbed doctor --json`. */

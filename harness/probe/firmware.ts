@@ -7,6 +7,8 @@ export const FIRMWARE_FEATURES = [
   'smm',
   /** EFI variables survive a reset and a relaunch. */
   'persistent-variables',
+  /** Measures what it starts into a TPM, where there is one. */
+  'measures-into-tpm',
   'sev',
   'sev-es',
   'sev-snp',

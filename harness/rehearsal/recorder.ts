@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { compileNative } from '../system/setup/compiler.ts'
 import type { Store } from '../system/store.ts'
 
 export interface RecorderOptions {
@@ -33,6 +32,8 @@ export async function ensureRecorder({ store, checkout, signal, tell }: Recorder
       purpose: 'rehearsals',
       paths: [checkout, store.directory],
     } as const
+    // Most rehearsals find it compiled: a hundred modules are not loaded for nothing.
+    const { compileNative } = await import('../system/setup/compiler.ts')
     const progress = { step: (text: string) => tell?.(text), packages: () => {} }
     const options = { environment: process.env, progress, signal: signal ?? new AbortController().signal }
     await compileNative(code, options)

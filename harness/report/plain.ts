@@ -52,6 +52,8 @@ export class PlainReporter implements TerminalView {
         return this.#phase(event.key, event.vm, event.phase)
       case 'note':
         return [`${this.#label(event.key)}: ${escapeControls(event.text)}`]
+      case 'boot-ended':
+        return [`${this.#label(event.key)}: ${event.vm}: ${escapeControls(event.line)}`]
       case 'vm-ended':
         return [`${this.#label(event.key)}: ${event.vm}: ${event.kind}${because(event.reason)}`]
       case 'scenario-ended':

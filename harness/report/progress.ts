@@ -69,6 +69,10 @@ export class Progress {
   }
 
   #applyToVm(event: Extract<RunEvent, { vm: string }>): void {
+    if (event.type === 'boot-ended') {
+      this.#note(event.key, `${event.vm}: ${event.line}`)
+      return
+    }
     if (event.type === 'vm-ended') {
       this.#running.get(event.key)?.vms.delete(event.vm)
       this.#note(event.key, `${event.vm}: ${event.kind}`)

@@ -8,13 +8,13 @@ import {
   setBootNext,
   setBootOrder,
 } from '../formats/boot-configuration.ts'
+import type { SlotOwner } from './slot-owner.ts'
 import { espOf, type Slot, type SlotState, Slots, type SlotUki, UKI_DIRECTORY } from './slots.ts'
-import type { ScenarioVm } from './vm.ts'
 
 /** Slots with boot entries, in a variable store that persists. */
 export class BootNextSlots extends Slots {
   /** Makes slot `a`, whose UKI lies on the ESP already, the default. */
-  static async open(vm: ScenarioVm): Promise<BootNextSlots> {
+  static async open(vm: SlotOwner): Promise<BootNextSlots> {
     const slots = new BootNextSlots(vm, await espOf(vm))
     await slots.#enter('a')
     const number = slots.#numberOf('a', await slots.#configuration())
@@ -65,6 +65,7 @@ export class BootNextSlots extends Slots {
   }
 
   get #variables(): string {
+    this.vm.requireOff('read or change the variables')
     const { firmware } = this.vm
     if (firmware.kind === 'pflash') return firmware.variables
     throw new UsageError('firmware by -bios keeps no variables; the scenario must need persistentVariables', {

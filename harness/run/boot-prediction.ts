@@ -2,21 +2,25 @@
 import { readFile } from 'node:fs/promises'
 import { UsageError } from '../base/errors.ts'
 import { predictTpm, type TpmBoot, type TpmPrediction } from '../measure/tpm/boot.ts'
+import type { SystemdBoot } from '../measure/tpm/boot-loader.ts'
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
+import { companionsOnEsp } from '../measure/tpm/esp-companions.ts'
 import { type FirmwareCode, parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
 import { viewDisk } from './disk-view.ts'
-import type { PreparedUki } from './image.ts'
+import type { SystemdBootFiles } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
 
 /** Where the harness's disk is: the first PCI device of its command line (harness/machine/argv.ts). */
 const DISK_SLOT = 1
-/** What lies beside a UKI for its stub. */
-export function extraDirectory({ path }: PreparedUki): string {
-  return `${path}.extra.d`
-}
 
 /** The firmware's volumes take a second to decompress, and are the same for every boot of a run. */
 const parsedFirmware = new Map<string, Promise<FirmwareCode>>()
+
+export interface BootKnowledge
+  extends Pick<TpmBoot, 'acpi' | 'smbios' | 'phases' | 'profile' | 'loadOptions'> {
+  /** Path of the UKI that will be booted, where it is another than the VM's own: that of slot `b`. */
+  readonly uki?: string
+}
 
 /**
  * The VM must be off. `known`: what the materials do not have: tables of the machine, phases that will be reached.
@@ -24,7 +28,7 @@ const parsedFirmware = new Map<string, Promise<FirmwareCode>>()
  */
 export async function predictBoot(
   vm: ScenarioVm,
-  known: Pick<TpmBoot, 'acpi' | 'smbios' | 'phases'> = {},
+  { uki: other, ...known }: BootKnowledge = {},
 ): Promise<TpmPrediction> {
   const { uki } = vm.disk
   if (uki === undefined || vm.firmware.kind !== 'pflash')
@@ -33,25 +37,26 @@ export async function predictBoot(
     })
   const { start, partitions, esp } = await viewDisk(vm)
   const mixin = esp?.find(BOOT_SECRET_MIXIN) && esp.read(BOOT_SECRET_MIXIN)
-  const extra = `${extraDirectory(uki)}/`.toLowerCase()
-  const addons = (esp?.entries ?? [])
-    .map(({ path }) => path)
-    .filter((path) => path.toLowerCase().startsWith(extra) && path.toLowerCase().endsWith('.addon.efi'))
-    .map((path) => ({ name: path.slice(extra.length), file: esp?.read(path) ?? Buffer.alloc(0) }))
-  if (vm.disk.shim !== undefined && addons.length > 0)
+  const beside = esp && companionsOnEsp(esp, uki.path)
+  if (vm.disk.shim !== undefined && beside?.addons.local?.length)
     throw new UsageError('a boot through shim is predicted without addons', { code: 'bad-scenario' })
   const { memoryMiB, vcpus } = vm.spec.budget
   return predictTpm({
     ...known,
     firmware: await firmwareOf(vm.firmware.code),
     variables: await readFile(vm.firmware.variables),
-    uki: await readFile(uki.current().file),
+    uki: await readFile(other ?? uki.current().file),
     ...{ disk: start, machine: { memoryMiB, vcpus } },
     bootDevices: [{ slot: DISK_SLOT, partitions: partitions.map(({ guid }) => guid) }],
     ...(mixin && { bootSecretMixin: mixin }),
-    addons: { local: addons },
+    ...beside,
     ...(vm.disk.shim && { shim: await readFile(vm.disk.shim) }),
+    ...(vm.disk.systemdBoot && { systemdBoot: await systemdBootOf(vm.disk.systemdBoot) }),
   })
+}
+
+async function systemdBootOf({ file, configuration }: SystemdBootFiles): Promise<SystemdBoot> {
+  return { file: await readFile(file), configuration: await readFile(configuration) }
 }
 
 function firmwareOf(file: string): Promise<FirmwareCode> {

@@ -51,7 +51,12 @@ export function startVtpm(
 }
 
 /** What a person pastes, in order: swtpm has to be there before QEMU. */
-export function commandsOf(spec: BootSpec, qemu: readonly string[]): readonly (readonly string[])[] {
+export function commandsOf(
+  spec: Pick<BootSpec, 'description'> & {
+    readonly vtpm?: { readonly stateDirectory: string; readonly log?: string }
+  },
+  qemu: readonly string[],
+): readonly (readonly string[])[] {
   const socket = spec.description.tpm?.controlSocket
   if (socket === undefined || spec.vtpm === undefined) return [qemu]
   return [[SWTPM_PROGRAM, ...swtpmArguments({ name: 'swtpm', socket, ...spec.vtpm })], qemu]

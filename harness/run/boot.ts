@@ -1,5 +1,5 @@
 /** One boot of a VM: from power-on or reset until it ends. */
-import { rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
@@ -10,27 +10,22 @@ import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
-import { countInFile } from '../system/search.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
+import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
-import { phaseOf } from './phases.ts'
+import { NEEDLES, phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import type { Canary } from './secrets.ts'
 import type { BootTimeline } from './timeline.ts'
 import { Unlock } from './unlock.ts'
 import { unlockSignals } from './unlock-signals.ts'
 
-/** Lines worth keeping: progress, and everything that says why a root stayed closed. */
-const NEEDLES = [
-  ...['attestbed-initrd:', 'BdsDxe', 'Access Denied', 'Security Violation', 'EFI stub', 'Linux version'],
-  ...['Esys_', 'TPM', 'PCR', 'passphrase', 'Cryptography', 'Switching root', 'Welcome to', 'Run /init'],
-]
 const MOST_LINES = 2000
 
 /** No scenario has an update that takes more of them before the old slot is back. */
-const MOST_RESETS = 5
+const MOST_RESETS = 3
 
 /** What the userland of an image with A/B slots prints when it has decided about its update. */
 const GUEST_READY = /attestbed-guest: \S+ ready/
@@ -129,6 +124,11 @@ export class Boot {
     return this.#typedAtUnlock
   }
 
+  /** What its console said so far, the lines that tell of progress or of a refusal, oldest first and safe to print. */
+  get lines(): readonly string[] {
+    return this.#lines
+  }
+
   /** Whether the kernel or anything after it wrote to the console. */
   get reachedKernel(): boolean {
     return this.#reachedKernel
@@ -170,6 +170,11 @@ export class Boot {
     this.#loginFrom = description.origin === 'brought' ? startOf(found) : found.end
     this.#typedAtUnlock = this.machine.console.sentBytes - this.#sentBefore
     return new Unlock(signal, this.#lines, this.#typedAtUnlock)
+  }
+
+  /** What the console said so far is dealt with: a refusal on the way here does not end a later wait for a login. */
+  disregardSoFar(): void {
+    this.#loginFrom = this.machine.console.mark()
   }
 
   /** Logs in as the image says, and gives the guest's verbs. A root that asks for a key on the way gets it. */
@@ -217,30 +222,35 @@ export class Boot {
 
   /**
    * Follows a guest that decides by itself, over as many resets as it takes, to the boot in which its userland is ready.
-   * Throws TimeoutError `boot` when one boot takes longer than the image's own deadline, GuestError `reset` when the guest
+   * Throws TimeoutError `boot` when one boot takes longer than `deadlineMs` (default: the image's own deadline), GuestError `reset` when the guest
    * does nothing but reset.
    */
-  async settle(resetsLeft = MOST_RESETS): Promise<Boot> {
-    const { timeouts } = this.#vm.spec.bench.image.description
-    const deadlineMs = timeouts.bootSeconds * 1000
+  async settle({ resetsLeft = MOST_RESETS, deadlineMs = this.#bootMs } = {}): Promise<Boot> {
     const over = new AbortController()
     const ready = this.machine.console.expect(GUEST_READY, {
       ...{ since: this.#begin, deadlineMs, expectFailures: [], timeoutCode: 'boot' },
       ...{ awaited: 'the guest to be ready', signal: AbortSignal.any([over.signal, this.#vm.spec.signal]) },
     })
-    const next = await Promise.race([ready.then(() => this), this.#resetByItself()]).finally(() =>
-      over.abort(),
+    const resetByItself = this.#resetByItself()
+    const settled = ready.then(
+      () => this,
+      async (error: unknown) => ((await this.#endedByReset(error)) ? resetByItself : Promise.reject(error)),
     )
+    const next = await Promise.race([settled, resetByItself]).finally(() => over.abort())
     ready.catch(() => {})
     if (next === this) {
       this.#typedAtReady = this.machine.console.sentBytes - this.#sentBefore
       this.#loginFrom = (await ready).end
       return this
     }
-    if (resetsLeft > 0) return next.settle(resetsLeft - 1)
+    if (resetsLeft > 0) return next.settle({ resetsLeft: resetsLeft - 1, deadlineMs })
     throw new GuestError(`${this.#vm.name} reset ${MOST_RESETS + 1} times and was never ready`, {
       ...{ code: 'reset', consoleTail: this.machine.console.lastLines().join('\n') },
     })
+  }
+
+  get #bootMs(): number {
+    return this.#vm.spec.bench.image.description.timeouts.bootSeconds * 1000
   }
 
   /** Rejects never: where the guest ended otherwise, whoever waits for its console learns it there. */
@@ -251,8 +261,15 @@ export class Boot {
     }
     const { kind } = await this.machine.ended
     if (kind !== 'reset') return new Promise(() => {})
+    await this.machine.quit()
     await this.#released()
     return this.#vm.boot()
+  }
+
+  /** Whether a wait failed because QEMU ended at a reset: its console closes before QEMU can be asked why. */
+  async #endedByReset(error: unknown): Promise<boolean> {
+    const gone = error instanceof GuestError && (error.code === 'console-closed' || error.code === 'reset')
+    return gone && (await this.machine.ended).kind === 'reset'
   }
 
   #inSameProcess(): Boot {
@@ -273,6 +290,7 @@ export class Boot {
   /** Cuts the power: QEMU is gone at once. */
   async cut(): Promise<void> {
     await this.machine.kill()
+    await this.machine.ended
     await this.#released()
   }
 
@@ -294,15 +312,7 @@ export class Boot {
 
   /** How often a canary is in the guest's memory as the host sees it. */
   async findInMemory(canary: Canary): Promise<number> {
-    // Named as scratch: where we are killed meanwhile, the next run removes it.
-    const file = join(this.#process.spec.directory, 'memory.img')
-    const { memoryMiB } = this.#process.spec.description
-    try {
-      await this.machine.qmp.execute('pmemsave', { val: 0, size: memoryMiB * 1024 * 1024, filename: file })
-      return await countInFile(file, Buffer.from(canary.text))
-    } finally {
-      await rm(file, { force: true })
-    }
+    return countInMemory(this.machine, this.#process.spec, Buffer.from(canary.text))
   }
 
   #keep(line: string): void {

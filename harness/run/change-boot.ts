@@ -4,8 +4,8 @@ import { UsageError } from '../base/errors.ts'
 import { ensureAddon } from '../materials/addon.ts'
 import type { EspFiles } from '../materials/boot-disk.ts'
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
+import { extraDirectory } from '../measure/tpm/esp-companions.ts'
 import { sha256File, writePrivateFile } from '../system/files.ts'
-import { extraDirectory } from './boot-prediction.ts'
 import { viewDisk } from './disk-view.ts'
 import type { PreparedUki } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
@@ -19,6 +19,7 @@ export interface BootChange {
 
 /** The VM must be off. Throws UsageError `bad-scenario` where it has no UKI of ours. */
 export async function changeBoot(vm: ScenarioVm, change: BootChange): Promise<void> {
+  vm.requireOff('change what it boots')
   const { uki } = vm.disk
   if (uki === undefined) throw new UsageError('the VM has no UKI of ours to change', { code: 'bad-scenario' })
   const file =
@@ -46,5 +47,5 @@ async function addonOf(
     ...{ commandLine: addonCommandLine, keys: bench.keys },
     signedBy: 'db',
   })
-  return { [`${extraDirectory(uki)}/attestbed.addon.efi`]: addon }
+  return { [`${extraDirectory(uki.path)}/attestbed.addon.efi`]: addon }
 }

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { FALLBACK_BOOT_PATH } from '../materials/boot-disk.ts'
 import type { EspChange } from '../materials/esp.ts'
 import { ensureSystemdBoot } from '../materials/systemd-boot.ts'
+import type { SlotOwner } from './slot-owner.ts'
 import { espOf, type SlotState, Slots, type SlotUki, UKI_DIRECTORY } from './slots.ts'
-import type { ScenarioVm } from './vm.ts'
 
 /** No menu: the first entry in systemd-boot's own order is booted at once. */
 const LOADER_CONF = 'timeout 0\n'
@@ -13,7 +13,7 @@ const OF_SLOT_B = /^b(\+\d+(-\d+)?)?\.efi$/i
 
 /** Slots that systemd-boot chooses from, by the tries that file names count. */
 export class CountedSlots extends Slots {
-  static async open(vm: ScenarioVm): Promise<CountedSlots> {
+  static async open(vm: SlotOwner): Promise<CountedSlots> {
     const { bench, directory } = vm.spec
     const slots = new CountedSlots(vm, await espOf(vm))
     const loader = await ensureSystemdBoot(bench, bench.keys)

@@ -19,6 +19,7 @@ export interface DiskView {
 
 /** Throws FormatError where the table or the ESP's file system is malformed. */
 export async function viewDisk(vm: ScenarioVm): Promise<DiskView> {
+  vm.requireOff('read the disk')
   const start = await readDisk(vm, { offset: 0, size: GPT_BYTES })
   const { partitions } = parseGpt(start)
   const esp = partitions.find(({ type }) => type === PARTITION_TYPES.esp)

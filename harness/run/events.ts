@@ -2,7 +2,9 @@
  * The event stream of a run: the one truth that every report is a view of. Events are plain JSON; strings
  * that come from a guest are raw here, and a view escapes them for its own medium.
  */
-import type { Basis, PlatformId } from '../platforms/descriptor.ts'
+import type { Basis } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
+import type { BootRecord } from './timeline.ts'
 
 /**
  * Version of this schema, in the first event of every stream. 2: variants have QEMU, vCPUs and memory, results say how
@@ -50,6 +52,8 @@ export interface ScenarioResult {
   readonly hint?: string
   readonly seconds: number
   readonly claims: readonly ClaimResult[]
+  /** Every boot of VMs with slots, in the order of their ends. */
+  readonly boots?: readonly VmBoot[]
   /** Run directory of this point of the matrix, of its last attempt; empty where nothing was started. */
   readonly dir: string
   /** How often it was started: 0 where it was not, above 1 where attempts broke and were retried. */
@@ -78,6 +82,10 @@ export interface ExpiredMark {
   readonly until: string
   /** How many variants it no longer skips. */
   readonly variants: number
+}
+
+export interface VmBoot extends BootRecord {
+  readonly vm: string
 }
 
 export interface RunResult {
@@ -152,6 +160,13 @@ export type RunEvent =
       readonly kind: string
       readonly reason: string
       readonly consoleTail: string
+    })
+  /** Of a VM with slots; `line` says it in words that are safe to print. */
+  | (OfScenario & {
+      readonly type: 'boot-ended'
+      readonly vm: string
+      readonly boot: BootRecord
+      readonly line: string
     })
   | (OfScenario & { readonly type: 'note'; readonly text: string })
   | (OfScenario & { readonly type: 'claim'; readonly result: ClaimResult })

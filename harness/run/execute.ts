@@ -6,7 +6,7 @@ import { InterruptedError, TimeoutError } from '../base/errors.ts'
 import { Scope } from '../system/scope.ts'
 import { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
-import type { BrokenAttempt, RunEventSink, ScenarioResult } from './events.ts'
+import type { BrokenAttempt, RunEventSink, ScenarioResult, VmBoot } from './events.ts'
 import { faultOf, firstOfOurs } from './health.ts'
 import { Lab } from './lab.ts'
 import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
@@ -22,6 +22,8 @@ export interface Execution {
   readonly runDirectory: string
   /** Keep the disks of a scenario that passed, too. */
   readonly keep: boolean
+  /** Upper bound for the scenario; absent: its own. */
+  readonly seconds?: number
   readonly signal: AbortSignal
   readonly emit: RunEventSink
   /** From 1, the default. */
@@ -59,10 +61,15 @@ async function tryOnce(execution: Execution): Promise<Tried> {
   const { broken = [], retriesLeft = 0 } = execution
   const { found, variant, key, id } = point
   const { scenario } = found
+  const seconds = execution.seconds ?? scenario.budget.seconds
   const startedAt = Date.now()
   const directory = join(runDirectory, attempt === 1 ? folderOf(key) : `${folderOf(key)}.attempt-${attempt}`)
   const budget = { ...scenario.budget, vcpus: variant.vcpus, memoryMiB: variant.memoryMiB }
-  const send = (event: ScenarioEvent): void => emit({ ...event, at: Date.now(), key })
+  const boots: VmBoot[] = []
+  const send = (event: ScenarioEvent): void => {
+    if (event.type === 'boot-ended') boots.push({ vm: event.vm, ...event.boot })
+    emit({ ...event, at: Date.now(), key })
+  }
   const scratch: string[] = []
   const vtpmLogs: string[] = []
   const ends: VmEnd[] = []
@@ -71,7 +78,7 @@ async function tryOnce(execution: Execution): Promise<Tried> {
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await using scope = new Scope(key)
-    const limit = AbortSignal.timeout(scenario.budget.seconds * 1000)
+    const limit = AbortSignal.timeout(seconds * 1000)
     const lab = new Lab<string>({
       ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: await bench() },
       basis: point.platform.basis,
@@ -81,7 +88,7 @@ async function tryOnce(execution: Execution): Promise<Tried> {
     })
     // Before the scope closes: a scenario that lost the race goes on, and sees its VMs being torn down.
     using _ = { [Symbol.dispose]: () => claims.close() }
-    await Promise.race([scenario.run(lab), overBudget(limit, scenario.budget.seconds), interrupted(signal)])
+    await Promise.race([scenario.run(lab), overBudget(limit, seconds), interrupted(signal)])
   })
   if (thrown instanceof PrintedArgv) send({ type: 'command-lines', commands: thrown.commands })
   const judged =
@@ -92,10 +99,10 @@ async function tryOnce(execution: Execution): Promise<Tried> {
           fault: await faultOf({ directory, vtpmLogs, ends }).catch((error: unknown) => error),
         })
   if (!keep && judged.outcome === 'pass') await Promise.all(scratch.map((file) => rm(file, { force: true })))
-  const seconds = (Date.now() - startedAt) / 1000
   const result: ScenarioResult = {
     ...{ scenario: id, variant, ...judged },
-    ...{ seconds, claims: claims.decided, dir: directory, attempts: attempt },
+    seconds: (Date.now() - startedAt) / 1000,
+    ...{ claims: claims.decided, ...(boots.length > 0 && { boots }), dir: directory, attempts: attempt },
     ...(broken.length > 0 && { broken }),
     ...marksOf(point),
   }

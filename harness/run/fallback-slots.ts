@@ -1,9 +1,9 @@
+import type { SlotOwner } from './slot-owner.ts'
 import { espOf, type SlotState, Slots, type SlotUki, UKI_DIRECTORY } from './slots.ts'
-import type { ScenarioVm } from './vm.ts'
 
 /** Slot `a` lies where firmware without variables looks; nothing leads to slot `b` unless the guest sees to it. */
 export class FallbackSlots extends Slots {
-  static async open(vm: ScenarioVm): Promise<FallbackSlots> {
+  static async open(vm: SlotOwner): Promise<FallbackSlots> {
     return new FallbackSlots(vm, await espOf(vm))
   }
 

@@ -3,12 +3,13 @@ import { HostError, VerifyError } from '../base/errors.ts'
 import { parseSnpEvidence } from '../evidence/snp/parse.ts'
 import { verifySnpReport } from '../evidence/snp/verify.ts'
 import { verifyTdxQuote } from '../evidence/tdx/verify.ts'
-import type { PlatformId } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import { predictLaunch } from '../platforms/rehearsed-launch.ts'
 import type { LabGuest } from './guest.ts'
 import type { LabSpec } from './lab-spec.ts'
-import type { ScenarioVm, VmOptions } from './vm.ts'
+import type { ScenarioVm } from './vm.ts'
+import type { VmOptions } from './vm-options.ts'
 
 export type HardwareLaunch =
   | { readonly measured: string; readonly predicted: string }

@@ -30,13 +30,20 @@ export interface FirstUki {
   readonly beside?: EspFiles
   /** The file of `beside` that boots it. */
   readonly shim?: string
+  readonly systemdBoot?: SystemdBootFiles
+}
+
+/** systemd-boot where the firmware looks, and its configuration. */
+export interface SystemdBootFiles {
+  readonly file: string
+  readonly configuration: string
 }
 
 /** The UKI on a VM's ESP, where it is one that we can build. */
 export interface PreparedUki {
-  /** The UKI that lies on the ESP now. */
   /** On the ESP. */
   readonly path: string
+  /** The UKI that lies on the ESP now. */
   readonly current: () => { readonly file: string; readonly sha256: string }
   readonly build: (change: Omit<ImageUkiOptions, 'keys'>) => Promise<string>
   /** Makes the ESP anew with the UKI and `beside`. */
@@ -49,6 +56,7 @@ export interface PreparedDisk {
   readonly uki?: PreparedUki
   /** Boot program that the firmware finds in place of the UKI; absent: the firmware boots the UKI. */
   readonly shim?: string
+  readonly systemdBoot?: SystemdBootFiles
 }
 
 export interface BootableImage {
@@ -103,6 +111,7 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
     file: disk.file,
     format: disk.format,
     ...(request.uki?.shim !== undefined && { shim: request.uki.shim }),
+    ...(request.uki?.systemdBoot && { systemdBoot: request.uki.systemdBoot }),
     uki: {
       path,
       current: () => current,

@@ -43,3 +43,10 @@ export interface LabSpec {
   readonly ends: VmEnd[]
   readonly emit: (event: ScenarioEvent) => void
 }
+
+/** Of one VM. */
+export interface VmSpec extends LabSpec {
+  readonly name: string
+  /** Private directory of the VM, empty. */
+  readonly directory: string
+}

@@ -2,13 +2,15 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Attack } from '../attacks/attack.ts'
-import type { Basis, PlatformId } from '../platforms/descriptor.ts'
+import type { Basis } from '../platforms/descriptor.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import type { Observation } from '../verdict/claims.ts'
 import type { Variant } from './events.ts'
 import type { HardwareLaunch } from './hardware-launch.ts'
 import type { LabSpec } from './lab-spec.ts'
 import type { LaunchAxes, LaunchMatrix } from './launch-matrix.ts'
-import { ScenarioVm, type VmOptions } from './vm.ts'
+import { ScenarioVm } from './vm.ts'
+import type { VmOptions } from './vm-options.ts'
 
 export class Lab<Claim extends string> {
   readonly variant: Variant

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MaterialError } from '../base/errors.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
-import type { HostParameters, PlatformId } from '../platforms/descriptor.ts'
+import type { HostParameters } from '../platforms/descriptor.ts'
 import { readFirmwareManifest } from '../platforms/firmware.ts'
 import { launchDifference } from '../platforms/launch-difference.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { LaunchPrediction } from '../platforms/predicted-launch.ts'
 import {
@@ -41,6 +42,8 @@ export interface LaunchControl {
 }
 
 export interface LaunchMatrix {
+  /** How many points were launched in both ways: a matrix that has shrunk agrees all the same. */
+  readonly points: number
   /** Digests in hex by the name of the point: `ovmf-amdsev, 2 vCPUs, EPYC-v4, uki`. */
   readonly predicted: Readonly<Record<string, string>>
   readonly rehearsed: Readonly<Record<string, string>>
@@ -137,6 +140,7 @@ function matrixOf(outcomes: readonly Outcome[]): LaunchMatrix {
   const last = outcomes.at(-1)
   if (last === undefined) throw new RangeError('a matrix of launches has at least one value on each axis')
   return {
+    points: new Set(hex.map(({ name }) => name)).size,
     predicted: Object.fromEntries(hex.map(({ name, predicted }) => [name, predicted])),
     rehearsed: Object.fromEntries(hex.map(({ name, rehearsed }) => [name, rehearsed])),
     differences: Object.fromEntries(

@@ -3,6 +3,7 @@ import type { ImageDescription } from '../materials/image-description.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
 import { type FoundScenario, loadScenarios, selectIds } from './discover.ts'
+import type { VtpmKind } from './events.ts'
 import { plan } from './plan.ts'
 import { defineScenario } from './scenario.ts'
 
@@ -19,7 +20,7 @@ const image = (id: string, capabilities: ImageDescription['capabilities']): Imag
 const debian = image('debian', new Set(['login', 'luks-root']))
 const build: FirmwareBuild = {
   ...{ id: 'ovmf-secboot', title: '', package: 'ovmf', path: 'x.fd', load: 'pflash', variables: 'y.fd' },
-  ...{ keys: 'none', features: ['secure-boot', 'smm', 'persistent-variables'] },
+  ...{ keys: 'none', features: ['secure-boot', 'smm', 'persistent-variables', 'measures-into-tpm'] },
 }
 const host = {
   report: {
@@ -111,6 +112,19 @@ t.test('firmware without Secure Boot is a skip where the scenario needs it', asy
   const open: FirmwareBuild = { ...build, id: 'ovmf', features: ['persistent-variables'] }
   const [point] = plan([found], { platforms: [platform('tcg')], firmware: [open] }, { host, describe })
   t.match(point?.skip, { code: 'platform-unusable', message: /Secure Boot/ })
+})
+
+t.test('firmware that measures into no TPM is a skip where a vTPM is the point', async (t) => {
+  const deaf: FirmwareBuild = { ...build, id: 'deaf', features: ['secure-boot', 'persistent-variables'] }
+  const facts = [...host.report.facts, { ...host.report.facts[0], id: 'firmware-deaf' }]
+  const stock = { report: { ...host.report, facts: facts as typeof host.report.facts }, firmware: [deaf] }
+  const axes = { platforms: [platform('tcg')], firmware: [deaf] }
+  const skips = (vtpms: readonly VtpmKind[]) =>
+    plan([{ ...found, scenario: { ...found.scenario, vtpms } }], axes, { host: stock, describe }).map(
+      ({ skip }) => skip?.message.replace(/^.*: /, '') ?? 'runs',
+    )
+  t.same(skips(['stateful']), ['deaf measures nothing into a TPM'])
+  t.same(skips(['stateful', 'none']), ['runs', 'runs'], 'a guest that does without may have one')
 })
 
 t.test(

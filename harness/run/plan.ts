@@ -91,20 +91,20 @@ export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe
 function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): readonly PlannedPoint[] {
   const { platforms, vtpms, images, builds, qemus, vcpus, memories } = spanOf(found, axes, context)
   const points: PlannedPoint[] = []
-  // The same for every vTPM and size of a VM, and the part that takes time.
+  // The same for every size of a VM, and the part that takes time.
   const choices = new Map<string, FirmwareOf>()
   for (const platform of platforms)
     for (const vtpm of vtpms)
       for (const image of images)
         for (const build of builds)
           for (const qemu of qemus) {
-            const id = [platform.id, image.id, build?.id, qemu.id].join('\n')
-            const request = { found, platform, image, build, qemu, context }
+            const id = [platform.id, vtpm, image.id, build?.id, qemu.id].join('\n')
+            const request = { found, platform, vtpm, image, build, qemu, context }
             const choice = choices.get(id) ?? firmwareOf(request)
             choices.set(id, choice)
             for (const vcpuCount of vcpus)
               for (const memoryMiB of memories)
-                points.push(point({ ...request, vtpm, vcpus: vcpuCount, memoryMiB }, choice))
+                points.push(point({ ...request, vcpus: vcpuCount, memoryMiB }, choice))
           }
   return points
 }
@@ -112,6 +112,7 @@ function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): reado
 interface FirmwareQuestion {
   readonly found: FoundScenario
   readonly platform: PlatformDescriptor
+  readonly vtpm: VtpmKind
   readonly image: ImageDescription
   readonly build: FirmwareBuild | undefined
   readonly qemu: QemuChoice
@@ -133,6 +134,7 @@ function firmwareOf(question: FirmwareQuestion): FirmwareOf {
     secureBoot,
     persistentVariables,
     shippedKeys,
+    measuresIntoTpm: restsOnMeasurements(question),
     ...(firmwareLoad && { load: firmwareLoad }),
   }
   const choice = firmwareFor(platform, request, stock)
@@ -143,6 +145,11 @@ function firmwareOf(question: FirmwareQuestion): FirmwareOf {
   return { firmware: choice.kind === 'found' ? choice.build : build, skip }
 }
 
+/** Of a vTPM that a scenario could do without, the guest at most makes use. */
+function restsOnMeasurements({ vtpm, found: { scenario } }: FirmwareQuestion): boolean {
+  return vtpm !== 'none' && !scenario.vtpms.includes('none')
+}
+
 /** As if every build were among the tools, and SMM worked. */
 function allPresent({ smmFact }: PlatformDescriptor, builds: readonly FirmwareBuild[]) {
   const ids = [...builds.map(firmwareFact), ...(smmFact === undefined ? [] : [smmFact])]
@@ -150,7 +157,6 @@ function allPresent({ smmFact }: PlatformDescriptor, builds: readonly FirmwareBu
 }
 
 interface Candidate extends FirmwareQuestion {
-  readonly vtpm: VtpmKind
   readonly vcpus: number
   readonly memoryMiB: number
 }

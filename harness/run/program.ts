@@ -15,6 +15,7 @@ import {
 import { executeRetrying, notStarted } from './execute.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
+import { type Sampling, samplingOf } from './power-cut/sampling.ts'
 import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
 import { type Repetition, roundOf, runRounds } from './rounds.ts'
 import { schedule } from './schedule.ts'
@@ -29,9 +30,14 @@ export interface RunRequest extends PlanRequest, Repetition {
   readonly printArgv?: boolean
   /** How often an attempt that broke is followed by another; a fail never is. Absent: the matrix's, or 0. */
   readonly retries?: number
+  /** Which states of a power cut are booted; absent: a few, drawn anew. */
+  readonly sampling?: Partial<Sampling>
   readonly signal: AbortSignal
   readonly onEvent: RunEventSink
 }
+
+/** A scenario that tries all there is may take a day. */
+const MOST_SECONDS = 86_400
 
 /**
  * Runs what the request selects. Rejects with what prevents the run as a whole: UsageError for patterns, axes and
@@ -109,16 +115,18 @@ class Run {
     const prevented = await this.#prevented()
     if (prevented) return notStarted(point, prevented, emit)
     const { context, keys, newVtpms, shelf } = workshop
+    const sampling = samplingOf(request.sampling)
     const bench = async (): Promise<Bench> => {
       const qemu = await plan.qemu(variant.qemu)
       return {
         ...{ ...context, tools: qemu.tools, host: qemu.host.parameters },
         ...{ platform, firmware, keys, newVtpms, image: await shelf.open(variant.image) },
-        ...{ printArgv: request.printArgv ?? false },
+        ...{ printArgv: request.printArgv ?? false, sampling },
       }
     }
     const retries = request.retries ?? plan.budget.retries ?? 0
-    const execution = { point, bench, runDirectory: directory, keep, signal, emit }
+    const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
+    const execution = { ...bound, point, bench, runDirectory: directory, keep, signal, emit }
     const result = await executeRetrying(execution, retries)
     if (result.outcome === 'fail' || result.outcome === 'error') this.#failed = true
     return result

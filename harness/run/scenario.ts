@@ -13,6 +13,7 @@ export type ImageNeed =
   | 'offline-sealing'
   | 'plain-partition'
   | 'ab-slots'
+  | 'stub-companions'
 
 export interface ClaimDeclaration {
   /** One sentence that is true or false. */

@@ -1,14 +1,15 @@
 /** VMs in which a distribution's shim stands between the firmware and our UKI. */
 import { X509Certificate } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
-import { UsageError } from '../base/errors.ts'
-import { addBootEntry, setBootNext } from '../formats/boot-configuration.ts'
+import { TimeoutError, UsageError } from '../base/errors.ts'
+import { inFile } from '../base/in-file.ts'
+import { addBootEntry, bootConfiguration, setBootNext } from '../formats/boot-configuration.ts'
 import { MOK_LIST } from '../formats/shim.ts'
 import { encodeSignatureLists, SIGNATURE_TYPES } from '../formats/signature-list.ts'
 import { ucs2Bytes } from '../formats/ucs2.ts'
 import { VARIABLE_ATTRIBUTES } from '../formats/variable-store.ts'
 import { setVariable } from '../formats/variable-store-edit.ts'
-import type { ConsoleMatch } from '../machine/console/engine.ts'
+import type { ConsoleMatch, Mark } from '../machine/console/engine.ts'
 import { FALLBACK_BOOT_PATH } from '../materials/boot-disk.ts'
 import { changeEsp, findEsp } from '../materials/esp.ts'
 import type { ImageUkiOptions } from '../materials/images.ts'
@@ -17,7 +18,7 @@ import { ensureShim } from '../materials/shim.ts'
 import type { Bench } from './bench.ts'
 import type { Boot } from './boot.ts'
 import type { FirstUki } from './image.ts'
-import type { ScenarioVm } from './vm.ts'
+import type { SlotOwner } from './slot-owner.ts'
 
 export interface ShimOptions {
   /** Certificate that is enrolled as machine owner key; `none`: shim trusts its vendor and the firmware alone. */
@@ -61,7 +62,8 @@ const NEXT_PATH = 'EFI/BOOT/next.efi'
  * Lets the next boot, and no other, be one of another UKI: BootNext names an entry that starts shim, with the UKI's path
  * as its argument. The VM must be off. Throws UsageError `bad-scenario` where it has no UKI of ours or no variables.
  */
-export async function offerThroughShim(vm: ScenarioVm, change: Omit<ImageUkiOptions, 'keys'>): Promise<void> {
+export async function offerThroughShim(vm: SlotOwner, change: Omit<ImageUkiOptions, 'keys'>): Promise<void> {
+  vm.requireOff('offer an update')
   const { uki } = vm.disk
   if (uki === undefined || vm.firmware.kind !== 'pflash')
     throw new UsageError('BootNext needs a UKI of ours, and firmware with a variable store', {
@@ -80,9 +82,21 @@ export async function offerThroughShim(vm: ScenarioVm, change: Omit<ImageUkiOpti
   await writeFile(variables, setBootNext(entry.image, entry.number))
 }
 
+/** Whether the next boot is to be of another entry than the default. The VM must be off. */
+export async function bootNextOf(vm: SlotOwner): Promise<'set' | 'none'> {
+  vm.requireOff('read the variables')
+  if (vm.firmware.kind !== 'pflash') return 'none'
+  const file = vm.firmware.variables
+  const image = await readFile(file)
+  const { next } = inFile({ what: 'variable store', file }, () => bootConfiguration(image))
+  return next === undefined ? 'none' : 'set'
+}
+
 export interface ShimRefusal {
   /** shim's words; undefined where it booted its second stage. */
   readonly words: string | undefined
+  /** Nothing went on by itself for some seconds after them. */
+  readonly waits: boolean
   /** What the firmware says when shim has given up; undefined where it did not. */
   readonly firmware: string | undefined
   readonly reachedKernel: boolean
@@ -90,34 +104,68 @@ export interface ShimRefusal {
 
 /** As it stands in a box on the screen, which waits for a key for as long as nobody presses one. */
 const REFUSAL = /Verification failed: \(0x1A\) Security Violation/
-/** The firmware would begin again, with the same shim. */
+/** The firmware goes on with its next entry, or begins again with the same shim. */
 const GIVEN_UP = /BdsDxe: failed to start/
+const BOOTED = /attestbed-initrd: /
 const DECISION_MS = 180_000
+/** Firmware and shim answer within one; MokManager's own countdown is of ten. */
+const PATIENCE_MS = 12_000
 
 /**
- * Waits until shim refuses its second stage, presses Enter, waits until the firmware has shim's answer, and switches the
- * VM off. Throws TimeoutError where shim neither refuses nor boots it.
+ * Waits until shim refuses its second stage and whether anything goes on then, presses Enter, and waits until the firmware
+ * has shim's answer. The VM goes on. Throws TimeoutError where shim neither refuses nor boots it.
  */
-export async function awaitRefusal(boot: Boot): Promise<ShimRefusal> {
+export async function pressOnAfterRefusal(boot: Boot): Promise<ShimRefusal> {
   const { console } = boot.machine
   const options = { deadlineMs: DECISION_MS, expectFailures: [], timeoutCode: 'boot' } as const
   const decided = await console.expect(
     [
       { name: 'refused', match: REFUSAL },
-      { name: 'booted', match: /attestbed-initrd: / },
+      { name: 'booted', match: BOOTED },
     ],
     { ...options, since: 0, awaited: 'shim to decide about its second stage' },
   )
-  if (decided.index > 0) {
-    await boot.cut()
-    return { words: undefined, firmware: undefined, reachedKernel: true }
-  }
+  if (decided.index > 0) return { words: undefined, waits: false, firmware: undefined, reachedKernel: true }
+  const waits = await isSilent(boot, decided.end)
   await console.send('\r')
   const after = { ...options, since: decided.end, awaited: 'the firmware to go on after shim' }
   const { match: firmware } = await console.expect(GIVEN_UP, after)
-  const { reachedKernel } = boot
+  boot.disregardSoFar()
+  return {
+    words: textOf(decided.match),
+    waits,
+    firmware: textOf(firmware),
+    reachedKernel: boot.reachedKernel,
+  }
+}
+
+/** The same, and switches the VM off. */
+export async function awaitRefusal(boot: Boot): Promise<ShimRefusal> {
+  const refusal = await pressOnAfterRefusal(boot)
   await boot.cut()
-  return { words: textOf(decided.match), firmware: textOf(firmware), reachedKernel }
+  return refusal
+}
+
+async function isSilent({ machine }: Boot, since: Mark): Promise<boolean> {
+  try {
+    await machine.console.expect(
+      [
+        { name: 'given-up', match: GIVEN_UP },
+        { name: 'booted', match: BOOTED },
+      ],
+      {
+        since,
+        deadlineMs: PATIENCE_MS,
+        expectFailures: [],
+        timeoutCode: 'boot',
+        awaited: 'anything to go on',
+      },
+    )
+    return false
+  } catch (error) {
+    if (error instanceof TimeoutError) return true
+    throw error
+  }
 }
 
 function textOf(match: ConsoleMatch['match']): string {

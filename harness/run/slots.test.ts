@@ -2,9 +2,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { UsageError } from '../base/errors.ts'
 import { variableFlash } from '../formats/testing/variable-flash.ts'
 import { BootNextSlots } from './boot-next-slots.ts'
-import type { ScenarioVm } from './vm.ts'
+import type { SlotOwner } from './slot-owner.ts'
 
 const ESP = {
   ...{ disk: '/nowhere/disk.qcow2', offset: 1 << 20, size: 1 << 26 },
@@ -12,13 +13,17 @@ const ESP = {
 }
 
 /** Slots of a VM whose variable store is `store`; nothing of its disk is read. */
-async function slotsWith(t: Test, store: Uint8Array): Promise<{ slots: BootNextSlots; directory: string }> {
+async function slotsWith(
+  t: Test,
+  store: Uint8Array,
+  requireOff: SlotOwner['requireOff'] = () => {},
+): Promise<{ slots: BootNextSlots; directory: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))
   const variables = join(directory, 'variables.fd')
   await writeFile(variables, store)
-  const vm = { name: 'owner', spec: { directory }, firmware: { kind: 'pflash', variables } }
-  return { slots: new BootNextSlots(vm as unknown as ScenarioVm, ESP), directory }
+  const vm = { spec: { directory }, firmware: { kind: 'pflash', variables }, requireOff }
+  return { slots: new BootNextSlots(vm as unknown as SlotOwner, ESP), directory }
 }
 
 t.test('a variable store that is none is refused, with its file and the offset', async (t) => {
@@ -29,6 +34,8 @@ t.test('a variable store that is none is refused, with its file and the offset',
     offset: 32,
     message: /variables\.fd/,
   })
+  const long = await slotsWith(t, Buffer.concat([variableFlash([]), Buffer.alloc(7)]))
+  await t.rejects(long.slots.state(), { code: 'trailing-bytes', message: /variables\.fd.*7 bytes/ })
   const broken = variableFlash([])
   broken.writeUInt8(0, 92)
   const { slots } = await slotsWith(t, broken)
@@ -38,6 +45,16 @@ t.test('a variable store that is none is refused, with its file and the offset',
     offset: 92,
     message: /variables\.fd/,
   })
+})
+
+t.test('nothing is read or written while the VM runs', async (t) => {
+  const { slots } = await slotsWith(t, variableFlash([]), (action) => {
+    throw new UsageError(`cannot ${action}`, { code: 'bad-scenario' })
+  })
+  const refused = (message: string) => ({ name: 'UsageError', message })
+  await t.rejects(slots.state(), refused('cannot read or change the variables'))
+  await t.rejects(slots.esp(), refused('cannot read the ESP'))
+  await t.rejects(slots.changeEsp({ kind: 'remove', path: 'x' }), refused('cannot change the ESP'))
 })
 
 t.test('what is no UKI is refused before it reaches a disk', async (t) => {

@@ -13,7 +13,7 @@ import { changeEsp, type Esp, type EspChange, findEsp, readEsp } from '../materi
 import type { ImageUkiOptions } from '../materials/images.ts'
 import { makeUpdateMedium } from '../materials/update-medium.ts'
 import type { FirstUki } from './image.ts'
-import type { ScenarioVm } from './vm.ts'
+import type { SlotOwner } from './slot-owner.ts'
 
 export type Slot = 'a' | 'b'
 
@@ -58,10 +58,10 @@ function changeFor(
 }
 
 export abstract class Slots {
-  protected readonly vm: ScenarioVm
+  protected readonly vm: SlotOwner
   protected readonly partition: Esp
 
-  constructor(vm: ScenarioVm, partition: Esp) {
+  constructor(vm: SlotOwner, partition: Esp) {
     this.vm = vm
     this.partition = partition
   }
@@ -89,6 +89,7 @@ export abstract class Slots {
 
   /** The ESP as it is on the disk. */
   async esp(): Promise<FatVolume> {
+    this.vm.requireOff('read the ESP')
     return readEsp(this.vm.spec.bench.tools, this.partition, this.vm.spec.directory)
   }
 
@@ -103,6 +104,7 @@ export abstract class Slots {
   }
 
   async changeEsp(...changes: readonly EspChange[]): Promise<void> {
+    this.vm.requireOff('change the ESP')
     const { bench, directory } = this.vm.spec
     await changeEsp(bench.tools, this.partition, { directory, changes })
   }
@@ -136,6 +138,6 @@ async function checkedUki(file: string): Promise<string> {
 }
 
 /** The ESP of a VM that is off. */
-export function espOf(vm: ScenarioVm): Promise<Esp> {
+export function espOf(vm: SlotOwner): Promise<Esp> {
   return findEsp(vm.spec.bench.tools, { disk: vm.disk.file, directory: vm.spec.directory })
 }

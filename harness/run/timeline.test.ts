@@ -36,11 +36,12 @@ const HASH = 'AB'.repeat(32)
 const start = (slot: string, entry: string) => [
   `\x1b[2J\x1b[01;01HBdsDxe: starting ${entry} from HD(1,GPT,...)/\\EFI\\Linux\\${slot}.efi`,
   `attestbed-initrd: 3.10 command-line console=ttyS0 attestbed.slot=${slot} panic=1`,
-  `attestbed-initrd: 3.50 pcr-sha256 4=${HASH} 11=${HASH}`,
+  `attestbed-initrd: 3.50 pcr-sha256 4=${HASH} 7=${HASH} 11=${HASH} 12=${HASH} 13=${HASH}`,
 ]
 
 t.test('a boot ends as QEMU says, and where QEMU says no more than "reset", as the guest said', async (t) => {
-  const timeline = new BootTimeline()
+  const heard: string[] = []
+  const timeline = new BootTimeline((_, line) => heard.push(line))
   const { watched, say, event, end } = machine()
   timeline.watch(watched)
   say(...start('b', 'Boot0002 "slot b"'), '[    5.1] Kernel panic - not syncing: sysrq triggered crash')
@@ -67,8 +68,13 @@ t.test('a boot ends as QEMU says, and where QEMU says no more than "reset", as t
     { number: 4, slot: 'b', ending: 'unhealthy' },
     { number: 5, slot: 'a', entry: 'Boot0001 "slot a"', ending: 'power-off', unlocked: true },
   ])
-  t.strictSame(timeline.boots[0]?.pcrs, { 4: HASH.toLowerCase(), 11: HASH.toLowerCase() })
-  t.equal(timeline.lines.at(-1), 'boot 5 (QEMU 1): Boot0001 "slot a"; slot a, unlocked, power-off')
+  const hash = HASH.toLowerCase()
+  t.strictSame(timeline.boots[0]?.pcrs, { 4: hash, 7: hash, 11: hash, 12: hash, 13: hash })
+  t.match(
+    heard.at(-1),
+    /^boot 5 \(QEMU 1\): Boot0001 "slot a"; slot a, unlocked, power-off; PCRs 4=abababab 7=/,
+  )
+  t.equal(heard.length, 5, 'each is told once, when it is over')
 })
 
 t.test(

@@ -93,12 +93,18 @@ const SIGNS: readonly { readonly pattern: RegExp; readonly ending: BootEnding }[
 ]
 
 export class BootTimeline {
+  readonly #onEnd: (boot: BootRecord, line: string) => void
   readonly #boots: Draft[] = []
   #processes = 0
   #current: Draft | undefined
   #lines: string[] = []
   /** What the current boot would end as if it ended now. */
   #suspected: BootEnding = 'reset'
+
+  /** `onEnd` hears of each boot when it is over, with a line for people. */
+  constructor(onEnd: (boot: BootRecord, line: string) => void = () => {}) {
+    this.#onEnd = onEnd
+  }
 
   /** Oldest first; the last one may still run. */
   get boots(): readonly BootRecord[] {
@@ -151,7 +157,9 @@ export class BootTimeline {
     if (!this.#current) return
     this.#current.ending = ending
     this.#current.why = this.#current.unlocked ? 'opened' : reasonIn(this.#lines).why
+    const ended = { ...this.#current }
     this.#current = undefined
+    this.#onEnd(ended, lineOf(ended))
   }
 
   #read(latin1: string): void {
@@ -177,8 +185,15 @@ function parseRegisters(text: string): Readonly<Record<string, string>> {
   return Object.fromEntries(found.map(([, index = '', value = '']) => [index, value.toLowerCase()]))
 }
 
-function lineOf({ number, process, slot, entry, refused, ending, unlocked, words }: BootRecord): string {
+/** Of a digest in a line for people; the result has all of it. */
+const DIGITS_SHOWN = 8
+
+function lineOf(boot: BootRecord): string {
+  const { number, process, slot, entry, refused, ending, unlocked, words, pcrs } = boot
   const refusals = refused.map((each) => `, refused ${each.entry}: ${each.why}`).join('')
   const open = unlocked ? 'unlocked' : 'closed'
-  return `boot ${number} (QEMU ${process}): ${entry || 'nothing'}${refusals}; slot ${slot}, ${open}, ${ending}${words && ` (${words})`}`
+  const end = `${ending}${words && ` (${words})`}`
+  const registers = Object.entries(pcrs).map(([index, value]) => `${index}=${value.slice(0, DIGITS_SHOWN)}`)
+  const measured = registers.length > 0 ? `; PCRs ${registers.join(' ')}` : ''
+  return `boot ${number} (QEMU ${process}): ${entry || 'nothing'}${refusals}; slot ${slot}, ${open}, ${end}${measured}`
 }

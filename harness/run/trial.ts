@@ -1,4 +1,5 @@
 /** One update that is tried once, and what came of it. */
+import { GuestError } from '../base/errors.ts'
 import type { Boot } from './boot.ts'
 import type { SlotState, SlotUki } from './slots.ts'
 import type { BootEnding, BootRecord, Refusal } from './timeline.ts'
@@ -22,19 +23,24 @@ export interface Trial {
 
 /**
  * Offers `uki` from the host and switches the VM on; when the guest has settled, it is reset `resets` times more (default
- * 0), and then it is switched off. The VM must be off.
+ * 0), and then it is switched off. The VM must be off. A guest that does nothing but reset is a result, too.
  */
 export async function tryUpdate(
   vm: ScenarioVm,
   { resets = 0, ...uki }: SlotUki & { readonly resets?: number },
 ): Promise<Trial> {
   await vm.slots.offer(uki)
-  const before = vm.timeline.boots.length
-  let boot = await (await vm.boot()).settle()
-  for (let reset = 0; reset < resets; reset++) boot = await resetOnce(boot)
-  const typedBytes = boot.machine.console.sentBytes
-  await boot.cut()
-  return describe(vm, { boots: vm.timeline.boots.slice(before), typedBytes })
+  const before = { boots: vm.timeline.boots.length, typedBytes: vm.typedBytes }
+  try {
+    let boot = await (await vm.boot()).settle()
+    for (let reset = 0; reset < resets; reset++) boot = await resetOnce(boot)
+  } catch (error) {
+    // No slot came up: that is what the claims are about.
+    if (!(error instanceof GuestError) || error.code !== 'reset') throw error
+  }
+  await vm.cut()
+  const typedBytes = vm.typedBytes - before.typedBytes
+  return describe(vm, { boots: vm.timeline.boots.slice(before.boots), typedBytes })
 }
 
 /** Presses the reset button, and follows the guest until it has settled again. */

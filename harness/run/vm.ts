@@ -3,71 +3,37 @@ import { mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
-import { MaterialError, UsageError } from '../base/errors.ts'
+import { UsageError } from '../base/errors.ts'
+import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
 import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
-import { provisionSrk } from '../machine/vtpm/srk.ts'
+import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState } from '../machine/vtpm/state.ts'
-import { asItIs, billOf, type MaterialInput } from '../materials/bill.ts'
-import type { ImageDescription } from '../materials/image-description.ts'
-import type { TpmEnrolment } from '../materials/luks.ts'
-import { writePrivateFile } from '../system/files.ts'
+import { asItIs, type MaterialInput } from '../materials/bill.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
+import { writeBill } from './boot-bill.ts'
+import { commandsOf } from './boot-process.ts'
+import { bootProgram } from './boot-program.ts'
 import { prepareFirmware } from './firmware.ts'
 import type { PreparedDisk } from './image.ts'
-import type { LabSpec } from './lab-spec.ts'
-import { firstLine } from './login-of.ts'
-import { type Canary, freshRecoveryKey } from './secrets.ts'
-import { type ShimOptions, secondStage } from './shim.ts'
+import type { VmSpec } from './lab-spec.ts'
+import type { Canary } from './secrets.ts'
+import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import { BootTimeline } from './timeline.ts'
 import { unsealsPerStartup } from './unseals.ts'
+import { describeMachine, type WriteLogs } from './vm-machine.ts'
+import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
+import type { BootOptions, OtherMaterials, VmOptions } from './vm-options.ts'
 
-export interface VmOptions {
-  /** `offline`: the root is sealed to the SRK of the VM's vTPM and the signed PCR 11 policy before its first boot. */
-  readonly seal?: 'offline'
-  /** PCRs that the seal binds to a literal value as well; `zero`: nothing was extended. */
-  readonly literalPcrs?: Readonly<Record<number, 'zero'>>
-  /**
-   * The root has a recovery key as well: a new one, or the one that a brought disk has. `if-encrypted`: for scenarios
-   * that also run on images whose root is not.
-   */
-  readonly recoveryKey?: 'enrolled' | 'if-encrypted'
-  /** The image's two slots: `a` is installed as the host's `Slots` says, and is the default. */
-  readonly slots?: SlotLayout
-  /** Added to the command line of slot `a`. */
-  readonly slotCommandLine?: string
-  /** A watchdog device that resets the guest; the guest has to arm it. */
-  readonly watchdog?: true
-  /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
-  readonly onPanic?: 'end' | 'continue'
-  /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
-  readonly kernel?: 'direct'
-  /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
-  readonly shim?: ShimOptions
-}
-
-export interface BootOptions {
-  /** The vTPM that the root was sealed to, also where every other boot gets a new one: for a control. */
-  readonly vtpm?: 'sealed-to'
-}
-
-export interface VmSpec extends LabSpec {
-  readonly name: string
-  /** Private directory of the VM, empty. */
-  readonly directory: string
-}
-
-const ZERO_SHA256 = '00'.repeat(32)
-
-export class ScenarioVm {
+export class ScenarioVm implements SlotOwner {
   readonly name: string
   readonly spec: VmSpec
   readonly disk: PreparedDisk
   readonly firmware: FirmwareLoad
-  readonly timeline = new BootTimeline()
+  readonly timeline: BootTimeline
   readonly #options: VmOptions
   readonly #recoveryKey: string | undefined
   readonly #drives: DriveDescription[] = []
@@ -76,6 +42,9 @@ export class ScenarioVm {
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
+  /** The first boot of each QEMU process. */
+  readonly #started: Boot[] = []
+  #writeLogs: WriteLogs | undefined
   #boots = 0
 
   private constructor(
@@ -96,6 +65,9 @@ export class ScenarioVm {
     this.#vtpmState = made.vtpmState
     this.#recoveryKey = made.recoveryKey
     this.#options = made.options
+    this.timeline = new BootTimeline((boot, line) => {
+      if (made.options.slots) spec.emit({ type: 'boot-ended', vm: spec.name, boot, line })
+    })
     this.#kernel = made.kernel
   }
 
@@ -113,7 +85,7 @@ export class ScenarioVm {
       const tpm2 = options.seal && vtpmState ? await enrolmentOf(spec, options, vtpmState) : undefined
       const uki = options.slots
         ? initialUki(options.slots, options.slotCommandLine)
-        : options.shim && (await secondStage(bench, options.shim))
+        : await bootProgram(bench, { directory, ...options })
       return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
@@ -146,6 +118,38 @@ export class ScenarioVm {
     throw new UsageError(`VM ${this.name} was made without slots`, { code: 'bad-scenario' })
   }
 
+  /** Directory of the vTPM's state; undefined where it has none. */
+  get vtpmState(): string | undefined {
+    return this.#vtpmState
+  }
+
+  /** Has the next QEMU process record every write; the files are there and empty. */
+  recordWrites(logs: WriteLogs): void {
+    this.#writeLogs = logs
+  }
+
+  /** A VM of the same devices and options on other materials, in a directory of its own. */
+  async withMaterials({ name, disk, variables, vtpmState }: OtherMaterials): Promise<ScenarioVm> {
+    const directory = join(this.spec.directory, name)
+    await mkdir(directory, { mode: 0o700 })
+    const { firmware } = this
+    const made = {
+      disk: { ...this.disk, file: disk },
+      firmware: firmware.kind === 'pflash' ? { ...firmware, variables } : firmware,
+      ...{ vtpmState, recoveryKey: this.#recoveryKey, kernel: this.#kernel, options: this.#options },
+    }
+    const vm = new ScenarioVm({ ...this.spec, name, directory }, made)
+    vm.#drives.push(...this.#drives)
+    return vm
+  }
+
+  /** The processes of a boot, in the order to start them. Their sockets are in `sockets`. */
+  commandsAt(sockets: string): readonly (readonly string[])[] {
+    const description = this.#describe(sockets)
+    const vtpm = this.#vtpmState === undefined ? {} : { vtpm: { stateDirectory: this.#vtpmState } }
+    return commandsOf({ description, ...vtpm }, [QEMU_PROGRAM, ...qemuArguments(description)])
+  }
+
   /** Adds a disk to every later QEMU process. */
   attach(drive: DriveDescription): void {
     this.#drives.push(drive)
@@ -167,7 +171,7 @@ export class ScenarioVm {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const description = this.#describe(sockets, vtpm !== undefined)
+    const description = this.#describe(sockets)
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')
@@ -176,31 +180,14 @@ export class ScenarioVm {
       description,
       ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
     })
-    await Promise.allSettled([booting])
-    await this.#writeBill(directory, variables)
+    await Promise.allSettled([booting.then((boot) => this.#started.push(boot))])
+    await writeBill(this, { directory, variables })
     return booting
   }
 
   async #variablesAsTheyAre(): Promise<readonly MaterialInput[]> {
     if (this.firmware.kind === 'bios') return []
     return [await asItIs({ role: 'variables', path: this.firmware.variables })]
-  }
-
-  /** What this boot depends on. */
-  async #writeBill(directory: string, variables: readonly MaterialInput[]): Promise<void> {
-    const { image, tools } = this.spec.bench
-    const { firmware } = this
-    const code: MaterialInput = {
-      role: 'firmware',
-      path: firmware.kind === 'bios' ? firmware.file : firmware.code,
-    }
-    const { uki, shim } = this.disk
-    const now = uki?.current()
-    const ukis = now ? [{ role: 'uki' as const, path: now.file, sha256: now.sha256 }] : []
-    const shims = shim === undefined ? [] : [{ role: 'shim' as const, path: shim }]
-    const materials = [code, ...variables, ...shims, ...ukis, ...image.materials]
-    const bill = await billOf(tools, { materials, packages: image.packages })
-    await writePrivateFile(join(directory, 'bill.json'), `${JSON.stringify(bill, null, 1)}\n`)
   }
 
   async #vtpmForBoot(directory: string, { vtpm }: BootOptions): Promise<string | undefined> {
@@ -211,47 +198,45 @@ export class ScenarioVm {
     return state
   }
 
-  #describe(sockets: string, hasVtpm: boolean): MachineDescription {
-    const { bench, budget, name } = this.spec
-    const plain: MachineDescription = {
-      name,
-      accelerator: 'tcg',
-      machineOptions: {},
-      cpu: 'max',
-      vcpus: budget.vcpus,
-      memoryMiB: budget.memoryMiB,
-      firmware: this.firmware,
-      ...(this.#kernel !== undefined && { directBoot: { kernel: this.#kernel } }),
-      drives: [
-        {
-          ...{ id: 'disk', file: this.disk.file, format: this.disk.format },
-          // QEMU gives that place to a kernel that it brings itself.
-          ...(this.#kernel === undefined && { bootIndex: 0 }),
-        },
-        ...this.#drives,
-      ],
-      ...(hasVtpm && { tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const } }),
-      objects: [],
-      smbiosStrings: [...this.#smbiosStrings],
-      ports: [],
-      watchdog: this.#options.watchdog ?? false,
-      onPanic: this.#options.onPanic ?? 'end',
-      virtioOptions: {},
-      onReset: bench.platform.reboot(bench.host) === 'reset' ? 'reset' : 'exit',
-      qmpSocket: join(sockets, 'qmp'),
-      serialSocket: join(sockets, 'serial'),
-    }
-    return bench.platform.apply(plain, bench.host)
+  #describe(sockets: string): MachineDescription {
+    const { spec, disk, firmware } = this
+    return describeMachine(spec, {
+      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
+      ...{
+        hasVtpm: this.#vtpmState !== undefined,
+        smbiosStrings: this.#smbiosStrings,
+        options: this.#options,
+      },
+    })
+  }
+
+  /** Bytes that were typed at the consoles of all its QEMU processes. */
+  get typedBytes(): number {
+    return this.#started.reduce((sum, { machine }) => sum + machine.console.sentBytes, 0)
+  }
+
+  /** Cuts the power, whichever boot it is in. */
+  async cut(): Promise<void> {
+    await this.#started.at(-1)?.cut()
+  }
+
+  requireOff(action: string): void {
+    if (this.timeline.boots.at(-1)?.ending !== 'running') return
+    throw new UsageError(`cannot ${action} while VM ${this.name} runs; it must be off`, {
+      ...{ code: 'bad-scenario', hint: 'Power it off before, or cut its power' },
+    })
   }
 
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
   async installUki(change: { readonly extraCommandLine?: string; readonly version?: string }): Promise<void> {
+    this.requireOff('replace the UKI')
     const victim = await this.#victim()
     await victim.replaceUki(await victim.buildUki(change))
   }
 
   /** Lets an attack change the materials. The VM must be off. */
   async suffer(attack: Attack): Promise<void> {
+    this.requireOff(`interfere with the ${attack.seam}`)
     const victim = await this.#victim()
     await attack.apply(victim)
     this.#vtpmState = victim.vtpmState
@@ -285,13 +270,25 @@ export class ScenarioVm {
   async snapshotVtpm(): Promise<string> {
     if (this.#vtpmState === undefined)
       throw new UsageError('a VM without a vTPM has no state to keep', { code: 'bad-scenario' })
+    this.requireOff('copy the vTPM state')
     const copy = join(this.spec.directory, `vtpm-after-boot-${this.#boots}`)
     await copyVtpmState(this.#vtpmState, copy)
     return copy
   }
 
+  /** Has a program of the host use the VM's TPM: `use` gets the socket for commands. The VM must be off. */
+  async useTpm<Result>(use: (commandSocket: string) => Promise<Result>): Promise<Result> {
+    this.requireOff('use the vTPM')
+    const stateDirectory = this.#vtpmState
+    if (stateDirectory === undefined) throw new UsageError('the VM has no vTPM', { code: 'bad-scenario' })
+    const { bench, scope } = this.spec
+    const offline = { stateDirectory, socketDirectory: await openSocketDirectory(scope) }
+    return withOfflineTpm(bench.tools, offline, use)
+  }
+
   /** How often a canary is in the VM's disk file in clear. The VM must be off. */
   async findOnDisk(canary: Canary): Promise<number> {
+    this.requireOff('search the disk')
     return countInFile(this.disk.file, Buffer.from(canary.text))
   }
 
@@ -306,26 +303,4 @@ async function openSlots(vm: ScenarioVm, layout: SlotLayout): Promise<Slots> {
   if (layout === 'counting') return (await import('./counted-slots.ts')).CountedSlots.open(vm)
   if (layout === 'fallback') return (await import('./fallback-slots.ts')).FallbackSlots.open(vm)
   return (await import('./boot-next-slots.ts')).BootNextSlots.open(vm)
-}
-
-function literals(options: VmOptions): Record<number, string> {
-  return Object.fromEntries(Object.keys(options.literalPcrs ?? {}).map((index) => [index, ZERO_SHA256]))
-}
-
-async function enrolmentOf(
-  { bench, scope }: VmSpec,
-  options: VmOptions,
-  vtpmState: string,
-): Promise<TpmEnrolment> {
-  const srkPublic = await provisionSrk(bench.tools, vtpmState, await openSocketDirectory(scope))
-  return { srkPublic, pcrPublicKey: bench.keys.pcr.pcr.publicKey, literalPcrs: literals(options) }
-}
-
-async function recoveryKeyFor({ id, origin, unlockKeyFile }: ImageDescription): Promise<string> {
-  if (origin === 'built') return freshRecoveryKey()
-  const key = unlockKeyFile === undefined ? '' : await firstLine(unlockKeyFile)
-  if (key !== '') return key
-  throw new MaterialError(`image ${id} names no file with the key of its root, or an empty one`, {
-    code: 'missing',
-  })
 }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parsePolicy } from '../evidence/policy/parse.ts'
 import { resolveFiles } from '../evidence/policy/resolve.ts'
-import { snpRequest, tdxRequest } from '../evidence/testing/emulated-requests.ts'
+import { snpRequest, tdxRequest, tpmRequest } from '../evidence/testing/emulated-requests.ts'
 import { finds } from '../evidence/testing/finds.ts'
 import { syntheticOvmf } from '../formats/testing/synthetic-ovmf.ts'
 import { cpuSignature } from '../measure/sev/cpu-models.ts'
@@ -70,4 +70,73 @@ t.test('what cannot be predicted is an error, never a policy without it', async 
   await t.rejects(predict('firmware: none.fd, vcpus: 1, cpu: EPYC-v4'), /no none[.]fd/)
   await t.rejects(predict('firmware: vmlinuz, vcpus: 1, cpu: EPYC-v4'), { name: 'FormatError' })
   await t.rejects(predict('firmware: OVMF.fd, vcpus: 1, cpu: host'), { name: 'UsageError' })
+})
+
+const DIGEST = (byte: string, length = 48) => byte.repeat(length)
+const DOCUMENTS: Readonly<Record<string, object>> = {
+  'snp.json': { launchDigest: DIGEST('33') },
+  'td.json': { mrtd: DIGEST('aa'), rtmrs: { 0: DIGEST('10'), 1: DIGEST('11'), 2: DIGEST('12') } },
+  'td2.json': { mrtd: DIGEST('bb'), rtmr: [DIGEST('20'), DIGEST('21'), DIGEST('22')] },
+  'partly.json': {
+    ...{ mrtd: DIGEST('aa'), rtmrs: { 1: DIGEST('11') } },
+    unknown: [{ register: 'rtmr0', reasons: ['no ACPI tables'] }],
+  },
+  'pcrs.json': { pcrs: { sha256: { 4: DIGEST('44', 32), 7: DIGEST('77', 32) } } },
+  'seen.json': { kind: 'event-log', rtmrs: { 0: DIGEST('10') }, events: [] },
+}
+
+async function readDocuments(name: string): Promise<Uint8Array> {
+  const document = DOCUMENTS[name]
+  return document ? Buffer.from(JSON.stringify(document)) : Buffer.from('{')
+}
+
+const withDocuments = async (text: string) =>
+  resolveFiles(await predictReferences(parsePolicy(text, { file: 'p.yaml' }), readDocuments), readDocuments)
+
+t.test('what predict wrote stands for a whole guest', async (t) => {
+  const snp = await withDocuments('snp: { predicted: [{ file: snp.json }] }')
+  await finds(t, snpRequest({ claims: { measurement: Buffer.alloc(48, 0x33) }, policy: snp }))
+  await finds(t, snpRequest({ policy: snp }), 'launch-digest')
+
+  const policy = await withDocuments('tdx: { predictions: [{ file: td.json }, { file: td2.json }] }')
+  const td = (mrTd: number, ...rtmrs: readonly number[]) => {
+    const body = { mrTd: Buffer.alloc(48, mrTd), rtmrs: [...rtmrs, 0].map((byte) => Buffer.alloc(48, byte)) }
+    return tdxRequest({ quote: { body }, policy })
+  }
+  await finds(t, td(0xaa, 0x10, 0x11, 0x12))
+  await finds(t, td(0xbb, 0x20, 0x21, 0x22))
+  await finds(t, td(0xbb, 0x20, 0x21, 0x12), 'rtmr')
+  await finds(t, td(0xaa, 0x10, 0x21, 0x22), 'rtmr', 'rtmr')
+
+  const boots = await withDocuments('tpm: { predictions: [{ file: pcrs.json }] }')
+  const quoted = (four: number) =>
+    tpmRequest({
+      pcrs: new Map([
+        [4, Buffer.alloc(32, four)],
+        [7, Buffer.alloc(32, 0x77)],
+      ]),
+      policy: boots,
+    })
+  await finds(t, quoted(0x44))
+  await finds(t, quoted(0x45), 'pcr')
+  await finds(t, tpmRequest({ policy: boots }), 'pcr-not-quoted', 'pcr')
+})
+
+t.test('a document that does not know what is asked of it is an error', async (t) => {
+  const cases: readonly (readonly [string, RegExp])[] = [
+    ['tdx: { predictions: [{ file: partly.json }] }', /does not know every register: not rtmr0/],
+    ['tdx: { predictions: [{ file: partly.json, registers: [rtmr0] }] }', /rtmr0 is not in the document/],
+    ['tdx: { predictions: [{ file: pcrs.json }] }', /no register of a TD/],
+    ['tdx: { predictions: [{ file: seen.json }] }', /of kind event-log, not a prediction/],
+    ['tdx: { predictions: [{ file: none.json }] }', /is not JSON/],
+    ['tpm: { predictions: [{ file: td.json }] }', /has no PCR/],
+    ['tpm: { predictions: [{ file: pcrs.json, pcrs: [4, 9] }] }', /sha256, PCR 9 is not in the document/],
+    ['snp: { predicted: [{ file: td.json }] }', /launchDigest is not in the document/],
+  ]
+  for (const [text, message] of cases)
+    await t.rejects(withDocuments(text), { name: 'UsageError', code: 'bad-config', message }, text)
+  const some = await withDocuments('tdx: { predictions: [{ file: partly.json, registers: [mrtd, rtmr1] }] }')
+  t.same(some.tdx?.predictions, [{ mrtd: DIGEST('aa'), rtmr1: DIGEST('11') }])
+  const unread = parsePolicy('tdx: { predictions: [{ file: td.json }] }', { file: 'p.yaml' })
+  await t.rejects(resolveFiles(unread, readDocuments), { code: 'bad-config', message: /nobody has read it/ })
 })

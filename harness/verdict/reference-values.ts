@@ -10,20 +10,23 @@ import { kernelHashes } from '../measure/sev/kernel-hashes.ts'
 import { snpFirmware } from '../measure/snp/firmware.ts'
 import { predictSnp } from '../measure/snp/launch.ts'
 import { predictMrtd } from '../measure/tdx/mrtd.ts'
+import { documentLaunchDigest, documentPcrs, documentTdRegisters } from './prediction-documents.ts'
 
 /** Content of a file that the policy names, as it spells it. */
 export type ReadMaterial = (name: string) => Promise<Uint8Array>
 
 /**
- * The policy with every `predicted` replaced by the digests it stands for. Throws what `read` throws, FormatError for
- * firmware that cannot be launched like this, and UsageError for options that cannot be.
+ * The policy with every `predicted`, and every document of predictions, replaced by the digests it stands for. Throws what
+ * `read` throws, FormatError for firmware that cannot be launched like this, and UsageError for options that cannot be and
+ * for a document that does not have what is asked of it.
  */
 export async function predictReferences(policy: Policy, read: ReadMaterial): Promise<Policy> {
-  const { snp, tdx, ...rest } = policy
+  const { snp, tdx, tpm, ...rest } = policy
   return {
     ...rest,
     ...(snp && { snp: await withLaunchDigests(snp, read) }),
-    ...(tdx && { tdx: await withMrtd(tdx, read) }),
+    ...(tdx && { tdx: await withMrtd(await withTdRegisters(tdx, read), read) }),
+    ...(tpm && { tpm: await withPcrs(tpm, read) }),
   }
 }
 
@@ -36,7 +39,11 @@ async function withLaunchDigests(
   return { ...section, launchDigests: [...(section.launchDigests ?? []), ...digests] }
 }
 
-async function launchDigest(materials: SnpMaterials, read: ReadMaterial): Promise<string> {
+async function launchDigest(
+  materials: SnpMaterials | { readonly file: string },
+  read: ReadMaterial,
+): Promise<string> {
+  if ('file' in materials) return documentLaunchDigest(materials.file, read)
   const { firmware, kernel, initrd, cmdline, vcpus, cpu, guestFeatures, vmm } = materials
   const hashes =
     kernel === undefined
@@ -67,4 +74,24 @@ async function withMrtd(
     ),
   )
   return { ...section, mrtd: [...(section.mrtd ?? []), ...digests] }
+}
+
+async function withTdRegisters(
+  { predictions, ...section }: NonNullable<Policy['tdx']>,
+  read: ReadMaterial,
+): Promise<NonNullable<Policy['tdx']>> {
+  if (predictions === undefined) return section
+  const guests = predictions.map(async (guest) =>
+    'file' in guest ? documentTdRegisters(guest, read) : guest,
+  )
+  return { ...section, predictions: await Promise.all(guests) }
+}
+
+async function withPcrs(
+  { predictions, ...section }: NonNullable<Policy['tpm']>,
+  read: ReadMaterial,
+): Promise<NonNullable<Policy['tpm']>> {
+  if (predictions === undefined) return section
+  const boots = predictions.map(async (boot) => ('file' in boot ? documentPcrs(boot, read) : boot))
+  return { ...section, predictions: await Promise.all(boots) }
 }

@@ -7,6 +7,11 @@ export const scenario = defineScenario({
   needs: { secureBoot: false, persistentVariables: false, image: ['login', 'own-uki'] },
   budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
   claims: {
+    points: {
+      claim:
+        'every firmware met every number of vCPUs and both ways of booting; a TD has one CPU model, the host',
+      basis: 'rehearsed',
+    },
     agree: {
       claim: 'predicted and rehearsed MRTD are equal at every point of the matrix',
       basis: 'rehearsed',
@@ -33,6 +38,7 @@ export const scenario = defineScenario({
       kernel: ['none', 'uki'],
     } as const
     const launches = await lab.launches('tdx', axes)
+    lab.claim('points', { expected: 3 * 2 * 2, got: launches.points })
     lab.claim('agree', { expected: launches.predicted, got: launches.rehearsed })
     lab.claim('pages', { expected: {}, got: launches.differences })
     lab.claim('distinct', { expected: 3, got: launches.distinct })

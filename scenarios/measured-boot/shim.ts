@@ -11,6 +11,7 @@ import {
 /** What a refusal is: shim's words, no other boot program, and no kernel. */
 const REFUSED = {
   words: 'Verification failed: (0x1A) Security Violation',
+  waits: true,
   firmware: 'BdsDxe: failed to start',
   reachedKernel: false,
 }

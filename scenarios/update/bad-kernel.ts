@@ -25,6 +25,7 @@ export const scenario = defineScenario({
       claim: 'then the old slot unlocks the root, and nothing is left that would try the new one again',
     },
     control: { claim: 'control: the same update without the fault becomes the default in the same VM' },
+    pcr11: { claim: 'PCR 11 differs between the slots, so it was the signed policy that opened the root' },
     unsealed: { claim: 'the same vTPM released the key in every boot that opened the root, and in no other' },
     nothingTyped: { claim: 'nothing was typed' },
   },
@@ -67,7 +68,15 @@ export const scenario = defineScenario({
       expected: { slots: ['b'], state: { order: ['b', 'a'], next: 'none' } },
       got: { slots: good.slots, state: good.state },
     })
-    for (const line of vm.timeline.lines) lab.note(line)
+    const [old, now] = [unhealthy.boots.at(-1), good.boots[0]]
+    lab.claim('pcr11', {
+      expected: { pcr7: old?.pcrs['7'], pcr11: `not ${old?.pcrs['11']}` },
+      got: { pcr7: now?.pcrs['7'], pcr11: now?.pcrs['11'] },
+      holds:
+        [old, now].every((boot) => boot?.unlocked && boot.pcrs['11'] !== undefined) &&
+        old?.pcrs['7'] === now?.pcrs['7'] &&
+        old?.pcrs['11'] !== now?.pcrs['11'],
+    })
     const unlocked = vm.timeline.boots.map((boot) => boot.unlocked)
     const unsealed = (await vm.unsealsPerBoot()).map((count) => count > 0)
     lab.claim('unsealed', { expected: unlocked, got: unsealed })

@@ -1,8 +1,10 @@
-import { defineScenario, resetOnce } from '../../harness/run/index.ts'
+import { defineScenario, type LabGuest, resetOnce } from '../../harness/run/index.ts'
+
+const MAKE_ROOM = ['sh', '-c', '. /usr/lib/attestbed/guest.sh; esp; rm /efi/fill; sync']
 
 export const scenario = defineScenario({
   title:
-    'a guest updates itself with systemd-boot and systemd-bless-boot, and a full ESP leaves it as it was',
+    'with firmware for SNP guests, which forgets BootNext, a guest updates itself with systemd-boot, and a full ESP leaves it as it was',
   images: ['ab'],
   vtpms: ['stateful'],
   needs: {
@@ -13,8 +15,14 @@ export const scenario = defineScenario({
   },
   budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
   claims: {
-    full: { claim: 'the installation on a full ESP fails, and the UKIs are those of before' },
-    afterFull: { claim: 'then the old slot unlocks the root' },
+    full: {
+      claim: 'the installation on a full ESP fails for want of space, and the UKIs are those of before',
+    },
+    afterFull: { claim: 'then the old slot, on the ESP that is still full, unlocks the root' },
+    written: {
+      claim: 'control: the guest writes a boot entry and BootNext, and reads back both',
+    },
+    gone: { claim: 'in the next QEMU process, of the same firmware, both are gone' },
     installed: { claim: 'control: with room on the ESP the same installation succeeds' },
     tried: { claim: 'the new slot boots next and unlocks the root' },
     blessed: { claim: 'systemd-bless-boot takes the counter off its name' },
@@ -27,33 +35,61 @@ export const scenario = defineScenario({
     const vm = await lab.vm('owner', { seal: 'offline', slots: 'counting' })
     await vm.slots.attachUpdate()
     await vm.slots.fillEsp({ leaving: 8 << 20 })
+    const { firmware } = lab.variant
     const full = await (await vm.boot()).settle()
-    const failed = await (await full.login()).run(['update-install', 'systemd-boot'])
+    const guest = await full.login()
+    const failed = await guest.run(['update-install', 'systemd-boot'])
+    await writeBootNext(guest)
+    lab.claim('written', { expected: { firmware, ...WRITTEN }, got: { firmware, ...(await written(guest)) } })
     await full.cut()
     lab.claim('full', {
-      expected: { exitCode: 1, state: { files: ['a.efi'] } },
-      got: { exitCode: failed.exitCode, state: await vm.slots.state() },
+      expected: { exitCode: 1, noSpace: true, state: { files: ['a.efi'] } },
+      got: {
+        exitCode: failed.exitCode,
+        noSpace: /No space left/.test(failed.stderr.toString()),
+        state: await vm.slots.state(),
+      },
     })
-    await vm.slots.changeEsp({ kind: 'remove', path: 'fill' })
     const roomy = await (await vm.boot()).settle()
     lab.claim('afterFull', { expected: ['a', true], got: slotOf(vm.timeline.boots[1]) })
-    const done = await (await roomy.login()).run(['update-install', 'systemd-boot'])
+    const again = await roomy.login()
+    lab.claim('gone', { expected: { firmware, ...GONE }, got: { firmware, ...(await written(again)) } })
+    await again.succeed(MAKE_ROOM)
+    const done = await again.run(['update-install', 'systemd-boot'])
     lab.claim('installed', { expected: 0, got: done.exitCode })
     const trial = await (await roomy.reboot()).settle()
     lab.claim('tried', { expected: ['b', true], got: slotOf(vm.timeline.boots[2]) })
-    const again = await resetOnce(trial)
-    await again.cut()
+    const reset = await resetOnce(trial)
+    await reset.cut()
     lab.claim('blessed', { expected: { files: ['a.efi', 'b.efi'] }, got: await vm.slots.state() })
     lab.claim('stays', { expected: ['b', true], got: slotOf(vm.timeline.boots[3]) })
     const last = await (await vm.boot()).settle()
     lab.claim('relaunched', { expected: ['b', true], got: slotOf(vm.timeline.boots[4]) })
     await last.cut()
-    for (const line of vm.timeline.lines) lab.note(line)
     lab.claim('unsealed', { expected: [1, 1, 1, 1, 1], got: await vm.unsealsPerBoot() })
-    const typed = [full, roomy, trial, again, last].map(({ typedBeforeReady }) => typedBeforeReady)
+    const typed = [full, roomy, trial, reset, last].map(({ typedBeforeReady }) => typedBeforeReady)
     lab.claim('nothingTyped', { expected: [0, 0, 0, 0, 0], got: typed })
   },
 })
+
+const LABEL = 'by BootNext'
+const WRITTEN = { bootNext: true, entry: true }
+const GONE = { bootNext: false, entry: false }
+
+async function writeBootNext(guest: LabGuest): Promise<void> {
+  const place = ['-d', '/dev/vda', '-p', '1', '-l', '\\EFI\\Linux\\a.efi']
+  await guest.succeed(['efibootmgr', '-q', '-C', '-L', LABEL, ...place])
+  const [, number = ''] = ENTRY.exec(await guest.text(['efibootmgr'])) ?? []
+  await guest.succeed(['efibootmgr', '-q', '-n', number])
+}
+
+const ENTRY = /^Boot([0-9A-F]{4})\*? by BootNext\b/m
+
+/** As efibootmgr lists them. */
+async function written(guest: LabGuest): Promise<typeof WRITTEN> {
+  const list = await guest.text(['efibootmgr'])
+  return { bootNext: /^BootNext:/m.test(list), entry: ENTRY.test(list) }
+}
 
 function slotOf(boot: { readonly slot: string; readonly unlocked: boolean } | undefined): readonly unknown[] {
   return [boot?.slot, boot?.unlocked]

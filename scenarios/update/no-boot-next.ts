@@ -37,7 +37,6 @@ export const scenario = defineScenario({
     const left = await count(await open(second))
     lab.claim('gone', { expected: { firmware, variables: 0 }, got: { firmware, variables: left } })
     await second.cut()
-    for (const line of vm.timeline.lines) lab.note(line)
     lab.claim('notTried', { expected: ['a', 'a'], got: vm.timeline.boots.map(({ slot }) => slot) })
   },
 })

@@ -38,7 +38,6 @@ export const scenario = defineScenario({
       expected: { slots: ['b'], state: { order: ['b', 'a'], next: 'none' } },
       got: { slots: good.slots, state: good.state },
     })
-    for (const line of vm.timeline.lines) lab.note(line)
     const unseals = await vm.unsealsPerBoot()
     lab.claim('unsealed', {
       expected: 'a success at each of 3 boots',

@@ -4,7 +4,6 @@
  * A name is read from the endorsement itself; whoever takes it out of a cache verifies it all the same.
  */
 import { sha256Hex } from '../../base/digest.ts'
-import { FormatError, VerifyError } from '../../base/errors.ts'
 import { escapeControls } from '../../base/text.ts'
 import type { Crl } from '../../formats/crl.ts'
 import type { SnpTcb } from '../../formats/snp/tcb.ts'
@@ -13,8 +12,13 @@ import { readEndorsementFiles } from '../endorsements.ts'
 import { readEndorsement } from '../snp/endorsement.ts'
 import type { VcekIdentity } from '../snp/leaf.ts'
 import { LINE_NAMES } from '../snp/roots.ts'
-import { parseTdxCollateral } from '../tdx/collateral.ts'
+import { parseTdxCollateral, type TdxCollateral } from '../tdx/collateral.ts'
+import { hasSgxExtension } from '../tdx/pck.ts'
+import type { QeIdentity } from '../tdx/qe-identity.ts'
+import type { SignedDocument } from '../tdx/signed-document.ts'
+import type { TcbInfo } from '../tdx/tcb-info.ts'
 import { isJson } from '../unwrap.ts'
+import { attempt } from './vouched.ts'
 
 export interface CacheEntry {
   /** File name: letters, digits, hyphens, dots; at most 200 characters. */
@@ -24,6 +28,10 @@ export interface CacheEntry {
   readonly about: string
   readonly notBefore: Date
   readonly notAfter: Date
+  readonly content:
+    | { readonly kind: 'certificate'; readonly certificate: Certificate }
+    | { readonly kind: 'list'; readonly list: Crl }
+    | { readonly kind: 'document'; readonly document: SignedDocument<TcbInfo> | SignedDocument<QeIdentity> }
 }
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
@@ -31,37 +39,37 @@ const DIGEST_CHARACTERS = 16
 const short = (bytes: Uint8Array | string): string => sha256Hex(bytes).slice(0, DIGEST_CHARACTERS)
 
 /**
- * Everything that a file holds: certificates, revocation lists (PEM, DER, an SNP certificate table), or a document of
- * TDX collateral. Throws FormatError for a file of neither form.
+ * Everything that a file holds, each on its own: certificates, revocation lists (PEM, DER, an SNP certificate table), and
+ * the documents, lists and certificates of TDX collateral, also of a bundle. Throws FormatError for a file of neither form.
  */
 export function cacheEntries(file: Uint8Array): readonly CacheEntry[] {
   const read = isJson(file)
     ? undefined
     : attempt(() => readEndorsementFiles({ certificates: [file], crls: [] }))
-  if (read === undefined) return collateralEntries(file)
-  return [...read.certificates.map(certificateEntry), ...read.crls.map(listEntry)]
+  if (read) return [...read.certificates.map(certificateEntry), ...read.crls.map(listEntry)]
+  const collateral = parseTdxCollateral(file)
+  return [
+    ...documentEntries(collateral),
+    ...collateral.certificates.map(certificateEntry),
+    ...collateral.crls.map(listEntry),
+  ]
 }
 
 function certificateEntry(certificate: Certificate): CacheEntry {
   const { raw: bytes, notBefore, notAfter, subject } = certificate
   const leaf = attempt(() => readEndorsement(certificate))
-  if (leaf === undefined) {
-    const name = `${AUTHORITY}${short(bytes)}.der`
-    return { name, bytes, notBefore, notAfter, about: commonName(subject) ?? nameText(subject) }
-  }
+  // A fleet has as many as machines, and quotes carry their own: they stand apart from authorities.
+  const kind = hasSgxExtension(certificate) ? 'pck-' : AUTHORITY
+  const common = { bytes, notBefore, notAfter, content: { kind: 'certificate', certificate } } as const
+  if (leaf === undefined)
+    return { ...common, name: `${kind}${short(bytes)}.der`, about: commonName(subject) ?? nameText(subject) }
   const { signer, product, tcb, hwId, cspId, productName } = leaf
   if (hwId) {
     const about = `VCEK for ${productName}, chip ${hex(hwId)}, TCB ${hex(tcb)}`
-    return { name: vcekName(LINE_NAMES[product], hwId, tcb), bytes, notBefore, notAfter, about }
+    return { ...common, name: vcekName(LINE_NAMES[product], hwId, tcb), about }
   }
   const about = `VLEK for ${productName}, ${escapeControls(cspId ?? '')}, TCB ${hex(tcb)}`
-  return {
-    name: `${signer}-${product}-${short(cspId ?? '')}-${hex(tcb)}.der`,
-    bytes,
-    notBefore,
-    notAfter,
-    about,
-  }
+  return { ...common, name: `${signer}-${product}-${short(cspId ?? '')}-${hex(tcb)}.der`, about }
 }
 
 function vcekName(line: string, hwId: Uint8Array, tcb: Uint8Array): string {
@@ -85,19 +93,14 @@ export function isVlekFor(
   return name.startsWith(`vlek-${product}-`) && name.endsWith(`-${hex(tcb)}.der`)
 }
 
-const AUTHORITY = 'ca-'
-
-/** Whether an entry is an authority whose common name begins like this. */
-export function isAuthority({ name, about }: CacheEntry, beginnings: readonly string[]): boolean {
-  return name.startsWith(AUTHORITY) && beginnings.some((beginning) => about.startsWith(beginning))
-}
+export const AUTHORITY = 'ca-'
 
 /** The name of the list of an issuer, by its subject's DER. */
 export function listCacheName(issuer: Uint8Array): string {
   return `${LIST_PREFIX}${short(issuer)}.der`
 }
 
-/** One for an issuer: of two the newer one counts, and who imports decides which that is. */
+/** One for an issuer: of two the newer one counts. */
 function listEntry(crl: Crl): CacheEntry {
   const name = listCacheName(crl.issuer.raw)
   const notAfter = crl.nextUpdate ?? crl.thisUpdate
@@ -107,6 +110,7 @@ function listEntry(crl: Crl): CacheEntry {
     notBefore: crl.thisUpdate,
     notAfter,
     about: `revocation list of ${nameText(crl.issuer)}`,
+    content: { kind: 'list', list: crl },
   }
 }
 
@@ -114,38 +118,50 @@ export const LIST_PREFIX = 'crl-'
 export const QE_IDENTITY_NAME = 'td-qe-identity.json'
 export const tcbInfoName = (fmspc: string): string => `tcb-info-${fmspc}.json`
 
-/** A bundle is kept under the model of its TCB info, whole: its parts belong together. */
-function collateralEntries(file: Uint8Array): readonly CacheEntry[] {
-  const { tcbInfos, qeIdentities } = parseTdxCollateral(file)
-  const [info] = tcbInfos
-  const [identity] = qeIdentities
-  if (info) {
-    const fmspc = hex(info.content.fmspc)
-    const { issueDate: notBefore, nextUpdate: notAfter } = info.content
-    return [
-      { name: tcbInfoName(fmspc), bytes: file, notBefore, notAfter, about: `TCB info for FMSPC ${fmspc}` },
-    ]
-  }
-  if (identity)
-    return [
-      {
-        name: QE_IDENTITY_NAME,
-        bytes: file,
-        notBefore: identity.content.issueDate,
-        notAfter: identity.content.nextUpdate,
-        about: 'identity of the TD quoting enclave',
-      },
-    ]
-  throw new FormatError('cannot import the file: it has no certificate, list, TCB info or QE identity', {
-    ...{ code: 'bad-value', field: 'endorsement', offset: 0 },
-  })
+function documentEntries({ tcbInfos, qeIdentities }: TdxCollateral): readonly CacheEntry[] {
+  return [
+    ...tcbInfos.map((document) => {
+      const fmspc = hex(document.content.fmspc)
+      const about = `TCB info for FMSPC ${fmspc}`
+      return documentEntry({ name: tcbInfoName(fmspc), about, member: 'tcbInfo', document })
+    }),
+    ...qeIdentities.map((document) =>
+      documentEntry({
+        ...{ name: QE_IDENTITY_NAME, about: 'identity of the TD quoting enclave' },
+        ...{ member: 'enclaveIdentity', document },
+      }),
+    ),
+  ]
 }
 
-function attempt<Value>(read: () => Value): Value | undefined {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof FormatError || error instanceof VerifyError) return undefined
-    throw error
-  }
+interface NamedDocument {
+  readonly name: string
+  readonly about: string
+  readonly member: 'tcbInfo' | 'enclaveIdentity'
+  readonly document: SignedDocument<TcbInfo> | SignedDocument<QeIdentity>
+}
+
+/** As the PCS answers it, whatever bundle it came in: its signature is over its exact text. */
+function documentEntry({ name, about, member, document }: NamedDocument): CacheEntry {
+  const { content, signedBytes, signature } = document
+  const { issueDate: notBefore, nextUpdate: notAfter } = content
+  const bytes = Buffer.concat([
+    Buffer.from(`{"${member}":`),
+    signedBytes,
+    Buffer.from(`,"signature":"${hex(signature)}"}`),
+  ])
+  return { name, bytes, about, notBefore, notAfter, content: { kind: 'document', document } }
+}
+
+/**
+ * Whether `entry` shall take the place of `old`, both of one name and both vouched for: later evaluations and later dates
+ * win, since what a vendor issued last is what it stands by.
+ */
+export function isNewer(entry: CacheEntry, old: CacheEntry): boolean {
+  const rank = ({ content, notBefore }: CacheEntry): readonly [number, number] => [
+    content.kind === 'document' ? content.document.content.evaluationDataNumber : 0,
+    notBefore.getTime(),
+  ]
+  const [[evaluation, date], [oldEvaluation, oldDate]] = [rank(entry), rank(old)]
+  return evaluation === oldEvaluation ? date >= oldDate : evaluation > oldEvaluation
 }

@@ -10,7 +10,7 @@ import type { Decoded, Fields } from '../examination.ts'
 import { holds, open, type PageRow, type PageSection, row, type Voucher } from '../page.ts'
 import { describeTdxQuote } from '../tdx/describe.ts'
 import { describeTpmQuotes } from '../tpm/describe.ts'
-import type { Cover, CoveredEventLog, ParsedEventLog } from './examine.ts'
+import type { Cover, CoveredEventLog, ParsedEventLog } from './covered.ts'
 import { type BootReading, readEventLog } from './read.ts'
 import { type Coverage, compareEventLog, nameOf, type RegisterKind, type VerifiedEventLog } from './verify.ts'
 import type { Reading } from './view.ts'
@@ -81,7 +81,7 @@ function readingFields(verified: VerifiedEventLog, reading: BootReading): Fields
   return {
     bank: verified.bank,
     registers: Object.fromEntries(
-      [...verified.coverage].map(([register, state]) => [nameOf(verified.registers, register), state]),
+      inOrder(verified.coverage).map(([register, state]) => [nameOf(verified.registers, register), state]),
     ),
     secure_boot: secureBoot.enabled ? said(secureBoot.enabled, secureBoot.enabled.value) : null,
     databases: Object.fromEntries(
@@ -128,8 +128,13 @@ const COVERAGES: Readonly<Record<Coverage, string>> = {
   'not-given': 'nobody vouches for it',
 }
 
+/** By the register's number: the log names them in the order of their first event. */
+function inOrder<Value>(registers: ReadonlyMap<number, Value>): readonly (readonly [number, Value])[] {
+  return [...registers].toSorted(([left], [right]) => left - right)
+}
+
 function registerSection({ registers, bank, coverage, replayed }: VerifiedEventLog): PageSection {
-  const sorted = [...coverage].toSorted(([left], [right]) => left - right)
+  const sorted = inOrder(coverage)
   const noneGiven = sorted.every(([, state]) => state === 'not-given')
   return {
     title: `Registers as the log replays, ${bank}${noneGiven ? ': nobody vouches for any of them' : ''}`,
@@ -151,8 +156,13 @@ const MAX_ROWS = 24
 function readingSections(reading: BootReading, verified: VerifiedEventLog): readonly PageSection[] {
   const noneCovered = ![...verified.coverage.values()].includes('equal')
   // What no register covers is marked: it is what the guest says, and no more.
-  const said = (label: string, { covered }: { readonly covered: boolean }, text: string): PageRow =>
-    row(label, text, covered || noneCovered ? '' : 'NOT COVERED: only the log says so')
+  const said = (
+    label: string,
+    { covered }: { readonly covered: boolean },
+    text: string,
+    hint = '',
+  ): PageRow =>
+    row(label, text, covered || noneCovered ? hint : `NOT COVERED: only the log says so. ${hint}`.trim())
   const { secureBoot, images, commandLines, ukiSections, additions, userspace } = reading
   const { bootOrder, bootEntries, exitBootServices, unexplained } = reading
   const rows: readonly PageRow[] = [
@@ -171,7 +181,9 @@ function readingSections(reading: BootReading, verified: VerifiedEventLog): read
       said(
         each.value.kindHint,
         each,
-        `${hexOf(each.value.digest)} ${escapeControls(each.value.pathHint ?? '')}`.trim(),
+        hexOf(each.value.digest),
+        // No digest is over the path: it is shown apart from what was measured.
+        each.value.pathHint === undefined ? '' : `said to be ${escapeControls(each.value.pathHint)}`,
       ),
     ),
     ...ukiSections.map((each) => said(`UKI ${each.value.name}`, each, hexOf(each.value.digest))),
@@ -187,10 +199,18 @@ function readingSections(reading: BootReading, verified: VerifiedEventLog): read
       rows: [
         ...rows.slice(0, left > 1 ? MAX_ROWS : rows.length),
         ...(left > 1 ? [row('and', `${left} more; --json has them`)] : []),
-        ...(unexplained.length > 0 ? [row('unexplained', `${unexplained.length} events`)] : []),
+        ...(unexplained.length > 0 ? [unexplainedRow(unexplained, verified)] : []),
       ],
     },
   ]
+}
+
+/** Which registers a person has to look into: their whole meaning is not told here. */
+function unexplainedRow(unexplained: BootReading['unexplained'], { registers }: VerifiedEventLog): PageRow {
+  const shift = registers === 'rtmr' ? 1 : 0
+  const numbers = [...new Set(unexplained.map(({ register }) => register - shift))].toSorted((a, b) => a - b)
+  const names = numbers.map((number) => nameOf(registers, number)).join(', ')
+  return row('unexplained', `${unexplained.length} events`, `of ${names}: firmware, tables, vendors' own`)
 }
 
 const bootName = (number: number): string => `Boot${number.toString(16).toUpperCase().padStart(4, '0')}`
@@ -205,7 +225,7 @@ function entriesText(database: Database): string {
 function vouchers({ cover, verified }: CoveredEventLog): readonly Voucher[] {
   const { coverage, replayed, registers } = verified
   const named = (states: readonly Coverage[]) =>
-    [...coverage]
+    inOrder(coverage)
       .filter(([register, state]) => states.includes(state) && (state !== 'equal' || replayed.has(register)))
       .map(([register]) => nameOf(registers, register))
       .join(', ')

@@ -3,39 +3,22 @@ import type { DigestAlgorithm } from '../../base/digest.ts'
 import { type Finding, VerifyError } from '../../base/errors.ts'
 import type { EventLog } from '../../formats/event-log/event.ts'
 import { parseEventLog } from '../../formats/event-log/parse.ts'
-import { parseSystemdLog, type SystemdRecord } from '../../formats/event-log/systemd-log.ts'
+import { parseSystemdLog } from '../../formats/event-log/systemd-log.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { Steps } from '../examination.ts'
-import { appraiseTdxQuote } from '../tdx/appraise.ts'
-import { verifyTdxEvidence } from '../tdx/examine.ts'
-import type { VerifiedTdxQuote } from '../tdx/verify.ts'
-import { appraiseTpmQuotes, DEFAULT_BANKS } from '../tpm/appraise.ts'
-import { parseTpmQuotes, type VerifiedTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
-import { readAttestationKey, readTpmEvidence } from '../tpm/quote-file.ts'
+import { unmetSections } from '../policy/unmet.ts'
+import type { VerifyRequest } from '../request.ts'
+import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
+import { DEFAULT_BANKS } from '../tpm/appraise.ts'
+import { appraiseTpmEvidence, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import { readTpmEvidence } from '../tpm/quote-file.ts'
+import { trustedAk } from '../tpm/trusted-key.ts'
 import { isTdxQuote } from '../unwrap.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
 import { appraiseEventLog } from './appraise.ts'
+import type { Cover, CoveredEventLog, ParsedEventLog } from './covered.ts'
 import { describeEventLog } from './describe.ts'
-import { type BootReading, readEventLog } from './read.ts'
-import { type EventLogRequest, type VerifiedEventLog, verifyEventLog } from './verify.ts'
-
-export interface ParsedEventLog {
-  readonly log: EventLog
-  readonly systemd: readonly SystemdRecord[]
-  /** The file that the log came in, where that has quotes too. */
-  readonly carriedQuotes: readonly Uint8Array[]
-}
-
-/** What covers the log's registers. */
-export type Cover =
-  | { readonly kind: 'tdx'; readonly quote: VerifiedTdxQuote }
-  | { readonly kind: 'tpm'; readonly quotes: VerifiedTpmQuotes }
-
-export interface CoveredEventLog {
-  readonly verified: VerifiedEventLog
-  readonly reading: BootReading
-  readonly cover: Cover
-}
+import { readEventLog } from './read.ts'
+import { type EventLogRequest, verifyEventLog } from './verify.ts'
 
 export function eventLogSteps(
   bytes: Uint8Array,
@@ -52,9 +35,10 @@ export function eventLogSteps(
       const { cover } = covered
       return [
         ...(cover.kind === 'tdx'
-          ? appraiseTdxQuote(cover.quote, strict)
-          : appraiseTpmQuotes(cover.quotes, strict)),
+          ? appraiseTdxEvidence(cover.quote, strict)
+          : appraiseTpmEvidence(cover.quotes, strict)),
         ...appraiseEventLog(covered, request),
+        ...unmetSections(policy, ['eventLog', cover.kind]),
       ]
     },
     describe: describeEventLog,
@@ -102,9 +86,7 @@ function verifyCover(quotes: readonly Uint8Array[], request: VerifyRequest): Cov
     quotes: parsed.flatMap((each) => each.quotes),
     carriedAk: parsed.find(({ carriedAk }) => carriedAk)?.carriedAk,
   }
-  const ak = request.ak && readAttestationKey(request.ak, request.at)
-  const trusted = ak && { key: ak, from: 'the attestation key that was given' }
-  return { kind: 'tpm', quotes: verifyTpmQuotes(evidence, request, trusted) }
+  return { kind: 'tpm', quotes: verifyTpmQuotes(evidence, request, trustedAk(request)) }
 }
 
 /** What user space extends after the firmware's log has ended: IMA; boot phases; machine id and volume keys. */

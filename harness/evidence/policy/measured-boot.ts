@@ -1,15 +1,10 @@
 /** What a policy can ask of a TPM quote and of the event log that explains it. */
 import { z } from 'zod'
+import { PCR_BANKS, PCR_NUMBER, pcrPredictions } from './predictions.ts'
 import { anyOf, bindingSchema, count, fingerprint, hex, SAYS_NOTHING, saysSomething } from './values.ts'
 
-export const PCR_BANKS = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 } as const
-export type PcrBank = keyof typeof PCR_BANKS
-
 /** Values of one bank by PCR number, in quotes. */
-const pcrsOf = (bytes: number) =>
-  z
-    .record(z.string().regex(/^(?:[0-9]|1[0-9]|2[0-3])$/, 'a PCR is 0 to 23'), anyOf(hex(bytes)))
-    .refine(saysSomething, SAYS_NOTHING)
+const pcrsOf = (bytes: number) => z.record(PCR_NUMBER, anyOf(hex(bytes))).refine(saysSomething, SAYS_NOTHING)
 
 export const tpmSchema = z
   .strictObject({
@@ -23,6 +18,7 @@ export const tpmSchema = z
       .refine(saysSomething, SAYS_NOTHING)
       .optional()
       .describe('each must be in the quote and have one of these values'),
+    predictions: pcrPredictions,
     banks: anyOf(z.enum(['sha1', 'sha256', 'sha384', 'sha512']))
       .optional()
       .describe('banks that the quote may cover; default: all but sha1'),

@@ -32,8 +32,9 @@ export async function resolveFiles(policy: Policy, read: ReadFile): Promise<Reso
   const { snp, tdx, tpm, eventLog, ...rest } = policy
   return {
     ...rest,
-    ...(snp && { snp: await withReportData(snp, read) }),
-    ...(tdx && { tdx: await withReportData(tdx, read) }),
+    // What was to be predicted and was not stays, and is a finding.
+    ...(snp && { snp: (await withReportData(snp, read)) as unknown as ResolvedSnpPolicy }),
+    ...(tdx && { tdx: withoutDocuments(await withReportData(tdx, read)) }),
     ...(tpm && { tpm: await resolveTpm(tpm, read) }),
     ...(eventLog && { eventLog: await resolveEventLog(eventLog, read) }),
   }
@@ -46,12 +47,23 @@ async function withReportData<Section extends { readonly reportData?: Binding | 
   return { ...rest, ...(reportData && { reportData: await resolveBinding(reportData, read) }) }
 }
 
+/** Documents of predictions are for whoever predicts to read before this: one that is left would demand nothing. */
+function withoutDocuments<Section extends { readonly predictions?: readonly object[] | undefined }>(
+  section: Section,
+): WithoutFiles<Section> {
+  if (section.predictions?.some((item) => 'file' in item))
+    throw new UsageError('the policy names a document of predictions, and nobody has read it', {
+      code: 'bad-config',
+    })
+  return section as unknown as WithoutFiles<Section>
+}
+
 async function resolveTpm(
   { aks, extraData, ...rest }: TpmPolicy,
   read: ReadFile,
 ): Promise<ResolvedTpmPolicy> {
   return {
-    ...rest,
+    ...withoutDocuments(rest),
     ...(aks && { aks: await each(aks, (ak) => fingerprint(ak, read, publicKeyDer)) }),
     ...(extraData && { extraData: await resolveBinding(extraData, read) }),
   }

@@ -76,12 +76,14 @@ export const snpMaterialsSchema = z.strictObject({
   vmm: z.enum(['qemu', 'ec2', 'gce']).optional().describe('whose VMSA; default: qemu'),
   guestFeatures: count.optional().describe('SEV_FEATURES of the VMSA; default 1 (SNP active)'),
 })
+/** What `predict snp --json` wrote for a launch. */
+const documentFile = z.string().min(1).describe('what predict --json wrote; relative to the policy file')
 export type SnpMaterials = z.output<typeof snpMaterialsSchema>
 
 export const snpSchema = z
   .strictObject({
     launchDigests: anyOf(hex(48)).optional().describe('MEASUREMENT is one of these'),
-    predicted: anyOf(snpMaterialsSchema)
+    predicted: anyOf(z.union([snpMaterialsSchema, z.strictObject({ file: documentFile })]))
       .optional()
       .describe('or is as predicted for one of these guests; together with launchDigests, any of both'),
     products: anyOf(z.enum(['milan', 'genoa', 'turin'])).optional(),

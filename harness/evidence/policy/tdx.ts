@@ -1,5 +1,6 @@
 /** What a policy can ask of a TDX quote. Names are those of TDREPORT and of Intel's collateral. */
 import { z } from 'zod'
+import { tdPredictions } from './predictions.ts'
 import {
   anyOf,
   bindingSchema,
@@ -59,6 +60,7 @@ export const tdxSchema = z
     predicted: anyOf(tdxMaterialsSchema)
       .optional()
       .describe('or MRTD is as predicted for one of these guests; together with mrtd, any of both'),
+    predictions: tdPredictions,
     tcbStatuses: anyOf(z.enum(TCB_STATUSES)).optional().describe('converged status; default: UpToDate only'),
     advisories: z
       .array(z.string().regex(/^INTEL-SA-[0-9]{5}$/, 'INTEL-SA- and five digits'))

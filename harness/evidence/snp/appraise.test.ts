@@ -124,19 +124,19 @@ const SNP_ROWS: readonly Row<SnpCase, ResolvedSnpPolicy>[] = [
     section: { minimumReportedTcb: { milan: { snp: 1 } } },
     badSection: { minimumReportedTcb: { turin: { fmc: 1 } } },
   },
-  ...(['current', 'committed', 'launch'] as const).map((kind): Row<SnpCase, ResolvedSnpPolicy> => {
-    const key = {
-      current: 'minimumCurrentTcb',
-      committed: 'minimumCommittedTcb',
-      launch: 'minimumLaunchTcb',
-    }[kind]
-    return {
-      code: `${kind}-tcb`,
-      what: `an old microcode in the ${kind} TCB`,
+  ...(
+    [
+      ['current-tcb', 'minimumCurrentTcb'],
+      ['committed-tcb', 'minimumCommittedTcb'],
+      ['launch-tcb', 'minimumLaunchTcb'],
+    ] as const
+  ).map(
+    ([code, key]): Row<SnpCase, ResolvedSnpPolicy> => ({
+      ...{ code, what: 'an old microcode' },
       section: { [key]: { milan: { microcode: 219 } } },
       badSection: { [key]: { milan: { microcode: 220 } } },
-    }
-  }),
+    }),
+  ),
   {
     code: 'provisional-firmware',
     what: 'firmware that is not committed',

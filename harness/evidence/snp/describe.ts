@@ -6,7 +6,41 @@ import { nameText } from '../../formats/x509.ts'
 import { hexOf } from '../checks.ts'
 import type { Decoded, Fields } from '../examination.ts'
 import { day, hexOrZeros, holds, open, type PageSection, row, shortName, type Voucher } from '../page.ts'
+import type { VerifiedSnpEvidence } from './verified.ts'
 import type { VerifiedSnpReport } from './verify.ts'
+
+/** A report with what came beside it. */
+export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvidence): Decoded {
+  const decoded = describeSnpReport(report, verified?.snp)
+  if (verified === undefined) return decoded
+  const { svsm, idBlock } = verified
+  return {
+    fields: {
+      ...decoded.fields,
+      ...(svsm && { svsm_vtpm_ek: hexOf(svsm.ek.bytes), svsm_vtpm_ek_name: hexOf(svsm.ekName) }),
+      ...(idBlock && { id_block_verified: true }),
+    },
+    page: {
+      ...decoded.page,
+      vouchedBy: [
+        ...decoded.page.vouchedBy,
+        ...(svsm
+          ? [
+              holds(`an SVSM at VMPL 0 names its vTPM's EK: ${hexOf(svsm.ekName)}`),
+              open('whether an AK is in that vTPM: make a credential for the EK and have the guest open it'),
+            ]
+          : []),
+        ...(idBlock
+          ? [
+              holds(
+                `the ID block is of this launch, signed by its ID key${idBlock.authorKeyDigest ? ', which the author key signed' : ''}`,
+              ),
+            ]
+          : []),
+      ],
+    },
+  }
+}
 
 export function describeSnpReport(report: SnpReport, verified?: VerifiedSnpReport): Decoded {
   const product = verified?.chain.root.product ?? report.processor?.product

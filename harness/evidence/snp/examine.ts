@@ -1,35 +1,103 @@
 /** SNP reports as one kind of evidence among others. */
+import { type Finding, VerifyError } from '../../base/errors.ts'
+import { parseIdAuthentication, parseIdBlock } from '../../formats/snp/id-block.ts'
+import { unusedLists } from '../certificates/given-lists.ts'
+import { withoutNonceRule } from '../checks.ts'
 import { readEndorsementFiles } from '../endorsements.ts'
 import type { Steps } from '../examination.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import { unmetSections } from '../policy/unmet.ts'
+import type { VerifyRequest } from '../request.ts'
+import { svsmAttestation, verifySvsmEndorsement } from '../vtpm/svsm.ts'
 import { appraiseSnpReport } from './appraise.ts'
-import { describeSnpReport } from './describe.ts'
+import { describeSnpEvidence } from './describe.ts'
+import { type VerifiedIdBlock, verifySnpIdBlock } from './id-block.ts'
 import { parseSnpEvidence, type SnpEvidence } from './parse.ts'
 import { simulatedRoots } from './simulated-roots.ts'
+import type { VerifiedSnpEvidence } from './verified.ts'
 import { type VerifiedSnpReport, verifySnpReport } from './verify.ts'
 
-export type SnpRequest = Pick<VerifyRequest, 'certificates' | 'crls' | 'policy' | 'nonce' | 'at'>
+export type SnpRequest = Pick<
+  VerifyRequest,
+  'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
+>
 
-export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpReport> {
+export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',
     parse: () => parseSnpEvidence(bytes),
-    verify: (evidence) => verifySnpEvidence(evidence, request),
-    appraise: (verified) => appraiseSnpReport(verified, request),
-    describe: ({ report }, verified) => describeSnpReport(report, verified),
+    verify: (evidence) => verifyWithCompanions(evidence, request),
+    appraise: (verified) => [
+      ...appraiseWithCompanions(verified, request),
+      ...unmetSections(request.policy, ['snp']),
+    ],
+    describe: ({ report }, verified) => describeSnpEvidence(report, verified),
   }
 }
 
-/** With the certificates that came with the report and those that were given. Throws FormatError and VerifyError. */
+/** The report first: an ID block and a manifest are worth what it says of them. Throws FormatError and VerifyError. */
+function verifyWithCompanions(evidence: SnpEvidence, request: SnpRequest): VerifiedSnpEvidence {
+  const snp = verifySnpEvidence(evidence, request)
+  const { svsmManifest, nonce = new Uint8Array() } = request
+  const { reportData, vmpl } = snp.report
+  const svsm =
+    svsmManifest &&
+    verifySvsmEndorsement({ ...svsmAttestation(svsmManifest), nonce }, { kind: 'snp', reportData, vmpl })
+  return { snp, svsm, idBlock: idBlockOf(snp, request) }
+}
+
+function idBlockOf(
+  snp: VerifiedSnpReport,
+  { idBlock, idAuth }: Pick<SnpRequest, 'idBlock' | 'idAuth'>,
+): VerifiedIdBlock | undefined {
+  if (idBlock === undefined && idAuth === undefined) return undefined
+  if (idBlock === undefined || idAuth === undefined)
+    throw new VerifyError('cannot verify the ID block: it and its authentication belong together', {
+      code: 'endorsement-missing',
+      expected: 'an ID block of 96 bytes and its authentication of 4096 (--id-block, --id-auth)',
+      got: idBlock === undefined ? 'only the authentication' : 'only the ID block',
+    })
+  return verifySnpIdBlock(snp, {
+    block: parseIdBlock(maybeBase64(idBlock)),
+    authentication: parseIdAuthentication(maybeBase64(idAuth)),
+  })
+}
+
+/** QEMU takes both in base64, so that is how they lie on disks too; an ID block has bytes that are no text. */
+function maybeBase64(bytes: Uint8Array): Uint8Array {
+  const text = Buffer.from(bytes).toString('latin1').trim()
+  const decoded = Buffer.from(text, 'base64')
+  return decoded.length > 0 && decoded.toString('base64') === text ? decoded : bytes
+}
+
+/** An SVSM's report is bound to the manifest and, through it, to the nonce: that was verified. */
+function appraiseWithCompanions({ snp, svsm }: VerifiedSnpEvidence, request: SnpRequest): readonly Finding[] {
+  if (svsm === undefined || request.nonce === undefined) return appraiseSnpEvidence(snp, request)
+  return appraiseSnpEvidence(snp, { ...request, nonce: undefined, policy: withoutNonceRule(request.policy) })
+}
+
+/** Every finding about a report, and about the revocation lists that were given. */
+export function appraiseSnpEvidence(
+  verified: VerifiedSnpReport,
+  request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,
+): readonly Finding[] {
+  const read = (file: Uint8Array) => readEndorsementFiles({ certificates: [], crls: [file] }).crls
+  return [
+    ...appraiseSnpReport(verified, request),
+    ...unusedLists(request.crls, { path: verified.chain.chain.path, read }),
+  ]
+}
+
+/** With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError. */
 export function verifySnpEvidence(
   { report, certificates, crls }: Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>,
-  request: Pick<VerifyRequest, 'certificates' | 'crls' | 'policy' | 'at'>,
+  request: Pick<VerifyRequest, 'certificates' | 'crls' | 'found' | 'policy' | 'at'>,
 ): VerifiedSnpReport {
   const given = readEndorsementFiles(request)
-  const all = [...given.certificates, ...certificates]
+  const found = readEndorsementFiles(request.found ?? { certificates: [], crls: [] })
+  const all = [...given.certificates, ...certificates, ...found.certificates]
   const endorsements = {
     certificates: all,
-    crls: [...given.crls, ...crls],
+    crls: [...given.crls, ...crls, ...found.crls],
     roots: simulatedRoots(all, request),
   }
   return verifySnpReport(report, endorsements, { at: request.at })

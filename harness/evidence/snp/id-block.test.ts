@@ -1,11 +1,9 @@
-import { sign } from 'node:crypto'
 import t from 'tap'
 import { digest } from '../../base/digest.ts'
 import type { VerifyCode } from '../../base/errors.ts'
 import { refusesToVerify } from '../../base/testing/rejects.ts'
 import { vector, vectorsMissing, vectorText } from '../../base/testing/vectors.ts'
 import { encodeEcdsaPublicKey } from '../../formats/snp/ecdsa.ts'
-import { decodeGuestPolicy } from '../../formats/snp/flags.ts'
 import {
   encodeIdAuthentication,
   encodeIdBlock,
@@ -16,7 +14,7 @@ import {
 } from '../../formats/snp/id-block.ts'
 import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseCertificate } from '../../formats/x509.ts'
-import { ecKeyPair, type KeyPair } from '../testing/pki.ts'
+import { AUTHOR_KEY, abiKey, abiSignature, boundClaims, ID_BLOCK, ID_KEY } from '../testing/id-block.ts'
 import { type SnpClaims, SnpSignerEmulation } from '../testing/snp-signer.ts'
 import { verifySnpIdBlock } from './id-block.ts'
 import { type VerifiedSnpReport, verifySnpReport } from './verify.ts'
@@ -34,44 +32,14 @@ function verified(claims: SnpClaims): VerifiedSnpReport {
   )
 }
 
-const ID_KEY = ecKeyPair('P-384')
-const AUTHOR_KEY = ecKeyPair('P-384')
-
-function abiKey({ publicKey }: KeyPair) {
-  const { x = '', y = '' } = publicKey.export({ format: 'jwk' })
-  const point = { x: Buffer.from(x, 'base64url'), y: Buffer.from(y, 'base64url') }
-  return { ...point, raw: encodeEcdsaPublicKey(point) }
-}
-
-function abiSignature({ privateKey }: KeyPair, data: Uint8Array) {
-  const signature = sign('sha384', data, { key: privateKey, dsaEncoding: 'ieee-p1363' })
-  return { r: signature.subarray(0, 48), s: signature.subarray(48) }
-}
-
-const BLOCK = {
-  ...{ launchDigest: Buffer.alloc(48, 1), familyId: Buffer.alloc(16, 2), imageId: Buffer.alloc(16, 3) },
-  ...{ guestSvn: 4, policy: 0x30000n },
-}
-
 interface IdCase {
   readonly block?: Partial<Omit<SnpIdBlock, 'raw'>>
   readonly authentication?: Partial<SnpIdAuthentication>
   readonly claims?: SnpClaims
 }
 
-/** Of a report whose guest was launched with all of this. */
-function boundClaims(): SnpClaims {
-  return {
-    ...{ measurement: BLOCK.launchDigest, familyId: BLOCK.familyId, imageId: BLOCK.imageId },
-    ...{ guestSvn: BLOCK.guestSvn, policy: decodeGuestPolicy(BLOCK.policy) },
-    idKeyDigest: digest('sha384', abiKey(ID_KEY).raw),
-    authorKeyDigest: digest('sha384', abiKey(AUTHOR_KEY).raw),
-    keyInfo: { authorKeyEnabled: true },
-  }
-}
-
 function verifyId({ block, authentication, claims }: IdCase = {}) {
-  const bytes = encodeIdBlock({ ...BLOCK, ...block })
+  const bytes = encodeIdBlock({ ...ID_BLOCK, ...block })
   const idKey = abiKey(ID_KEY)
   const author = { signature: abiSignature(AUTHOR_KEY, idKey.raw), key: abiKey(AUTHOR_KEY) }
   const auth = { idSignature: abiSignature(ID_KEY, bytes), idKey, author, ...authentication }
@@ -84,23 +52,23 @@ t.test('verifySnpIdBlock binds the owner’s and the author’s key to the repor
   t.same(verifyId().idKeyDigest, digest('sha384', abiKey(ID_KEY).raw))
   t.same(verifyId().authorKeyDigest, digest('sha384', abiKey(AUTHOR_KEY).raw))
   const none = { authorKeyDigest: Buffer.alloc(48), keyInfo: { authorKeyEnabled: false } }
-  const alone = { idKey: abiKey(ID_KEY), idSignature: abiSignature(ID_KEY, encodeIdBlock(BLOCK)) }
+  const alone = { idKey: abiKey(ID_KEY), idSignature: abiSignature(ID_KEY, encodeIdBlock(ID_BLOCK)) }
   const report = verified({
-    measurement: BLOCK.launchDigest,
-    familyId: BLOCK.familyId,
-    imageId: BLOCK.imageId,
+    measurement: ID_BLOCK.launchDigest,
+    familyId: ID_BLOCK.familyId,
+    imageId: ID_BLOCK.imageId,
     guestSvn: 4,
     idKeyDigest: digest('sha384', alone.idKey.raw),
     ...none,
   })
-  const block = parseIdBlock(encodeIdBlock(BLOCK))
+  const block = parseIdBlock(encodeIdBlock(ID_BLOCK))
   t.equal(verifySnpIdBlock(report, { block, authentication: alone }).authorKeyDigest, undefined)
 })
 
 t.test('verifySnpIdBlock refuses signatures of others and reports of another launch', async (t) => {
   const refusesId = (code: VerifyCode, wrong: IdCase, name: string) =>
     refusesToVerify(t, () => verifyId(wrong), code, name)
-  const data = encodeIdBlock(BLOCK)
+  const data = encodeIdBlock(ID_BLOCK)
   refusesId(
     'id-block-signature',
     { authentication: { idSignature: abiSignature(AUTHOR_KEY, data) } },

@@ -23,7 +23,8 @@ export function chooseLeaf(report: SnpReport, { signer, certificates }: LeafChoi
   return leaves.find((leaf) => isFor(report, leaf)) ?? first
 }
 
-function isFor(report: SnpReport, leaf: Certificate): boolean {
+/** Whether a certificate is for the report's TCB and chip. What it says is not verified. */
+export function isFor(report: SnpReport, leaf: Certificate): boolean {
   try {
     const { tcb, hwId } = readEndorsement(leaf)
     return Buffer.compare(tcb, report.reportedTcb.raw) === 0 && fitsChip(report, hwId)

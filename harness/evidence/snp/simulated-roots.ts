@@ -1,7 +1,7 @@
 import { sha256Hex } from '../../base/digest.ts'
 import { SNP_PRODUCTS } from '../../formats/snp/tcb.ts'
 import { type Certificate, commonName } from '../../formats/x509.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
 import { AMD_ROOTS, LINE_NAMES, type SnpRoot, simulatedSnpRoot } from './roots.ts'
 
 /**

@@ -12,6 +12,7 @@ import {
   atLeast,
   bitAsRequired,
   bound,
+  closest,
   hasBits,
   hexOf,
   nonceGiven,
@@ -142,10 +143,29 @@ function registerFindings(body: TdReport, tdx: ResolvedTdxPolicy): readonly Find
   return [
     ...unresolved(tdx),
     ...oneOf({ code: 'mrtd', field: 'MRTD' }, hexOf(body.mrTd), tdx.mrtd),
-    ...body.rtmrs.flatMap((rtmr, index) =>
-      oneOf({ code: 'rtmr', field: `RTMR${index}` }, hexOf(rtmr), rtmrs[index]),
-    ),
+    ...rtmrFindings(body, rtmrs),
+    ...closest(tdx.predictions?.map((guest) => predictionFindings(body, guest))),
     ...oneOf({ code: 'mr-seam', field: 'MRSEAM' }, hexOf(body.mrSeam), tdx.mrSeam),
+  ]
+}
+
+function rtmrFindings(
+  { rtmrs }: TdReport,
+  allowed: readonly (readonly string[] | undefined)[],
+): readonly Finding[] {
+  return rtmrs.flatMap((rtmr, index) =>
+    oneOf({ code: 'rtmr', field: `RTMR${index}` }, hexOf(rtmr), allowed[index]),
+  )
+}
+
+type TdPrediction = NonNullable<ResolvedTdxPolicy['predictions']>[number]
+
+function predictionFindings(body: TdReport, guest: TdPrediction): readonly Finding[] {
+  const only = (value: string | undefined) => (value === undefined ? undefined : [value])
+  const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3 } = guest
+  return [
+    ...oneOf({ code: 'mrtd', field: 'MRTD' }, hexOf(body.mrTd), only(mrtd)),
+    ...rtmrFindings(body, [rtmr0, rtmr1, rtmr2, rtmr3].map(only)),
   ]
 }
 

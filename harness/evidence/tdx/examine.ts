@@ -1,8 +1,10 @@
 /** TDX quotes as one kind of evidence among others. */
 import type { Finding } from '../../base/errors.ts'
 import { parseTdxQuote, type TdxQuote } from '../../formats/tdx/quote.ts'
+import { unusedLists } from '../certificates/given-lists.ts'
 import type { Steps } from '../examination.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import { unmetSections } from '../policy/unmet.ts'
+import type { VerifyRequest } from '../request.ts'
 import { appraiseTdxQuote } from './appraise.ts'
 import { mergeTdxCollateral, parseTdxCollateral, type TdxCollateral } from './collateral.ts'
 import { describeTdxQuote } from './describe.ts'
@@ -11,7 +13,7 @@ import { type VerifiedTdxQuote, verifyTdxQuote } from './verify.ts'
 
 export type TdxRequest = Pick<
   VerifyRequest,
-  'certificates' | 'crls' | 'collateral' | 'policy' | 'nonce' | 'at'
+  'certificates' | 'crls' | 'collateral' | 'found' | 'policy' | 'nonce' | 'at'
 >
 
 export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote, VerifiedTdxQuote> {
@@ -19,15 +21,31 @@ export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote
     kind: 'tdx-quote',
     parse: () => parseTdxQuote(quote),
     verify: (parsed) => verifyTdxEvidence(parsed, request),
-    appraise: (verified): readonly Finding[] => appraiseTdxQuote(verified, request),
+    appraise: (verified) => [
+      ...appraiseTdxEvidence(verified, request),
+      ...unmetSections(request.policy, ['tdx']),
+    ],
     describe: describeTdxQuote,
   }
+}
+
+/** Every finding about a quote, and about the revocation lists that were given. */
+export function appraiseTdxEvidence(
+  verified: VerifiedTdxQuote,
+  request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,
+): readonly Finding[] {
+  const read = (file: Uint8Array) => parseTdxCollateral(file).crls
+  return [
+    ...appraiseTdxQuote(verified, request),
+    // What signs collateral stands below the root, as the PCK's authority does: no other issuer is in a chain.
+    ...unusedLists(request.crls, { path: verified.pckChain, read }),
+  ]
 }
 
 /** Throws FormatError and VerifyError. */
 export function verifyTdxEvidence(
   quote: TdxQuote,
-  request: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral' | 'policy' | 'at'>,
+  request: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral' | 'found' | 'policy' | 'at'>,
 ): VerifiedTdxQuote {
   const collateral = tdxCollateral(request)
   const root = tdxRoot(quote.header.qeVendorId, collateral.certificates, request)
@@ -39,8 +57,12 @@ function tdxCollateral({
   certificates,
   crls,
   collateral,
-}: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral'>): TdxCollateral {
+  found = { certificates: [], crls: [], collateral: [] },
+}: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral' | 'found'>): TdxCollateral {
+  const given = [...collateral, ...certificates, ...crls]
   return mergeTdxCollateral(
-    ...[...collateral, ...certificates, ...crls].map((file) => parseTdxCollateral(file)),
+    ...[...given, ...found.collateral, ...found.certificates, ...found.crls].map((file) =>
+      parseTdxCollateral(file),
+    ),
   )
 }

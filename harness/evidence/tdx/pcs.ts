@@ -28,8 +28,12 @@ export interface PlatformSelector {
   readonly authority: 'platform' | 'processor'
 }
 
+/** What is asked for, and renewed, on its own. */
+export type CollateralPart = 'tcb-info' | 'qe-identity' | 'pck-crl' | 'root-crl'
+
 /** One request: the file its answer becomes, and the header in which the issuers' chain comes along. */
 export interface CollateralRequest {
+  readonly part: CollateralPart
   readonly url: string
   /** Names everything that distinguishes the answer, so it can be a cache's key. */
   readonly file: string
@@ -67,21 +71,25 @@ export function collateralRequests(
   const isIntel = base === INTEL_PCS
   return [
     {
+      part: 'tcb-info',
       url: `${base}/tdx/certification/v4/tcb?fmspc=${fmspc}`,
       file: `tcb-info-${fmspc}.json`,
       chainHeaders: ['TCB-Info-Issuer-Chain', 'SGX-TCB-Info-Issuer-Chain'],
     },
     {
+      part: 'qe-identity',
       url: `${base}/tdx/certification/v4/qe/identity`,
       file: 'td-qe-identity.json',
       chainHeaders: ['SGX-Enclave-Identity-Issuer-Chain'],
     },
     {
+      part: 'pck-crl',
       url: `${base}/sgx/certification/v4/pckcrl?ca=${authority}&encoding=der`,
       file: `pck-${authority}.crl`,
       chainHeaders: ['SGX-PCK-CRL-Issuer-Chain'],
     },
     {
+      part: 'root-crl',
       // Intel serves the root's list from its certificate's distribution point; a PCCS has a path of its own.
       url: isIntel ? INTEL_ROOT_CRL : `${base}/sgx/certification/v4/rootcacrl`,
       file: 'root-ca.crl',
@@ -90,13 +98,25 @@ export function collateralRequests(
   ]
 }
 
-/** Fetches everything for a platform, one request after the other; issuers' chains become files of their own. */
+export interface CollateralFetching {
+  readonly fetch: CollateralFetch
+  /** Default Intel's PCS. */
+  readonly service?: string
+  /** Default all. */
+  readonly parts?: readonly CollateralPart[]
+}
+
+/**
+ * Fetches the parts for a platform, one request after the other; issuers' chains become files of their own. Throws what
+ * `fetch` throws, and UsageError 'bad-value' for an address that is no service's.
+ */
 export async function fetchTdxCollateral(
   selector: PlatformSelector,
-  { fetch, service }: { readonly fetch: CollateralFetch; readonly service?: string },
+  { fetch, service, parts }: CollateralFetching,
 ): Promise<readonly CollateralFile[]> {
   const files: CollateralFile[] = []
-  for (const { url, file, chainHeaders } of collateralRequests(selector, service)) {
+  for (const { part, url, file, chainHeaders } of collateralRequests(selector, service)) {
+    if (parts && !parts.includes(part)) continue
     const { body, header } = await fetch(url)
     files.push({ file, bytes: body })
     const chain = chainHeaders.map((name) => header(name)).find((value) => value !== undefined)

@@ -2,7 +2,7 @@
 import { sha256Hex } from '../../base/digest.ts'
 import type { Certificate } from '../../formats/x509.ts'
 import { trustAnchor } from '../certificates/chain.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
 import { INTEL_TDX_MODULE, INTEL_TDX_ROOT, type TdxRoot } from './root.ts'
 
 /** 16 bytes where a quote has the vendor of its quoting enclave. */

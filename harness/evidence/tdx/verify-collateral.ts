@@ -97,7 +97,7 @@ function matching(
 }
 
 /** Any leaf of the root could sign a text; this name is given only to what signs collateral. */
-const TCB_SIGNING = 'SGX TCB Signing'
+export const TCB_SIGNING = 'SGX TCB Signing'
 
 /** Valid ones first: Intel renewed the certificate in 2025 and kept the key, so the old one fits as well. */
 function tcbSigners({ certificates }: TdxCollateral, at: Date): readonly Certificate[] {

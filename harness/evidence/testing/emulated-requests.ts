@@ -6,8 +6,8 @@ import { parseSystemdLog } from '../../formats/event-log/systemd-log.ts'
 import { type SyntheticEvent, syntheticLog } from '../../formats/event-log/testing/synthetic-log.ts'
 import { parseCertificate } from '../../formats/x509.ts'
 import type { ResolvedPolicy } from '../policy/resolve.ts'
+import type { VerifyRequest } from '../request.ts'
 import { attestationKeyId } from '../tpm/quote-file.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
 import { type SnpClaims, SnpSignerEmulation, type SnpSignerOptions } from './snp-signer.ts'
 import { encodeAttest, makeAk, signAttest } from './software-tpm.ts'
 import { type CollateralSpec, collateralFiles, SIMULATED_TIME } from './tdx-collateral.ts'
@@ -107,6 +107,9 @@ export function quoteFile({
     JSON.stringify({ message: attest.toString('hex'), signature: signature.toString('hex'), pcrs: values }),
   )
 }
+
+/** TPMT_PUBLIC of the emulated TPM's AK. */
+export const emulatedAkArea = (): typeof ak.area => ak.area
 
 /** TPM2B_PUBLIC. */
 function akFile(): Buffer {

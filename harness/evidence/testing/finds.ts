@@ -1,7 +1,8 @@
 /** How a test says what an appraisal finds. */
 import type { Test } from 'tap'
 import type { FindingCode } from '../finding.ts'
-import { type VerifyRequest, verifyEvidence } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
+import { verifyEvidence } from '../verify-evidence.ts'
 
 /** Exactly these codes, in this order, each with what was expected and got. */
 export async function finds(

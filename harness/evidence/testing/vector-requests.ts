@@ -3,7 +3,8 @@ import { vector, vectorNames } from '../../base/testing/vectors.ts'
 import type { EvidenceKind } from '../kind.ts'
 import type { ResolvedPolicy } from '../policy/resolve.ts'
 import { STRICT } from '../policy/strict.ts'
-import { type Verdict, type VerifyRequest, verifyEvidence } from '../verify-evidence.ts'
+import type { VerifyRequest } from '../request.ts'
+import { type Verdict, verifyEvidence } from '../verify-evidence.ts'
 
 /** Names of vectors; one without a dot is a folder. */
 export interface VectorFiles {

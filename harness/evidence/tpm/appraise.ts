@@ -2,16 +2,16 @@
 import type { Finding } from '../../base/errors.ts'
 import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
 import type { AppraisalContext } from '../appraisal.ts'
-import { atMost, bound, hexOf, nonceGiven, oneOf, policySilent } from '../checks.ts'
+import { atMost, bound, closest, hexOf, nonceGiven, oneOf, policySilent } from '../checks.ts'
 import { finding } from '../finding.ts'
-import type { PcrBank as BankName } from '../policy/measured-boot.ts'
+import type { PcrBank as BankName } from '../policy/predictions.ts'
 import type { ResolvedTpmPolicy } from '../policy/resolve.ts'
-import type { VerifiedTpmQuotes } from './examine.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
+import type { VerifiedTpmQuotes } from './verified.ts'
 
 /** Every finding over all quotes of one AK, none where they are acceptable. */
 export function appraiseTpmQuotes(
-  { quotes, pcrs, akId }: VerifiedTpmQuotes,
+  { quotes, pcrs, akId, akChain }: VerifiedTpmQuotes,
   context: AppraisalContext,
 ): readonly Finding[] {
   const { tpm } = context.policy
@@ -19,8 +19,11 @@ export function appraiseTpmQuotes(
   return [
     ...bankFindings(quotes, tpm),
     ...oneOf({ code: 'ak', field: 'the AK' }, akId, tpm.aks),
+    ...revocationFindings(akChain, context),
+    ...consistencyFindings(quotes),
     ...once(quotes.flatMap((quote) => quoteFindings(quote, { ...context, tpm }))),
     ...pcrFindings(pcrs, tpm),
+    ...predictionFindings(pcrs, tpm),
     ...nonceGiven(context),
   ]
 }
@@ -43,6 +46,65 @@ function bankFindings(
       got: quoted.join(', ') || 'no PCR at all',
     }),
   ]
+}
+
+/** Without lists nobody knows whether the AK's authority took its word back. */
+function revocationFindings(
+  chain: VerifiedTpmQuotes['akChain'],
+  { policy }: Pick<AppraisalContext, 'policy'>,
+): readonly Finding[] {
+  if (policy.revocation !== 'required' || chain === undefined) return []
+  const { path, revocationChecked } = chain
+  if (revocationChecked === path.length) return []
+  return [
+    finding('revocation-unchecked', "the revocation of the AK's certificates was not checked", {
+      expected: `revocation lists for ${path.length} certificates`,
+      got: `for ${revocationChecked}`,
+    }),
+  ]
+}
+
+/**
+ * Quotes that are given together are to be of one TPM in one boot, answering one nonce, and agree on every PCR: else
+ * each tells of another state. The clock goes on between them, so it may differ.
+ */
+function consistencyFindings(quotes: readonly VerifiedQuote[]): readonly Finding[] {
+  return Object.entries(SHARED)
+    .flatMap(([field, read]) => {
+      const values = [...new Set(quotes.map(read))]
+      return values.length < 2 ? [] : [inconsistent(field, values)]
+    })
+    .concat(registerConflicts(quotes))
+}
+
+const SHARED: Readonly<Record<string, (quote: VerifiedQuote) => string>> = {
+  resetCount: ({ clockInfo }) => `${clockInfo.resetCount}`,
+  restartCount: ({ clockInfo }) => `${clockInfo.restartCount}`,
+  firmwareVersion: ({ firmwareVersion }) => `0x${firmwareVersion.toString(16)}`,
+  extraData: ({ nonce }) => hexOf(nonce) || 'none',
+  qualifiedSigner: ({ qualifiedSigner }) => hexOf(qualifiedSigner),
+}
+
+function registerConflicts(quotes: readonly VerifiedQuote[]): readonly Finding[] {
+  const first = new Map<string, string>()
+  return quotes
+    .flatMap(({ pcrs }) =>
+      pcrs.flatMap(({ bank, values }) =>
+        [...values].map(([index, value]) => [`PCR ${index} (${bank})`, hexOf(value)] as const),
+      ),
+    )
+    .flatMap(([name, value]) => {
+      const before = first.get(name)
+      first.set(name, before ?? value)
+      return before === undefined || before === value ? [] : [inconsistent(name, [before, value])]
+    })
+}
+
+function inconsistent(field: string, values: readonly string[]): Finding {
+  return finding('quotes-inconsistent', `the quotes differ in ${field}: they are not of one state`, {
+    expected: 'the same in every quote',
+    got: values.join(' and '),
+  })
 }
 
 /** Several quotes of one guest mostly share what is wrong with them. */
@@ -71,6 +133,22 @@ function quoteFindings(
     ...atMost({ code: 'reset-count', field: 'resetCount' }, clockInfo.resetCount, tpm.maximumResetCount),
     ...oneOf({ code: 'firmware', field: "the TPM's firmware version" }, firmware, tpm.firmwareVersions),
   ]
+}
+
+/** One of the predicted boots, whole; what is wrong is told of the one that comes closest. */
+function predictionFindings(
+  banks: readonly PcrBank[],
+  { predictions }: ResolvedTpmPolicy,
+): readonly Finding[] {
+  return closest(
+    predictions?.map((boot) => {
+      const inLists = Object.entries(boot).map(([bank, values = {}]) => {
+        const lists = Object.entries(values).map(([index, value]) => [index, [value]])
+        return [bank, Object.fromEntries(lists)]
+      })
+      return pcrFindings(banks, { pcrs: Object.fromEntries(inLists) })
+    }),
+  )
 }
 
 /** Values that no signed digest covers are not in `banks`, so they count as missing. */

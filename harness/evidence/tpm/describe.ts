@@ -2,11 +2,12 @@
 import type { Attest } from '../../formats/tpm2/attest.ts'
 import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
 import type { PcrSelection } from '../../formats/tpm2/pcr-selection.ts'
+import type { VerifiedChain } from '../certificates/chain.ts'
 import { hexOf } from '../checks.ts'
 import type { Decoded, Fields } from '../examination.ts'
 import { hexOrZeros, holds, open, type PageSection, row, type Voucher } from '../page.ts'
-import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './examine.ts'
 import type { PcrBank, TpmQuote } from './quote.ts'
+import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
 export function describeTpmQuotes(
   { attests, quotes }: ParsedTpmQuotes,
@@ -80,15 +81,37 @@ function quoteSection(attest: Attest, title: string): PageSection {
 function bankSection({ bank, values }: PcrBank): PageSection {
   return {
     title: `PCR values that were signed, ${bank}`,
-    rows: [...values].map(([index, value]) => row(`PCR ${index}`, hexOrZeros(value))),
+    rows: runsOf(values).map(({ first, last, text }) =>
+      row(first === last ? `PCR ${first}` : `PCR ${first} to ${last}`, text),
+    ),
   }
 }
 
-function vouchers({ quotes, akFrom, akId }: VerifiedTpmQuotes): readonly Voucher[] {
+interface Run {
+  readonly first: number
+  readonly last: number
+  readonly text: string
+}
+
+/** Neighbours that nothing extended as one row: half of the registers say nothing. */
+function runsOf(values: PcrBank['values']): readonly Run[] {
+  const runs: Run[] = []
+  for (const [index, value] of [...values].toSorted(([left], [right]) => left - right)) {
+    const text = hexOrZeros(value)
+    const before = runs.at(-1)
+    if (before?.text === text && before.last === index - 1 && text.startsWith('all '))
+      runs.splice(-1, 1, { ...before, last: index })
+    else runs.push({ first: index, last: index, text })
+  }
+  return runs
+}
+
+function vouchers({ quotes, akFrom, akId, akChain }: VerifiedTpmQuotes): readonly Voucher[] {
   const restricted = quotes.every(({ akRestricted }) => akRestricted)
   const withValues = quotes.every(({ pcrs }) => pcrs.length > 0)
   return [
     holds(`${akFrom} signed; SHA-256 of the key is ${akId}`),
+    ...(akChain ? [revocation(akChain)] : []),
     restricted
       ? holds('the key is restricted: it signs nothing that only looks like a quote')
       : open('whether the key is restricted to what a TPM made: its public area was not given'),
@@ -96,4 +119,9 @@ function vouchers({ quotes, akFrom, akId }: VerifiedTpmQuotes): readonly Voucher
       ? holds('the PCR values are those that were signed')
       : open('PCR values: only their digest was signed and given'),
   ]
+}
+
+function revocation({ revocationChecked, path }: VerifiedChain): Voucher {
+  const text = `revocation: ${revocationChecked} of ${path.length} certificates on no list of their issuer`
+  return revocationChecked === path.length ? holds(text) : open(text)
 }

@@ -1,41 +1,47 @@
 /** TPM quotes as one kind of evidence among others. */
-import { VerifyError } from '../../base/errors.ts'
-import { type Attest, parseAttest } from '../../formats/tpm2/attest.ts'
+import { type Finding, VerifyError } from '../../base/errors.ts'
+import { parseAttest } from '../../formats/tpm2/attest.ts'
+import { unusedLists } from '../certificates/given-lists.ts'
+import { readEndorsementFiles } from '../endorsements.ts'
 import type { Steps } from '../examination.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
+import { unmetSections } from '../policy/unmet.ts'
+import type { VerifyRequest } from '../request.ts'
 import { appraiseTpmQuotes } from './appraise.ts'
 import { describeTpmQuotes } from './describe.ts'
-import { type AttestationKey, type PcrBank, type VerifiedQuote, verifyTpmQuote } from './quote.ts'
-import { attestationKeyId, readAttestationKey, readTpmEvidence, type TpmEvidence } from './quote-file.ts'
+import { verifyTpmQuote } from './quote.ts'
+import { attestationKeyId, readTpmEvidence, type TpmEvidence } from './quote-file.ts'
+import { type TrustedAk, trustedAk } from './trusted-key.ts'
+import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
-export type TpmRequest = Pick<VerifyRequest, 'ak' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'>
-
-export interface ParsedTpmQuotes extends TpmEvidence {
-  readonly attests: readonly Attest[]
-}
-
-export interface VerifiedTpmQuotes {
-  readonly parsed: ParsedTpmQuotes
-  readonly quotes: readonly VerifiedQuote[]
-  /** All values that signed digests cover. */
-  readonly pcrs: readonly PcrBank[]
-  /** SHA-256 of the AK's SubjectPublicKeyInfo, hex. */
-  readonly akId: string
-  /** Why the AK is trusted: "given with --ak". */
-  readonly akFrom: string
-}
+export type TpmRequest = Pick<
+  VerifyRequest,
+  'ak' | 'akRoots' | 'certificates' | 'crls' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'
+>
 
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
     kind: 'tpm-quote',
     parse: () => parseTpmQuotes(bytes, request),
-    verify: (parsed) => {
-      const ak = request.ak && readAttestationKey(request.ak, request.at)
-      return verifyTpmQuotes(parsed, request, ak && { key: ak, from: 'the attestation key that was given' })
-    },
-    appraise: (verified) => appraiseTpmQuotes(verified, request),
+    verify: (parsed) => verifyTpmQuotes(parsed, request, trustedAk(request)),
+    appraise: (verified) => [
+      ...appraiseTpmEvidence(verified, request),
+      ...unmetSections(request.policy, ['tpm']),
+    ],
     describe: describeTpmQuotes,
   }
+}
+
+/** Every finding about quotes, and about the revocation lists that were given for the AK's certificate. */
+export function appraiseTpmEvidence(
+  verified: VerifiedTpmQuotes,
+  request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,
+): readonly Finding[] {
+  const read = (file: Uint8Array) => readEndorsementFiles({ certificates: [], crls: [file] }).crls
+  const { akChain } = verified
+  return [
+    ...appraiseTpmQuotes(verified, request),
+    ...(akChain ? unusedLists(request.crls, { path: akChain.path, read }) : []),
+  ]
 }
 
 /** Throws FormatError. */
@@ -57,7 +63,7 @@ export function parseTpmQuotes(
 export function verifyTpmQuotes(
   { quotes, carriedAk, unsigned }: TpmEvidence,
   { nonce, policy }: Pick<TpmRequest, 'nonce' | 'policy'>,
-  trusted: { readonly key: AttestationKey; readonly from: string } | undefined,
+  trusted: TrustedAk | undefined,
 ): VerifiedTpmQuotes {
   if (unsigned)
     throw new VerifyError('cannot verify the TPM quote: its signature is missing', {
@@ -81,5 +87,6 @@ export function verifyTpmQuotes(
     pcrs: verified.flatMap(({ pcrs }) => pcrs),
     akId: attestationKeyId(key),
     akFrom: trusted.from,
+    ...(trusted.chain && { akChain: trusted.chain }),
   }
 }

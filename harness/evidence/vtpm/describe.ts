@@ -9,8 +9,8 @@ import { hexOrZeros, holds, type PageRow, row } from '../page.ts'
 import { describeSnpReport } from '../snp/describe.ts'
 import { describeTdxQuote } from '../tdx/describe.ts'
 import { describeTpmQuotes } from '../tpm/describe.ts'
-import type { ParsedHcl, VerifiedHcl } from './examine.ts'
 import { type HclRuntimeData, parseRuntimeData } from './hcl.ts'
+import type { ParsedHcl, VerifiedHcl } from './verified.ts'
 
 export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): Decoded {
   const { hcl } = parsed

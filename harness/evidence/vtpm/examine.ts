@@ -1,43 +1,27 @@
 /** HCL reports as one kind of evidence among others: hardware report, runtime data, and the vTPM's quote. */
 import { type Finding, VerifyError } from '../../base/errors.ts'
-import { type HclReport, parseHclReport } from '../../formats/hcl-report.ts'
+import { parseHclReport } from '../../formats/hcl-report.ts'
 import { parseCertificates } from '../../formats/pem.ts'
 import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { AppraisalContext } from '../appraisal.ts'
-import { nonceGiven } from '../checks.ts'
+import { nonceGiven, withoutNonceRule } from '../checks.ts'
 import type { Steps } from '../examination.ts'
 import { finding } from '../finding.ts'
-import { appraiseSnpReport } from '../snp/appraise.ts'
-import { verifySnpEvidence } from '../snp/examine.ts'
-import type { VerifiedSnpReport } from '../snp/verify.ts'
-import { appraiseTdxQuote } from '../tdx/appraise.ts'
-import { verifyTdxEvidence } from '../tdx/examine.ts'
-import type { VerifiedTdxQuote } from '../tdx/verify.ts'
+import { unmetSections } from '../policy/unmet.ts'
+import type { VerifyRequest } from '../request.ts'
+import { appraiseSnpEvidence, verifySnpEvidence } from '../snp/examine.ts'
+import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
-import { parseTpmQuotes, type VerifiedTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import { parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
 import { isJson, isTdxQuote } from '../unwrap.ts'
-import type { VerifyRequest } from '../verify-evidence.ts'
 import { appraiseHclClaims } from './appraise.ts'
-import { type AzureEvidence, parseAzureEvidence } from './azure-evidence.ts'
+import { parseAzureEvidence } from './azure-evidence.ts'
 import { describeHclReport } from './describe.ts'
 import type { EndorsingReport } from './hardware-report.ts'
 import { type VtpmEndorsement, verifyHclEndorsement } from './hcl.ts'
-
-/** What came in the file: the report, and in a container what belongs to it. */
-export type ParsedHcl = Pick<AzureEvidence, 'hcl'> & Partial<AzureEvidence>
-
-export type VerifiedHardware =
-  | { readonly kind: 'snp'; readonly snp: VerifiedSnpReport }
-  | { readonly kind: 'tdx'; readonly tdx: VerifiedTdxQuote }
-
-export interface VerifiedHcl {
-  readonly hcl: HclReport
-  readonly hardware: VerifiedHardware
-  readonly endorsement: VtpmEndorsement
-  /** By the endorsed AK; undefined where none was given. */
-  readonly quotes: VerifiedTpmQuotes | undefined
-}
+import type { ParsedHcl, VerifiedHardware, VerifiedHcl } from './verified.ts'
 
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
@@ -106,15 +90,14 @@ function verifyQuotes(
 /** The nonce is the vTPM quote's to answer: REPORT_DATA is taken by the runtime data. */
 function appraiseHcl(
   { hardware, endorsement, quotes }: VerifiedHcl,
-  context: AppraisalContext,
+  context: VerifyRequest,
 ): readonly Finding[] {
   const { policy, nonce } = context
-  const { freshness, ...rest } = policy
-  const ofHardware = { ...context, nonce: undefined, policy: withoutNonce({ ...rest, freshness }) }
+  const ofHardware = { ...context, nonce: undefined, policy: withoutNonceRule(policy) }
   return [
     ...(hardware.kind === 'snp'
-      ? appraiseSnpReport(hardware.snp, ofHardware)
-      : appraiseTdxQuote(hardware.tdx, ofHardware)),
+      ? appraiseSnpEvidence(hardware.snp, ofHardware)
+      : appraiseTdxEvidence(hardware.tdx, ofHardware)),
     ...appraiseHclClaims(endorsement, { policy }),
     ...(quotes
       ? appraiseTpmQuotes(quotes, { ...context, policy: { ...policy, tpm: policy.tpm ?? {} } })
@@ -132,6 +115,7 @@ function appraiseHcl(
         ]
       : []),
     ...(quotes === undefined ? [...nonceGiven(context), ...unquoted(policy)] : []),
+    ...unmetSections(policy, [hardware.kind, 'hcl', 'tpm']),
   ]
 }
 
@@ -145,10 +129,4 @@ function unquoted({ tpm = {} }: AppraisalContext['policy']): readonly Finding[] 
       got: 'none',
     }),
   ]
-}
-
-/** Freshness without the rule that only what answers a nonce can keep. */
-function withoutNonce(policy: AppraisalContext['policy']): AppraisalContext['policy'] {
-  const { freshness, ...rest } = policy
-  return freshness === undefined ? rest : { ...rest, freshness: { ...freshness, nonce: 'optional' } }
 }

@@ -13,6 +13,15 @@ export interface SvsmAttestation {
   readonly nonce: Uint8Array
 }
 
+/** TPM_ALG_RSA and TPM_ALG_ECC, with which a TPMT_PUBLIC begins: a GUID table begins with neither. */
+const KEY_TYPES: readonly number[] = [0x0001, 0x0023]
+
+/** Manifest and form, told by the first two bytes: the vTPM's own manifest is its EK as a TPMT_PUBLIC. */
+export function svsmAttestation(manifest: Uint8Array): Pick<SvsmAttestation, 'form' | 'manifest'> {
+  const type = ((manifest[0] ?? 0) << 8) | (manifest[1] ?? 0)
+  return { form: KEY_TYPES.includes(type) ? 'single' : 'services', manifest }
+}
+
 export interface SvsmVtpmEndorsement {
   readonly kind: 'svsm'
   readonly hardware: 'snp'

@@ -56,6 +56,8 @@ export const INPUTS = {
   disk: 'disk',
   'vtpm-state': 'vTPM state',
   shim: 'shim',
+  loader: 'boot loader',
+  loaderConfiguration: 'loader.conf',
   argv: 'QEMU command line',
   partitions: 'partition table',
   bootSlots: 'boot devices',

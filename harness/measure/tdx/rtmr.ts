@@ -12,10 +12,11 @@ import { predictTpm, type TpmBoot } from '../tpm/boot.ts'
 import { type BootDevice, bootVariables, qemuBootOrder } from '../tpm/boot-entries.ts'
 import { action, eventDigest, known, type PredictedEvent, separator, unknown } from '../tpm/event.ts'
 import type { FirmwareCode } from '../tpm/firmware-code.ts'
-import { ImageLoader } from '../tpm/images.ts'
+import { type ImageLoad, ImageLoader } from '../tpm/images.ts'
 import type { RegisterPrediction } from '../tpm/registers.ts'
 import { secureBootEnforced, secureBootEvents } from '../tpm/secure-boot.ts'
 import { kernelEvents, sectionEvents, stubParameters } from '../tpm/stub.ts'
+import { type QemuVersion, rewritesSetupHeader, rewrittenKernel } from './setup-header.ts'
 import { tdHob } from './td-hob.ts'
 
 export const RTMR_COUNT = 3
@@ -29,11 +30,13 @@ export interface TdxMachine {
   /** Disks with a `bootindex`, in its order. */
   readonly bootDevices?: readonly BootDevice[]
   readonly acpi?: AcpiBlobs
+  /** Absent: 10.2 or newer, which hands kernels over as they are. */
+  readonly qemu?: QemuVersion
 }
 
 /** A kernel (or UKI) that QEMU hands to the firmware, as `-kernel`, `-initrd`, `-append`. */
 export interface DirectKernel {
-  /** As the firmware gets it: QEMU before 10.2 rewrites fields of the setup header on the way. */
+  /** The file as QEMU is given it. */
   readonly kernel: Uint8Array
   readonly initrd?: Uint8Array
   readonly commandLine: string
@@ -41,7 +44,8 @@ export interface DirectKernel {
 
 export type DiskBoot = Pick<
   TpmBoot,
-  'uki' | 'disk' | 'smbios' | 'addons' | 'companions' | 'bootSecretMixin' | 'loadOptions' | 'profile'
+  | ('uki' | 'shim' | 'systemdBoot' | 'disk' | 'smbios' | 'addons' | 'companions' | 'bootSecretMixin')
+  | ('loadOptions' | 'profile')
 >
 
 export interface RtmrPrediction {
@@ -55,7 +59,7 @@ export function predictDirectBoot(machine: TdxMachine, boot: DirectKernel): Rtmr
   const store = parseVariableStore(machine.firmware)
   const secureBoot = secureBootEnforced(store, machine.code.features.secureBoot)
   const loader = new ImageLoader(store, { secureBoot })
-  const kernel = loader.load({ what: 'kernel', file: boot.kernel, from: 'uki' })
+  const kernel = loadKernel(machine, boot, loader)
   const parameters = isUki(boot.kernel) ? inDirectUki(boot, secureBoot) : directParameters(boot)
   return fold([
     ...firmwareEvents(machine),
@@ -66,6 +70,19 @@ export function predictDirectBoot(machine: TdxMachine, boot: DirectKernel): Rtmr
     separator(4),
     ...(kernel.loaded ? [...parameters, ...exitBootServices()] : []),
   ])
+}
+
+function loadKernel(machine: TdxMachine, boot: DirectKernel, loader: ImageLoader): ImageLoad {
+  const { qemu, code, memory } = machine
+  const asItIs = { what: 'kernel', file: boot.kernel, from: 'uki' } as const
+  if (qemu === undefined || !rewritesSetupHeader(qemu, code.volumes)) return loader.load(asItIs)
+  const file = rewrittenKernel({ ...boot, ...(memory !== undefined && { memory }) })
+  if (file === boot.kernel) return loader.load(asItIs)
+  const what = `kernel, with the setup header rewritten by QEMU ${qemu.join('.')}`
+  if (file !== undefined) return loader.load({ ...asItIs, what, file })
+  const why = 'QEMU writes the place of the initrd into the kernel, and the memory of the TD is not given'
+  const type = 'EV_EFI_BOOT_SERVICES_APPLICATION'
+  return { loaded: true, events: [{ pcr: 4, type, from: 'uki', what, content: unknown(why) }] }
 }
 
 /** OVMF then starts the kernel in another way, or none: none of the materials says which. */

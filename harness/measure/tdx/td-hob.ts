@@ -56,11 +56,17 @@ export function tdHob(sections: readonly TdvfSection[], memory: number): Buffer 
   return writer.finish()
 }
 
+/** Bytes of a q35 guest's memory that lie below 4 GiB. */
+export function lowMemory(memory: number): number {
+  return memory < LOW_MEMORY_LIMIT ? memory : LOW_MEMORY
+}
+
 function ramRanges(memory: number): readonly Range[] {
-  if (memory < LOW_MEMORY_LIMIT) return [{ start: 0, end: memory }]
+  const low = lowMemory(memory)
+  if (low === memory) return [{ start: 0, end: memory }]
   return [
-    { start: 0, end: LOW_MEMORY },
-    { start: FOUR_GIB, end: FOUR_GIB + memory - LOW_MEMORY },
+    { start: 0, end: low },
+    { start: FOUR_GIB, end: FOUR_GIB + memory - low },
   ]
 }
 

@@ -8,11 +8,12 @@ import type { VariableStore } from '../../formats/variable-store.ts'
 import { parseVariableStore } from '../../formats/variable-store.ts'
 import { type AcpiBlobs, acpiEvents } from './acpi-events.ts'
 import { type BootDevice, bootVariables, qemuBootOrder } from './boot-entries.ts'
+import { configurationEvents, type SystemdBoot } from './boot-loader.ts'
 import { bootSecret } from './boot-secret.ts'
 import { action, type PredictedEvent, separator, unknown } from './event.ts'
 import { type FirmwareCode, firmwareCodeEvents } from './firmware-code.ts'
 import { gptEvent } from './gpt-event.ts'
-import { ImageLoader } from './images.ts'
+import { ImageLoader, type LoadedImage } from './images.ts'
 import { foldRegisters, type RegisterPrediction } from './registers.ts'
 import { secureBootEnforced, secureBootEvents } from './secure-boot.ts'
 import { loadThroughShim } from './shim.ts'
@@ -37,6 +38,8 @@ export interface TpmBoot {
   readonly uki: Uint8Array
   /** What the firmware boots in place of the UKI, and boots the UKI; no addons then. */
   readonly shim?: Uint8Array
+  /** What the firmware boots in place of the UKI, and has it load the UKI; not with shim. */
+  readonly systemdBoot?: SystemdBoot
   /** Start of the disk, with its partition table; undefined: PCR 5 is not known. */
   readonly disk?: Uint8Array
   readonly machine?: SmmMachine
@@ -50,7 +53,7 @@ export interface TpmBoot {
   readonly companions?: Companions
   /** loader/boot-secret-mixin of the ESP; undefined: PCR 9 is not known where the stub has a boot secret. */
   readonly bootSecretMixin?: Uint8Array
-  /** Command line from the boot entry or a loader. */
+  /** Command line from the boot entry; systemd-boot passes none. */
   readonly loadOptions?: string
   readonly smbiosCommandLine?: string
   /** Of a UKI with several; default 0. */
@@ -104,18 +107,29 @@ function loadUki(
   boot: TpmBoot,
   { store, loader, secureBoot }: Loading,
 ): { readonly events: readonly PredictedEvent[]; readonly refusal?: Refusal } {
-  const { shim, uki } = boot
-  const first = loader.load(
-    shim ? { what: 'shim', file: shim, from: 'shim' } : { what: 'UKI', file: uki, from: 'uki' },
-  )
+  const { shim, systemdBoot, uki } = boot
+  const first = loader.load(firstProgram(boot))
   if (!first.loaded) return { events: [], refusal: { by: 'firmware', reason: first.reason } }
   const events = [gpt(boot.disk), ...first.events]
+  if (systemdBoot) {
+    const before = [...events, ...configurationEvents(systemdBoot)]
+    const next = loader.load({ what: 'UKI', file: uki, from: 'uki' })
+    return next.loaded
+      ? { events: [...before, ...next.events] }
+      : { events: before, refusal: { by: 'firmware', reason: next.reason } }
+  }
   if (shim === undefined) return { events }
   const second = loadThroughShim({ shim, uki, store, secureBoot })
   return {
     events: [...events, ...second.events],
     ...(!second.loaded && { refusal: { by: 'shim', reason: second.reason } }),
   }
+}
+
+function firstProgram({ shim, systemdBoot, uki }: TpmBoot): LoadedImage {
+  if (shim) return { what: 'shim', file: shim, from: 'shim' }
+  if (systemdBoot) return { what: 'systemd-boot', file: systemdBoot.file, from: 'loader' }
+  return { what: 'UKI', file: uki, from: 'uki' }
 }
 
 /** The platform firmware up to the point where it is ready to boot. */

@@ -29,6 +29,7 @@ export type EventInput =
   | 'uki'
   | 'addons'
   | 'shim'
+  | 'loader'
   | 'esp'
   | 'disk'
   | 'acpi'

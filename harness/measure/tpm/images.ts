@@ -10,7 +10,7 @@ export interface LoadedImage {
   /** For people: `UKI`, `addon 10-console.addon.efi`. */
   readonly what: string
   readonly file: Uint8Array
-  readonly from: 'uki' | 'addons' | 'shim'
+  readonly from: 'uki' | 'addons' | 'shim' | 'loader'
 }
 
 export type ImageLoad =

@@ -1,6 +1,6 @@
 /** What a matrix file may say. `scenarios/matrices/schema.json` is made from it, for editors. */
 import { z } from 'zod'
-import { PLATFORM_IDS } from '../../platforms/descriptor.ts'
+import { PLATFORM_IDS } from '../../platforms/platform-id.ts'
 
 /** Longest list on an axis: more is a mistake or an attack on memory. */
 const MOST_VALUES = 1000

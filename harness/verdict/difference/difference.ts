@@ -1,9 +1,5 @@
-/** What differs between two documents of measured things, in words: `attestbed diff`. */
-import type { InputName, MeasuredDocument } from '../../measure/documents/document.ts'
-import { eventDifferences } from './events.ts'
-import { inputDifferences } from './inputs.ts'
-import { pageDifferences } from './pages.ts'
-import { valueDifferences } from './values.ts'
+/** One thing that differs between two documents. */
+import type { InputName } from '../../measure/documents/document.ts'
 
 export interface Difference {
   /** `input cpu`, `page 0x80d000`, `pages 0x800000 to 0x808fff`, `pcr4 event 3`, `launchDigest`, `package openssl`. */
@@ -14,19 +10,4 @@ export interface Difference {
   readonly causes: readonly InputName[]
   /** Why, where it is known of a version: "the kernel setup header is no longer rewritten". */
   readonly because?: string
-}
-
-/**
- * Everything that differs, inputs first, then what they changed, then the values that come of it. Empty: nothing in
- * what both documents say differs. A part that only one of them has (an event log has no pages) is not compared.
- */
-export function differences(a: MeasuredDocument, b: MeasuredDocument): readonly Difference[] {
-  const inputs = inputDifferences(a, b)
-  const changed = new Set(inputs.flatMap(({ causes }) => causes))
-  return [
-    ...inputs,
-    ...pageDifferences(a.pages, b.pages, changed),
-    ...eventDifferences(a, b, changed),
-    ...valueDifferences(a, b, changed),
-  ]
 }

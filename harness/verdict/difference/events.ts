@@ -11,6 +11,8 @@ const QEMU_CHANGES = [
     since: [10, 2],
     register: 'rtmr1',
     type: 'EV_EFI_BOOT_SERVICES_APPLICATION',
+    // The same version with newer firmware hands the kernel over as it is: the older of the two documents says so.
+    described: /^kernel, with the setup header rewritten by QEMU/,
     because: 'the kernel setup header is no longer rewritten',
   },
 ] as const
@@ -81,18 +83,21 @@ function digestOf(a: MeasuredEvent, b: MeasuredEvent): string {
 function reason({ a, b }: Pair, left: MeasuredDocument, right: MeasuredDocument): string | undefined {
   const [versionA, versionB] = [versionOf(left.inputs?.qemu), versionOf(right.inputs?.qemu)]
   if (!a || !b || !versionA || !versionB) return undefined
-  const [older, newer] = compare(versionA, versionB) <= 0 ? [versionA, versionB] : [versionB, versionA]
+  const isForward = compare(versionA, versionB) <= 0
+  const [older, newer] = isForward ? [versionA, versionB] : [versionB, versionA]
+  const { description } = (isForward ? a : b).event
   return QEMU_CHANGES.find(
-    ({ since, register, type }) =>
+    ({ since, register, type, described }) =>
       register === a.event.register &&
       type === a.event.type &&
+      described.test(description) &&
       compare(older, since) < 0 &&
       compare(newer, since) >= 0,
   )?.because
 }
 
 function versionOf(text: string | undefined): readonly number[] | undefined {
-  const numbers = /^(\d{1,3})[.](\d{1,3})/.exec(text ?? '')
+  const numbers = /^(?:\d{1,3}:)?(\d{1,3})[.](\d{1,3})/.exec(text ?? '')
   return numbers?.slice(1).map(Number)
 }
 

@@ -73,7 +73,10 @@ function contentDifference(a: MeasuredPages, b: MeasuredPages): string | undefin
 function causesOf(page: MeasuredPages | undefined, changed: ChangedInputs): readonly InputName[] {
   const hashes: readonly InputName[] = ['kernel', 'initrd', 'append']
   const isHashes = page?.what === 'kernel-hashes' || (page?.type === 'normal' && start(page) < 0x8000_0000)
-  return causesAmong(isHashes ? [...hashes, 'firmware'] : ['firmware', 'firmwareDigest', 'vmm'], changed)
+  return causesAmong(
+    isHashes ? [...hashes, 'firmware'] : ['firmware', 'firmwareDigest', 'vmm', 'qemu'],
+    changed,
+  )
 }
 
 /** Neighbours that differ in the same way become one. */
@@ -104,7 +107,7 @@ function orderDifference(
     {
       where: 'order of pages',
       what: `A measures 0x${first.gpa.toString(16)} where B measures 0x${instead.gpa.toString(16)}`,
-      causes: causesAmong(['firmware', 'vmm', 'passes'], changed),
+      causes: causesAmong(['firmware', 'vmm', 'passes', 'qemu'], changed),
     },
   ]
 }
@@ -166,7 +169,7 @@ function vmsaDifferences(
       return {
         where: last > vcpu ? `VMSAs of vCPU ${vcpu} to ${last}` : `VMSA of vCPU ${vcpu}`,
         what: registerDifference(left.page, right.page),
-        causes: causesAmong(['cpu', 'guestFeatures', 'vmm', 'firmware'], changed),
+        causes: causesAmong(['cpu', 'guestFeatures', 'vmm', 'firmware', 'qemu'], changed),
       }
     }),
   ]

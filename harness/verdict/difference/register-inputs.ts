@@ -9,9 +9,9 @@ const REGISTER_INPUTS: Readonly<Record<string, readonly InputName[]>> = {
   ],
   pcr2: ['qemu', 'argv', 'firmware'],
   pcr3: ['qemu', 'argv', 'firmware'],
-  pcr4: ['uki', 'kernel', 'addons', 'disk', 'firmware', 'variables'],
-  pcr5: ['disk', 'partitions', 'argv'],
-  pcr7: ['variables', 'uki', 'addons', 'firmware'],
+  pcr4: ['uki', 'kernel', 'shim', 'loader', 'addons', 'disk', 'firmware', 'variables'],
+  pcr5: ['disk', 'partitions', 'loaderConfiguration', 'argv'],
+  pcr7: ['variables', 'uki', 'shim', 'loader', 'addons', 'firmware'],
   pcr9: [
     ...(['uki', 'kernel', 'initrd', 'append', 'addons', 'credentials', 'sysexts', 'confexts'] as const),
     ...(['loadOptions', 'smbiosCommandLine', 'bootSecretMixin', 'variables', 'profile'] as const),
@@ -22,11 +22,12 @@ const REGISTER_INPUTS: Readonly<Record<string, readonly InputName[]>> = {
     ...(['disk', 'argv'] as const),
   ],
   pcr13: ['sysexts', 'disk'],
+  pcr14: ['shim', 'variables'],
   rtmr0: [
     ...(['firmware', 'memory', 'variables', 'vcpus', 'qemu', 'argv', 'acpi', 'bootSlots'] as const),
     ...(['partitions', 'uki'] as const),
   ],
-  rtmr1: ['kernel', 'uki', 'disk', 'partitions', 'qemu', 'firmware'],
+  rtmr1: ['kernel', 'uki', 'shim', 'loader', 'loaderConfiguration', 'disk', 'partitions', 'qemu', 'firmware'],
   rtmr2: ['append', 'initrd', 'uki', 'kernel', 'loadOptions'],
 }
 
@@ -35,6 +36,9 @@ const EVENT_INPUTS: readonly (readonly [described: RegExp, inputs: readonly Inpu
   [/^(section|name) [.]/, ['uki', 'kernel', 'profile']],
   [/^command line passed to the stub/, ['append', 'loadOptions', 'initrd']],
   [/^(addon |command line of addons)/, ['addons']],
+  [/^systemd-boot/, ['loader']],
+  [/^shim/, ['shim', 'variables']],
+  [/^loader[.]conf/, ['loaderConfiguration', 'disk']],
   [/^TD HOB/, ['memory', 'firmware']],
   [/^CFV/, ['firmware', 'variables']],
   [/^ACPI DATA/, ['acpi', 'qemu', 'argv', 'memory', 'vcpus']],

@@ -5,7 +5,7 @@ import { type ChangedInputs, causesAmong, shown } from './inputs.ts'
 import { inputsOfRegister } from './register-inputs.ts'
 
 const LAUNCH_INPUTS: readonly InputName[] = [
-  ...(['firmware', 'firmwareDigest', 'vcpus', 'cpu', 'guestFeatures', 'vmm'] as const),
+  ...(['firmware', 'firmwareDigest', 'vcpus', 'cpu', 'guestFeatures', 'vmm', 'qemu'] as const),
   ...(['kernel', 'initrd', 'append'] as const),
 ]
 
@@ -18,7 +18,7 @@ export function valueDifferences(
   return [
     ...differing('launchDigest', a.launchDigest, b.launchDigest, causesAmong(LAUNCH_INPUTS, changed)),
     ...differing('firmwareDigest', a.firmwareDigest, b.firmwareDigest, causesAmong(['firmware'], changed)),
-    ...differing('mrtd', a.mrtd, b.mrtd, causesAmong(['firmware', 'passes'], changed)),
+    ...differing('mrtd', a.mrtd, b.mrtd, causesAmong(['firmware', 'passes', 'qemu'], changed)),
     ...[...registers].flatMap((name) =>
       differing(
         name,

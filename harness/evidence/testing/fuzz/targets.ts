@@ -11,23 +11,21 @@ import { parseTdxQuote } from '../../../formats/tdx/quote.ts'
 import { readEndorsementFiles } from '../../endorsements.ts'
 import { eventLogSteps } from '../../event-log/examine.ts'
 import { type Examination, examine, findingOf, type Steps } from '../../examination.ts'
+import type { VerifyRequest } from '../../request.ts'
 import { snpSteps } from '../../snp/examine.ts'
 import { parseTdxCollateral } from '../../tdx/collateral.ts'
 import { tdxSteps } from '../../tdx/examine.ts'
 import { tpmSteps } from '../../tpm/examine.ts'
 import { readAttestationKey, readTpmEvidence } from '../../tpm/quote-file.ts'
 import { unwrap } from '../../unwrap.ts'
-import type { VerifyRequest } from '../../verify-evidence.ts'
 import { hclSteps } from '../../vtpm/examine.ts'
 import { logRequest, snpRequest, tdxRequest, tpmRequest } from '../emulated-requests.ts'
 import { ukiBoot } from '../measured-boot.ts'
 import type { FuzzTarget } from './engine.ts'
+import { Forgery } from './forgery.ts'
+import { lyingLogTargets } from './lying-logs.ts'
 
 const MAX_BYTES = 128 * 1024
-
-export class Forgery extends Error {
-  override readonly name = 'Forgery'
-}
 
 interface Believing {
   readonly run: (input: Uint8Array) => Pick<Examination, 'authentic' | 'acceptable'>
@@ -80,7 +78,13 @@ function parserTarget(
 }
 
 export function fuzzTargets(): readonly FuzzTarget[] {
-  return [...snpTargets(), ...tdxTargets(), ...measuredBootTargets(), ...recordedTargets()]
+  return [
+    ...snpTargets(),
+    ...tdxTargets(),
+    ...measuredBootTargets(),
+    ...lyingLogTargets(),
+    ...recordedTargets(),
+  ]
 }
 
 function snpTargets(): readonly FuzzTarget[] {

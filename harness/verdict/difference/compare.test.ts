@@ -6,7 +6,7 @@ import type { MeasuredDocument, MeasuredEvent } from '../../measure/documents/do
 import { eventLogDocument } from '../../measure/documents/event-log.ts'
 import { readDocument } from '../../measure/documents/read-document.ts'
 import { predictedSnp, SECTIONS, type SyntheticLaunch } from '../../measure/testing/predicted-document.ts'
-import { differences } from './difference.ts'
+import { differences } from './compare.ts'
 
 /** As `predict sev-snp --json` writes it, read again. */
 function predicted(launch: SyntheticLaunch = {}): MeasuredDocument {
@@ -86,9 +86,21 @@ t.test('events: changed, added and left out, with what a version of QEMU did', a
   const [first, kernel, last] = [event('a', 'first'), event('b', 'kernel'), event('c', 'last')]
   const other = event('d', 'kernel')
   const digests = `${'b'.repeat(96)} against ${'d'.repeat(96)} (sha384)`
-  t.same(told(log([first, kernel, last], '10.1.0'), log([first, other, last], '10.2.1')), [
-    `rtmr1 event 1: EV_EFI_BOOT_SERVICES_APPLICATION kernel: ${digests} (qemu): the kernel setup header is no longer rewritten`,
+  const rewritten = event('e', 'kernel, with the setup header rewritten by QEMU 10.1')
+  const named = 'EV_EFI_BOOT_SERVICES_APPLICATION kernel'
+  const forward = differences(
+    log([first, rewritten, last], '10.1.0'),
+    log([first, other, last], '1:10.2.1+ds'),
+  )
+  t.match(forward[0], { because: 'the kernel setup header is no longer rewritten: rtmr1 event 1' })
+  t.same(told(log([first, rewritten, last], '10.1.0'), log([first, other, last], '1:10.2.1+ds')), [
+    `rtmr1 event 1: ${named}, with the setup header rewritten by QEMU 10.1 against ${named} (qemu): the kernel setup header is no longer rewritten`,
   ])
+  t.same(
+    told(log([first, kernel, last], '10.1.0'), log([first, other, last], '10.2.1')),
+    [`rtmr1 event 1: ${named}: ${digests} (qemu)`],
+    'a kernel that was never rewritten differs for another reason',
+  )
   t.same(told(log([kernel], '10.2.0'), log([other], '11.1.0')), [
     `rtmr1 event 0: EV_EFI_BOOT_SERVICES_APPLICATION kernel: ${digests} (qemu)`,
   ])

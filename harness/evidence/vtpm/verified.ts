@@ -1,0 +1,22 @@
+/** HCL reports on their way: parsed, and with everything that vouches for the vTPM. */
+import type { HclReport } from '../../formats/hcl-report.ts'
+import type { VerifiedSnpReport } from '../snp/verify.ts'
+import type { VerifiedTdxQuote } from '../tdx/verify.ts'
+import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
+import type { AzureEvidence } from './azure-evidence.ts'
+import type { VtpmEndorsement } from './hcl.ts'
+
+/** What came in the file: the report, and in a container what belongs to it. */
+export type ParsedHcl = Pick<AzureEvidence, 'hcl'> & Partial<AzureEvidence>
+
+export type VerifiedHardware =
+  | { readonly kind: 'snp'; readonly snp: VerifiedSnpReport }
+  | { readonly kind: 'tdx'; readonly tdx: VerifiedTdxQuote }
+
+export interface VerifiedHcl {
+  readonly hcl: HclReport
+  readonly hardware: VerifiedHardware
+  readonly endorsement: VtpmEndorsement
+  /** By the endorsed AK; undefined where none was given. */
+  readonly quotes: VerifiedTpmQuotes | undefined
+}

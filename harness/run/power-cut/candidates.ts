@@ -1,0 +1,113 @@
+/**
+ * Which states are booted, and in which order: one of each content, the worst first. A budget is spent on all kinds of
+ * danger in turn, so that a hundred half-written files do not keep the one broken variable from being tried.
+ */
+import { UNREADABLE } from './esp-content.ts'
+import type { CutState, RecordedUpdate } from './states.ts'
+
+/** The worst first. */
+export const DANGERS = [
+  /** A program that was there before the update is missing, cannot be read, or is neither the old nor a finished one. */
+  'boot-file',
+  /** The volume, or the variable store, cannot be read as a whole. */
+  'unreadable',
+  /** The firmware has blocks of its flash to copy over when it starts. */
+  'reclaim',
+  /** Between what a step of the update found and what it left in the directories of the ESP. */
+  'directory',
+  /** Some of the variables of a step are written, others are not; or its files are and its variables are not. */
+  'variables',
+  /** A record was being written. */
+  'torn',
+  /** Of what was written since the disk was last told to flush, not all is there. */
+  'lost-writes',
+  /** Nothing but the vTPM's state is new. */
+  'vtpm',
+  /** As it was at the start, or after a step. */
+  'at-rest',
+] as const
+export type Danger = (typeof DANGERS)[number]
+
+export interface Candidate {
+  readonly state: CutState
+  readonly danger: Danger
+  /** States of other bytes that a boot reads the same from, this one included. */
+  readonly alike: number
+}
+
+/** One candidate for each content, in the order in which they are to be tried; equal for equal seeds. */
+export function candidatesOf(
+  states: readonly CutState[],
+  { marks }: Pick<RecordedUpdate, 'marks'>,
+  seed: number,
+): readonly Candidate[] {
+  const random = randomFrom(seed)
+  const atRest = marks.flatMap(({ after }) => states.findLast((state) => state.after <= after) ?? [])
+  const rest = [...states.slice(0, 1), ...atRest]
+  const contents = Map.groupBy(states, ({ content }) => content)
+  const candidates = [...contents.values()].flatMap((alike) => {
+    const state = alike[Math.floor(random() * alike.length)]
+    return state ? [{ state, danger: dangerOf(state, rest), alike: alike.length }] : []
+  })
+  return inTurn(
+    DANGERS.map((danger) =>
+      shuffled(
+        candidates.filter((each) => each.danger === danger),
+        random,
+      ),
+    ),
+  )
+}
+
+/** `rest`: the states at the start and after each step. */
+export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
+  const { esp, variables, lost } = state
+  if (lost.length > 0) return 'lost-writes'
+  if (damagedProgram(state, rest)) return 'boot-file'
+  if (esp.problem !== undefined || variables.problem !== undefined) return 'unreadable'
+  if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
+  if (!rest.some((each) => sameNames(each, state))) return 'directory'
+  if (variables.torn) return 'torn'
+  if (!rest.some((each) => each.variables.key === variables.key && each.esp.key === esp.key))
+    return 'variables'
+  return rest.some(({ content }) => content === state.content) ? 'at-rest' : 'vtpm'
+}
+
+function damagedProgram({ esp }: CutState, rest: readonly CutState[]): boolean {
+  if (esp.problem !== undefined) return false
+  return [...(rest[0]?.esp.files ?? [])].some(([path, before]) => {
+    if (!/\.efi$/i.test(path) || before === UNREADABLE) return false
+    const now = esp.files.get(path)
+    return !rest.some((each) => each.esp.files.get(path) === now && now !== undefined)
+  })
+}
+
+function sameNames(a: CutState, b: CutState): boolean {
+  return (
+    a.esp.files.size === b.esp.files.size && [...a.esp.files.keys()].every((path) => b.esp.files.has(path))
+  )
+}
+
+/** One of each list, then the next of each, until none has any left. */
+function inTurn<Item>(lists: readonly (readonly Item[])[]): readonly Item[] {
+  const most = Math.max(0, ...lists.map(({ length }) => length))
+  return Array.from({ length: most }, (_, index) =>
+    lists.flatMap((list) => list.slice(index, index + 1)),
+  ).flat()
+}
+
+function shuffled<Item>(items: readonly Item[], random: () => number): readonly Item[] {
+  const keyed = items.map((item) => ({ item, key: random() }))
+  return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item)
+}
+
+/** Numbers from 0 to 1, the same for the same seed (mulberry32, public domain): a sample can be drawn again. */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}

@@ -1,0 +1,88 @@
+/** Power cuts as a scenario sees them: an update is recorded, and then states of it are booted. */
+import type { ScenarioVm } from '../vm.ts'
+import { type Candidate, candidatesOf } from './candidates.ts'
+import { type CutOutcome, PowerCuts } from './cuts.ts'
+import { UpdateRecording } from './recording.ts'
+import { type Sampling, samplingOf } from './sampling.ts'
+
+export interface RecordedPowerCuts {
+  /** The update begins, or one step of it has ended with nothing left to write. */
+  readonly mark: (name: string) => Promise<void>
+  /** Boots a sample of the states between the first mark and the last. QEMU must have ended. */
+  readonly boot: () => Promise<PowerCutReport>
+}
+
+/** A state that nothing came up from. */
+export interface BrokenState {
+  /** The write that made it: its number, and the structure that it changed. */
+  readonly write: string
+  /** Directory with the state, and a script that boots it again. */
+  readonly reproducer?: string
+  /** All of it in a line, for people. */
+  readonly line: string
+}
+
+export interface PowerCutReport {
+  /** The state before the first write: a control. */
+  readonly start: CutOutcome
+  /** The state after the last write: a control as well. */
+  readonly end: CutOutcome
+  /** States that were booted beside it, and how many there are; of each content one. */
+  readonly tried: number
+  readonly contents: number
+  readonly broken: readonly BrokenState[]
+}
+
+/** Has the next QEMU process of the VM, which is off, record what it writes. */
+export async function recordPowerCuts(vm: ScenarioVm): Promise<RecordedPowerCuts> {
+  const recording = await UpdateRecording.prepare(vm)
+  return {
+    mark: (name) => recording.mark(name),
+    boot: async () => bootSample(vm, await PowerCuts.open(vm, await recording.end())),
+  }
+}
+
+async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutReport> {
+  const sampling = vm.spec.bench.sampling ?? samplingOf()
+  const note = (text: string) => vm.spec.emit({ type: 'note', text })
+  const [first, last] = [cuts.states[0], cuts.states.findLast(({ lost }) => lost.length === 0)]
+  if (first === undefined || last === undefined)
+    throw new Error('a recording has a state before its first write')
+  const all = candidatesOf(cuts.states, cuts.update, sampling.seed).filter(
+    ({ state }) => state.content !== first.content && state.content !== last.content,
+  )
+  const sample = sampling.states === 'all' ? all : all.slice(0, sampling.states)
+  note(cuts.summary)
+  note(
+    `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}`,
+  )
+  const start = await cuts.boot(first)
+  note(line('the start', start))
+  const end = last.content === first.content ? start : await cuts.boot(last)
+  note(line('the end', end))
+  const broken: BrokenState[] = []
+  for (const [index, candidate] of sample.entries()) {
+    const outcome = await cuts.boot(candidate.state)
+    const text = line(`state ${index + 1}, ${describe(cuts, candidate)}`, outcome)
+    note(text)
+    const { came, reproducer } = outcome
+    if (came === 'up') continue
+    const write = cuts.describe(candidate.state)
+    broken.push({ write, line: text, ...(reproducer !== undefined && { reproducer }) })
+  }
+  return { start, end, tried: sample.length, contents: all.length, broken }
+}
+
+function words({ seed, states }: Sampling): string {
+  return states === 'all' ? `all of them; seed ${seed}` : `the worst first; --seed ${seed} draws the same`
+}
+
+function describe(cuts: PowerCuts, { state, danger, alike }: Candidate): string {
+  return `${danger}, one of ${alike} alike, ${cuts.describe(state)}`
+}
+
+function line(state: string, { came, slot, why, seconds, reproducer }: CutOutcome): string {
+  const result = came === 'up' ? `slot ${slot} is up` : `nothing came up (${why})`
+  const kept = reproducer === undefined ? '' : `; boot it again: ${reproducer}/boot.sh`
+  return `${state}: ${result}, ${Math.round(seconds)} s${kept}`
+}

@@ -1,0 +1,147 @@
+/**
+ * Records what an update writes: to the disk and to the flash, as QEMU's block layer logs it, and every version of the
+ * vTPM's state. QEMU's trace gives the order across them: of writes exactly, of a version to the TPM command that made it.
+ */
+import { createHash } from 'node:crypto'
+import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LaunchError, UsageError } from '../../base/errors.ts'
+import { inFile } from '../../base/in-file.ts'
+import { parseWriteLog, type WriteLog } from '../../formats/write-log.ts'
+import { parseWriteTrace, positionsOf, type TracedEvent } from '../../formats/write-trace.ts'
+import type { ScenarioVm } from '../vm.ts'
+import type { CutEvent, RecordedUpdate } from './states.ts'
+import { VtpmVersions } from './vtpm-versions.ts'
+
+export interface RecordingFiles {
+  readonly disk: string
+  readonly variables: string
+  readonly trace: string
+}
+
+/** A log in the order of the trace. */
+interface Ordered {
+  readonly writes: WriteLog['writes']
+  readonly positions: readonly number[]
+}
+
+export interface Recorded {
+  readonly update: Omit<RecordedUpdate, 'esp' | 'variables'>
+  /** What came before, in order: on the disk and in the flash as they were when the VM was switched on. */
+  readonly before: readonly CutEvent[]
+  /** Content of each version of the vTPM's state. */
+  readonly vtpm: readonly Uint8Array[]
+  /** Of the VM before it was switched on: raw disk and flash. */
+  readonly base: { readonly disk: string; readonly variables: string }
+}
+
+/** How late the time of a file's change may be noted, in milliseconds: a tick of the kernel's clock. */
+const CLOCK_TICK_MS = 4
+
+export class UpdateRecording {
+  readonly #files: RecordingFiles
+  readonly #base: Recorded['base']
+  readonly #versions: VtpmVersions
+  readonly #marks: { readonly name: string; readonly traced: number }[] = []
+
+  private constructor(files: RecordingFiles, base: Recorded['base'], versions: VtpmVersions) {
+    this.#files = files
+    this.#base = base
+    this.#versions = versions
+  }
+
+  /** Has the VM's next QEMU process record. The VM must be off. */
+  static async prepare(vm: ScenarioVm): Promise<UpdateRecording> {
+    const { vtpmState, firmware, spec } = vm
+    if (vtpmState === undefined || firmware.kind !== 'pflash')
+      throw new UsageError('power cuts need a vTPM with a state and variables that persist', {
+        code: 'bad-scenario',
+      })
+    const directory = join(spec.directory, 'recording')
+    await mkdir(directory, { mode: 0o700 })
+    const at = (name: string) => join(directory, name)
+    const base = { disk: at('before.raw'), variables: at('before.fd') }
+    const files = { disk: at('disk.log'), variables: at('variables.log'), trace: at('trace') }
+    spec.scratch.push(base.disk, ...Object.values(files))
+    await spec.bench.tools.run('qemu-img', ['convert', '-O', 'raw', vm.disk.file, base.disk])
+    await copyFile(firmware.variables, base.variables)
+    for (const file of Object.values(files)) await writeFile(file, '', { mode: 0o600 })
+    vm.recordWrites(files)
+    return new UpdateRecording(files, base, VtpmVersions.watch(vtpmState))
+  }
+
+  /** The update begins, or a step of it has ended, with nothing left to write. */
+  async mark(name: string): Promise<void> {
+    this.#marks.push({ name, traced: (await stat(this.#files.trace)).size })
+  }
+
+  /**
+   * Reads what was recorded from the first mark to the last. QEMU must have ended. Throws FormatError, LaunchError
+   * `swtpm-failed` where a version of the vTPM's state was replaced before it was read: a state would be missing.
+   */
+  async end(): Promise<Recorded> {
+    this.#versions.close()
+    const { missed } = this.#versions
+    if (missed > 0)
+      throw new LaunchError(
+        `cannot tell all states of the vTPM: ${missed} versions were replaced before they were read, none may be`,
+        { code: 'swtpm-failed', hint: 'This host was too busy; run the scenario again' },
+      )
+    const trace = await readFile(this.#files.trace, 'latin1')
+    const events = parseWriteTrace(trace)
+    const marks = this.#marks.map(({ name, traced }) => ({
+      name,
+      position: parseWriteTrace(trace.slice(0, traced)).length,
+    }))
+    const [disk, variables] = await Promise.all([
+      ordered(this.#files.disk, events),
+      ordered(this.#files.variables, events),
+    ])
+    const all = [
+      ...placed(disk, 'disk'),
+      ...placed(variables, 'variables'),
+      ...this.#versions.seen.map(({ at }, version) => ({
+        position: positionOfCommand(events, at),
+        event: { on: 'vtpm' as const, version },
+      })),
+    ].sort((a, b) => a.position - b.position)
+    const [begin, end] = [marks[0]?.position ?? 0, marks.at(-1)?.position ?? events.length]
+    const before = all.filter(({ position }) => position < begin).map(({ event }) => event)
+    const during = all.filter(({ position }) => position >= begin && position < end)
+    const versionsBefore = before.flatMap((event) => (event.on === 'vtpm' ? [event.version] : []))
+    return {
+      update: {
+        vtpmAtStart: versionsBefore.at(-1) ?? 0,
+        vtpm: this.#versions.seen.map(({ bytes }) => createHash('sha256').update(bytes).digest('hex')),
+        events: during.map(({ event }) => event),
+        marks: marks.map(({ name, position }) => ({
+          name,
+          after: during.filter((each) => each.position < position).length,
+        })),
+      },
+      before,
+      vtpm: this.#versions.seen.map(({ bytes }) => bytes),
+      base: this.#base,
+    }
+  }
+}
+
+async function ordered(file: string, events: readonly TracedEvent[]): Promise<Ordered> {
+  const bytes = await readFile(file)
+  return inFile({ what: 'log of writes', file }, () => {
+    const log = parseWriteLog(bytes)
+    return { writes: log.writes, positions: positionsOf(log, events) }
+  })
+}
+
+function placed({ writes, positions }: Ordered, on: 'disk' | 'variables') {
+  return writes.map((write, index) => ({ position: positions[index] ?? 0, event: { on, write } }))
+}
+
+/** Right behind the last TPM command that was passed on by then. */
+function positionOfCommand(events: readonly TracedEvent[], at: number): number {
+  const command = events.findLastIndex(
+    (event) => event.kind === 'tpm-command' && event.at <= at + CLOCK_TICK_MS,
+  )
+  return command + 0.5
+}

@@ -1,0 +1,137 @@
+/** The states that a power cut during a recorded update can leave behind: one after each write, in order. */
+import { createHash } from 'node:crypto'
+import { RunningDisk } from '../../formats/disk-states.ts'
+import type { LoggedWrite } from '../../formats/write-log.ts'
+import { EspContent, type EspView } from './esp-content.ts'
+import { type VariablesView, viewVariables } from './variables-content.ts'
+
+/** What changed, in the order that all three have in common. */
+export type CutEvent =
+  | { readonly on: 'disk'; readonly write: LoggedWrite }
+  | { readonly on: 'variables'; readonly write: LoggedWrite }
+  /** `version` of the vTPM's state, as in `RecordedUpdate.vtpm`. */
+  | { readonly on: 'vtpm'; readonly version: number }
+
+export interface RecordedUpdate {
+  /** The ESP when the recording began, and where it lies on the disk. */
+  readonly esp: { readonly bytes: Uint8Array; readonly offset: number }
+  /** The flash when the recording began. */
+  readonly variables: Uint8Array
+  /** Digest of each version of the vTPM's state. */
+  readonly vtpm: readonly string[]
+  /** The version when the recording began. */
+  readonly vtpmAtStart: number
+  readonly events: readonly CutEvent[]
+  /** Moments at which the guest had nothing left to write: what each is called, by how many events came before it. */
+  readonly marks: readonly { readonly name: string; readonly after: number }[]
+}
+
+export interface CutState {
+  /** Events that have happened; the last of them made this state. */
+  readonly after: number
+  /** Numbers, from 1, of events up to `after` that never reached the disk: a cache of its own held them. */
+  readonly lost: readonly number[]
+  /** Equal for states of equal bytes in ESP, flash and vTPM. */
+  readonly key: string
+  /** Equal for states that a boot reads the same from. */
+  readonly content: string
+  readonly esp: EspView
+  readonly variables: VariablesView
+  readonly vtpm: number
+}
+
+/**
+ * The first state of each bytes. Writes to other partitions are part of a state, and do not make one: what a boot needs
+ * of them is the root file system, whose journal is not what is tested here.
+ */
+export function cutStates({
+  esp,
+  variables,
+  vtpm,
+  vtpmAtStart,
+  events,
+}: RecordedUpdate): readonly CutState[] {
+  const volume = new RunningDisk(esp.bytes)
+  const flash = new RunningDisk(variables)
+  const content = new EspContent(volume.bytes)
+  let version = vtpmAtStart
+  let flashView = viewVariables(flash.bytes)
+  const state = (after: number): CutState => ({
+    ...{ after, lost: [], esp: content.view, variables: flashView, vtpm: version },
+    key: [volume.key, flash.key, vtpm[version]].join(':'),
+    content: [content.view.key, flashView.key, vtpm[version]].join(':'),
+  })
+  const states = [state(0)]
+  const seen = new Set(states.map(({ key }) => key))
+  for (const [index, event] of events.entries()) {
+    if (event.on === 'vtpm') version = event.version
+    else if (event.write.kind !== 'write') continue
+    else if (event.on === 'disk') writeEsp({ volume, content, offset: esp.offset }, event.write)
+    else {
+      flash.write(event.write.offset, event.write.data)
+      flashView = viewVariables(flash.bytes)
+    }
+    const next = state(index + 1)
+    if (seen.has(next.key)) continue
+    seen.add(next.key)
+    states.push(next)
+  }
+  return states
+}
+
+/** The events that made a state, in order. */
+export function eventsOf(
+  { events }: Pick<RecordedUpdate, 'events'>,
+  { after, lost }: Pick<CutState, 'after' | 'lost'>,
+): readonly CutEvent[] {
+  const missing = new Set(lost)
+  return events.slice(0, after).filter((_, index) => !missing.has(index + 1))
+}
+
+/** The state after some events, others of which were lost. */
+export function stateWithout(
+  update: RecordedUpdate,
+  { after, lost }: Pick<CutState, 'after' | 'lost'>,
+): CutState {
+  const events = eventsOf(update, { after, lost })
+  const volume = new RunningDisk(update.esp.bytes)
+  const flash = Buffer.from(update.variables)
+  let version = update.vtpmAtStart
+  for (const event of events) {
+    if (event.on === 'vtpm') version = event.version
+    else if (event.write.kind !== 'write') continue
+    else if (event.on === 'variables') flash.set(event.write.data, event.write.offset)
+    else {
+      const part = clip(event.write, { offset: update.esp.offset, size: volume.bytes.length })
+      volume.write(part.offset, part.data)
+    }
+  }
+  const [esp, variables] = [new EspContent(volume.bytes).view, viewVariables(flash)]
+  const flashKey = createHash('sha256').update(flash).digest('hex')
+  return {
+    ...{ after, lost, esp, variables, vtpm: version },
+    key: [volume.key, flashKey, update.vtpm[version]].join(':'),
+    content: [esp.key, variables.key, update.vtpm[version]].join(':'),
+  }
+}
+
+function writeEsp(
+  { volume, content, offset }: { volume: RunningDisk; content: EspContent; offset: number },
+  write: LoggedWrite,
+): void {
+  const part = clip(write, { offset, size: volume.bytes.length })
+  if (part.data.length === 0) return
+  volume.write(part.offset, part.data)
+  content.changed({ offset: part.offset, size: part.data.length })
+}
+
+/** What of a write falls into a part of the disk, with the offset in it. */
+export function clip(
+  write: Pick<LoggedWrite, 'offset' | 'data'>,
+  part: { readonly offset: number; readonly size: number },
+): { readonly offset: number; readonly data: Uint8Array } {
+  const from = Math.max(write.offset, part.offset)
+  const to = Math.min(write.offset + write.data.length, part.offset + part.size)
+  if (to <= from) return { offset: 0, data: new Uint8Array() }
+  return { offset: from - part.offset, data: write.data.subarray(from - write.offset, to - write.offset) }
+}

@@ -1,0 +1,68 @@
+/** The machine of a scenario's VM: its materials and the wishes of the scenario, as QEMU is to have them. */
+import { join } from 'node:path'
+import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
+import type { PreparedDisk } from './image.ts'
+import type { VmSpec } from './lab-spec.ts'
+import type { VmOptions } from './vm-options.ts'
+
+/** Files that get what a QEMU process writes; see `MachineDescription`. */
+export interface WriteLogs {
+  readonly disk: string
+  readonly variables: string
+  readonly trace: string
+}
+
+export interface MachineMaterials {
+  readonly disk: PreparedDisk
+  readonly firmware: FirmwareLoad
+  /** Private directory for the sockets. */
+  readonly sockets: string
+  readonly hasVtpm: boolean
+  /** A kernel that QEMU brings itself. */
+  readonly kernel: string | undefined
+  readonly drives: readonly DriveDescription[]
+  readonly writeLogs: WriteLogs | undefined
+  readonly smbiosStrings: readonly string[]
+  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets'>
+}
+
+export function describeMachine(
+  { bench, budget, name }: VmSpec,
+  materials: MachineMaterials,
+): MachineDescription {
+  const { disk, firmware, sockets, kernel, drives, writeLogs, options } = materials
+  const plain: MachineDescription = {
+    name,
+    accelerator: 'tcg',
+    machineOptions: {},
+    cpu: 'max',
+    vcpus: budget.vcpus,
+    memoryMiB: budget.memoryMiB,
+    firmware:
+      firmware.kind === 'pflash' && writeLogs ? { ...firmware, variablesLog: writeLogs.variables } : firmware,
+    ...(kernel !== undefined && { directBoot: { kernel } }),
+    drives: [
+      {
+        ...{ id: 'disk', file: disk.file, format: disk.format },
+        ...(writeLogs && { writeLog: writeLogs.disk }),
+        // QEMU gives that place to a kernel that it brings itself.
+        ...(kernel === undefined && { bootIndex: 0 }),
+      },
+      ...drives,
+    ],
+    ...(materials.hasVtpm && {
+      tpm: { controlSocket: join(sockets, 'vtpm'), model: 'tpm-crb' as const },
+    }),
+    objects: [],
+    smbiosStrings: [...materials.smbiosStrings],
+    ports: [],
+    watchdog: options.watchdog ?? false,
+    onPanic: options.onPanic ?? 'end',
+    virtioOptions: {},
+    onReset: (options.resets ?? bench.platform.reboot(bench.host)) === 'reset' ? 'reset' : 'exit',
+    ...(writeLogs && { trace: writeLogs.trace }),
+    qmpSocket: join(sockets, 'qmp'),
+    serialSocket: join(sockets, 'serial'),
+  }
+  return bench.platform.apply(plain, bench.host)
+}

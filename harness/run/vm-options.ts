@@ -1,0 +1,49 @@
+/** What a scenario asks of a VM. */
+import type { FirstUki } from './image.ts'
+import type { ShimOptions } from './shim.ts'
+import type { SlotLayout } from './slots.ts'
+
+export interface VmOptions {
+  /** `offline`: the root is sealed to the SRK of the VM's vTPM and the signed PCR 11 policy before its first boot. */
+  readonly seal?: 'offline'
+  /** PCRs that the seal binds to a literal value as well; `zero`: nothing was extended. */
+  readonly literalPcrs?: Readonly<Record<number, 'zero'>>
+  /**
+   * The root has a recovery key as well: a new one, or the one that a brought disk has. `if-encrypted`: for scenarios
+   * that also run on images whose root is not.
+   */
+  readonly recoveryKey?: 'enrolled' | 'if-encrypted'
+  /** The image's two slots: `a` is installed as the host's `Slots` says, and is the default. */
+  readonly slots?: SlotLayout
+  /** Added to the command line of slot `a`. */
+  readonly slotCommandLine?: string
+  /** What is different about the UKI that it begins with. */
+  readonly uki?: FirstUki['change']
+  /** The VM is one of a platform that cannot reset its guests: QEMU ends at a reset, and the VM is started anew. */
+  readonly resets?: 'relaunch'
+  /** A watchdog device that resets the guest; the guest has to arm it. */
+  readonly watchdog?: true
+  /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
+  readonly onPanic?: 'end' | 'continue'
+  /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
+  readonly kernel?: 'direct'
+  /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
+  readonly shim?: ShimOptions
+  /** The firmware boots systemd-boot, and that the image's UKI; without a menu. */
+  readonly loader?: 'systemd-boot'
+}
+
+export interface BootOptions {
+  /** The vTPM that the root was sealed to, also where every other boot gets a new one: for a control. */
+  readonly vtpm?: 'sealed-to'
+}
+
+/** Other materials for a VM that is otherwise the same. */
+export interface OtherMaterials {
+  readonly name: string
+  /** qcow2. */
+  readonly disk: string
+  /** Where the firmware keeps its variables in flash. */
+  readonly variables: string
+  readonly vtpmState: string
+}

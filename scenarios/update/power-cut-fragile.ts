@@ -1,0 +1,47 @@
+import { defineScenario, recordPowerCuts } from '../../harness/run/index.ts'
+
+export const scenario = defineScenario({
+  title: 'control: an updater that copies over the default UKI in place does not survive a power cut',
+  images: ['ab'],
+  vtpms: ['stateful'],
+  needs: {
+    secureBoot: true,
+    persistentVariables: true,
+    image: ['offline-sealing', 'own-uki', 'ab-slots', 'login'],
+  },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 900 },
+  claims: {
+    start: { claim: 'control: the state before its first write boots slot a' },
+    finished: { claim: 'control: the update that is not interrupted boots' },
+    caught: { claim: 'of the states that were booted, one boots nothing' },
+    named: {
+      claim: 'each that boots nothing is reported with a write to the UKI, its directory or its clusters',
+    },
+    kept: { claim: 'each that boots nothing is kept with what boots it again' },
+  },
+  run: async (lab) => {
+    const vm = await lab.vm('owner', { seal: 'offline', slots: 'boot-next', onPanic: 'continue' })
+    await vm.slots.attachUpdate()
+    const cuts = await recordPowerCuts(vm)
+    const boot = await (await vm.boot()).settle()
+    const guest = await boot.login()
+    await cuts.mark('start')
+    await guest.succeed(['update-in-place'], { timeoutMs: 180_000 })
+    await cuts.mark('installed')
+    await boot.machine.quit()
+    const report = await cuts.boot()
+    lab.claim('start', { expected: 'up a', got: `${report.start.came} ${report.start.slot}` })
+    lab.claim('finished', { expected: 'up b', got: `${report.end.came} ${report.end.slot}` })
+    lab.claim('caught', {
+      expected: 'at least 1',
+      got: `${report.broken.length} of ${report.tried}`,
+      holds: report.broken.length > 0,
+    })
+    const unnamed = report.broken.filter(({ write }) => !OF_THE_UKI.test(write))
+    lab.claim('named', { expected: [], got: unnamed.map(({ line }) => line) })
+    const kept = report.broken.filter(({ reproducer }) => reproducer !== undefined)
+    lab.claim('kept', { expected: report.broken.length, got: kept.length })
+  },
+})
+
+const OF_THE_UKI = /EFI\/Linux|file allocation table|clusters of no file/
