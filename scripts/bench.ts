@@ -21,10 +21,12 @@ import type { Measure, MeasureOptions } from './bench/figure.ts'
 import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
+import { planning } from './bench/planning.ts'
 import { bootDebian, bootMicro } from './bench/power-on.ts'
 import { rebuild } from './bench/rebuild.ts'
 import { rehearsal } from './bench/rehearsal.ts'
 import { benchDocument, type MeasureReport, machineText, measureText } from './bench/report.ts'
+import { scheduling } from './bench/scheduling.ts'
 import { selectMeasures } from './bench/select.ts'
 import { sideBySide } from './bench/side-by-side.ts'
 import { startUp } from './bench/start-up.ts'
@@ -45,6 +47,8 @@ const MEASURES: readonly Measure[] = [
   evidenceSnp,
   evidenceTdx,
   eventLog,
+  planning,
+  scheduling,
 ]
 
 const USAGE = 2

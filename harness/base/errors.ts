@@ -65,6 +65,12 @@ export type HostCode =
   | 'mirror-dead'
   | 'disk-full'
   | 'not-enough-memory'
+  | 'not-enough-cores'
+  | 'not-enough-disk'
+  | 'no-guest-slot'
+  | 'below-need'
+  | 'marked-skip'
+  | 'not-reached'
   | 'no-user-namespaces'
   | 'setup-missing'
   | 'setup-failed'
@@ -140,7 +146,16 @@ export class GuestError extends AttestbedError<GuestCode> {
   }
 }
 
-export type TimeoutCode = 'expect' | 'boot' | 'command' | 'shutdown' | 'qmp' | 'swtpm' | 'probe' | 'scenario'
+export type TimeoutCode =
+  | 'expect'
+  | 'boot'
+  | 'command'
+  | 'shutdown'
+  | 'qmp'
+  | 'swtpm'
+  | 'probe'
+  | 'scenario'
+  | 'run'
 
 /** A deadline passed; the message quotes the deadline and what was awaited. */
 export class TimeoutError extends AttestbedError<TimeoutCode> {

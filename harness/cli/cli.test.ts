@@ -43,7 +43,7 @@ const fakeRun = (...words: readonly string[]): Promise<Ended> => end(start(FAKE_
 t.test('help', async (t) => {
   const [root, run] = await Promise.all([cli('--help'), cli('run', '--help')])
   t.match(root, { code: 0, stderr: '' })
-  for (const command of ['run', 'list', 'doctor', 'shell', 'images', 'predict', 'diff'])
+  for (const command of ['run', 'plan', 'list', 'doctor', 'shell', 'images', 'predict', 'diff'])
     t.match(root.stdout, `  ${command} `)
   t.match(root.stdout, 'Examples:')
   t.match(run, { code: 0, stdout: 'Examples:' })
@@ -58,6 +58,15 @@ t.test('help', async (t) => {
     'image',
     'vtpm',
     'firmware',
+    'qemu',
+    'vcpus',
+    'memory',
+    'matrix',
+    'pairwise',
+    'shard',
+    'retry',
+    'repeat',
+    'until-failure',
     'seed',
     'states',
     'exhaustive',
@@ -91,6 +100,12 @@ t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => 
     [['run', '--states', '3', '--exhaustive'], /cannot be used with/],
     [['run', '--require', 'luck'], /hardware/],
     [['list', 'encrypted-root/statefull-vtpm'], /hint: did you mean encrypted-root\/stateful-vtpm\?/],
+    [['run', '--repeat', '0'], /"0" is no whole number/],
+    [['run', '--retry', 'x'], /"x" is no whole number from 0 to 10/],
+    [['run', '--matrix', '/nowhere.yaml'], /cannot read the matrix \/nowhere\.yaml: ENOENT/],
+    [['plan', '--shard', '9/8'], /"9\/8" is no part such as 2\/8/],
+    [['plan', '--memory', '2048'], /"2048" is no size such as 512M/],
+    [['plan', '--shards', '4'], /--format github or gitlab is required/],
     [['images', 'debain'], /hint: did you mean debian\?/],
     [['shell', 'debian'], /needs a terminal/],
     [['shell'], /missing required argument 'target'/],
@@ -139,7 +154,14 @@ t.test('run', async (t) => {
     const { results } = JSON.parse(stdout)
     t.match(results[0], {
       scenario: 'encrypted-root/stateful-vtpm',
-      variant: { platform: 'tcg', vtpm: 'stateful', firmware: 'ovmf', image: 'debian' },
+      variant: {
+        platform: 'tcg',
+        vtpm: 'stateful',
+        firmware: 'ovmf',
+        image: 'debian',
+        qemu: 'tools',
+        vcpus: 1,
+      },
       ...{ outcome: 'pass', reason: '', seconds: 61.5, dir: '/runs/1/stateful' },
       claims: [
         {
@@ -222,6 +244,17 @@ t.test('the exit code of a run', async (t) => {
   t.equal(codeOf([proven, pass], true), 3)
   t.equal(codeOf([fail], true), 1)
   t.equal(codeOf([fail], false, 130), 130)
+  const unstable = { unstable: 'now and then' }
+  const forgiven = result({ outcome: 'fail', ...unstable })
+  t.equal(codeOf([pass, forgiven, result({ outcome: 'error', ...unstable })]), 0, 'a mark of the matrix')
+  t.equal(codeOf([forgiven]), 0, 'it ran')
+  t.equal(codeOf([result({ outcome: 'error', ...unstable })]), 4, 'but this did not, and nothing else did')
+  t.equal(codeOf([forgiven, fail]), 1)
+  const expired = [{ place: 'm.yaml:1:1', reason: 'x', until: '2026-01-01', variants: 1 }]
+  const outdated = (results: readonly ScenarioResult[]) =>
+    runExitCode({ results, expired }, { requireHardware: false, interrupted: undefined })
+  t.equal(outdated([pass]), 2, 'a mark that is out of date')
+  t.equal(outdated([pass, fail]), 1)
 })
 
 t.test('failures', async (t) => {

@@ -4,16 +4,17 @@ import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
+import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
 import { ignoreClosedPipes } from './output.ts'
+import { addPlan } from './plan-commands.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
-import { jobCount, listOf, names, wholeNumber } from './values.ts'
+import { jobCount, toolsOption, wholeNumber } from './values.ts'
 
 const USAGE = 2
 
-const PLATFORMS = ['tcg', 'kvm', 'sev', 'sev-es', 'sev-snp', 'tdx'] as const
-const VTPMS = ['stateful', 'stateless', 'none'] as const
-const TOOLS = ['tree', 'host'] as const
+const MOST_RETRIES = 10
+const MOST_REPETITIONS = 1_000_000
 
 /** Runs one command line (without node and script) and returns its exit code; never throws. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -47,6 +48,7 @@ function program(finish: Finish): Command {
     .configureOutput({ outputError: (text, write) => write(inOurWords(text)) })
     .addHelpText('after', ROOT_EXAMPLES)
   addRun(root, finish)
+  addPlan(root, finish)
   addList(root, finish)
   addDoctor(root, finish)
   addShell(root, finish)
@@ -94,6 +96,7 @@ const ROOT_EXAMPLES = `
 Examples:
   attestbed run                          everything this host can run
   attestbed run encrypted-root           one subject, or one scenario by its full id
+  attestbed plan --matrix nightly.yaml   what a matrix would run, and why not the rest
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
   attestbed predict sev-snp --firmware F what a launch will measure
@@ -104,25 +107,12 @@ Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,
   4 the infrastructure broke, 5 malformed or not authentic, 6 not acceptable, 70 our bug`
 
-function toolsOption(): Option {
-  return new Option(
-    '--tools <from>',
-    'QEMU and the rest from the tools tree or the host (default: as set up)',
-  ).choices(TOOLS)
-}
-
-const platformOption = (words: string): Option =>
-  new Option('--platform <id,...>', words).argParser(listOf(PLATFORMS))
-
 function addRun(root: Command, finish: Finish): void {
-  root
+  const command = root
     .command('run')
     .description('run scenarios and check their claims')
     .argument('[pattern...]', 'scenario ids, their leading folders, or globs with *; none selects all')
-    .addOption(platformOption('run on these platforms (default: the best one this host has)'))
-    .addOption(new Option('--vtpm <kind,...>', 'only these kinds of vTPM').argParser(listOf(VTPMS)))
-    .addOption(new Option('--firmware <id,...>', 'only these firmware builds').argParser(names))
-    .addOption(new Option('--image <id|file.yaml>', 'on this image, or on your own disk').argParser(names))
+  addMatrixFlags(command)
     .addOption(
       new Option('-j, --jobs <n>', 'VMs at once (default: what the host has room for)').argParser(jobCount),
     )
@@ -131,6 +121,18 @@ function addRun(root: Command, finish: Finish): void {
         '--require <what>',
         'a skip for lack of it, or an emulation of it, is an error (exit 3)',
       ).choices(['hardware']),
+    )
+    .addOption(
+      new Option('--retry <n>', 'try what ends in error so often again; a fail never is').argParser(
+        wholeNumber(0, MOST_RETRIES),
+      ),
+    )
+    .addOption(
+      new Option('--repeat <n>', 'run everything so often').argParser(wholeNumber(1, MOST_REPETITIONS)),
+    )
+    .option(
+      '--until-failure',
+      'run everything again and again until something fails (at most --repeat times)',
     )
     .addOption(toolsOption())
     .addOption(
@@ -156,6 +158,8 @@ Examples:
   attestbed run '*stateless*' --platform tcg       a glob
   attestbed run --image ./fedora.yaml              the scenarios that somebody's disk can serve
   attestbed run --json > result.json               for programs
+  attestbed run --matrix nightly.yaml --pairwise   every pair of values, in few variants
+  attestbed run boot --until-failure               hunt what fails now and then
   attestbed run --require hardware                 fail where no TEE proved it`,
     )
     .action(async (patterns: string[], flags) => {

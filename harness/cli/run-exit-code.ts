@@ -8,16 +8,24 @@ export interface RunDemands {
 }
 
 const CLAIM_FALSE = 1
+/** The matrix file has to be changed, as with any other mistake in it. */
+const MATRIX_OUTDATED = 2
 const HOST_LACKS = 3
 const INFRASTRUCTURE = 4
 
 /** A false claim outweighs everything: it was found, whatever else broke. */
-export function runExitCode({ results }: RunResult, demands: RunDemands): number {
+export function runExitCode({ results: all, expired = [] }: RunResult, demands: RunDemands): number {
   if (demands.interrupted !== undefined) return demands.interrupted
+  // What the matrix marks as unstable was shown, and is nothing to fail for.
+  const results = all.filter(
+    ({ outcome, unstable }) => unstable === undefined || outcome === 'pass' || outcome === 'skip',
+  )
   if (results.some((result) => result.outcome === 'fail')) return CLAIM_FALSE
   if (results.some((result) => result.outcome === 'error')) return INFRASTRUCTURE
+  if (expired.length > 0) return MATRIX_OUTDATED
   // Nothing that was asked for ran: to call that a success would be to pass wrongly.
-  const ran = results.some((result) => result.outcome === 'pass')
+  const ran = all.some(({ outcome }) => outcome === 'pass' || outcome === 'fail')
+  if (!ran && all.some(({ outcome }) => outcome === 'error')) return INFRASTRUCTURE
   if (!ran && !printed(results)) return HOST_LACKS
   const unproven = results.some(
     ({ outcome, claims }) =>

@@ -1,31 +1,30 @@
 /** `attestbed run`: the run's events into views, its result into a table or a document, and an exit code. */
-import { UsageError } from '../base/errors.ts'
 import { shellCommand } from '../machine/shell-command.ts'
-import type { PlatformId } from '../platforms/platform-id.ts'
 import { LiveReporter } from '../report/live.ts'
 import { canRedraw, paletteFor } from '../report/palette.ts'
 import { PlainReporter } from '../report/plain.ts'
 import { fanOut, type Reporter, type TerminalView } from '../report/reporter.ts'
 import { RunFiles } from '../report/run-files.ts'
 import { verdictTable } from '../report/verdict-table.ts'
-import type { RunEvent, RunEventSink, RunResult, VtpmKind } from '../run/events.ts'
+import type { RunEvent, RunEventSink, RunResult } from '../run/events.ts'
 import type { RunRequest } from '../run/program.ts'
 import { watchInterrupts } from './interruption.ts'
+import { type MatrixFlags, planRequestOf } from './matrix-flags.ts'
+import { nothingSelected } from './nothing-selected.ts'
 import { widthOf, writeDocument } from './output.ts'
 import { runExitCode } from './run-exit-code.ts'
 
 export type RunScenarios = (request: RunRequest) => Promise<RunResult>
 
 /** The flags as commander hands them over. */
-export interface RunFlags {
-  readonly platform?: readonly PlatformId[]
-  readonly vtpm?: readonly VtpmKind[]
-  readonly firmware?: readonly string[]
-  readonly image?: readonly string[]
+export interface RunFlags extends MatrixFlags {
   readonly jobs?: number
   readonly require?: 'hardware'
   readonly tools?: 'tree' | 'host'
   readonly keep?: boolean
+  readonly retry?: number
+  readonly repeat?: number
+  readonly untilFailure?: boolean
   readonly printArgv?: boolean
   readonly seed?: number
   readonly states?: number
@@ -74,11 +73,10 @@ function requestOf(
   onEvent: RunEventSink,
 ): RunRequest {
   return {
-    patterns,
-    ...(flags.platform && { platforms: flags.platform }),
-    ...(flags.vtpm && { vtpms: flags.vtpm }),
-    ...(flags.firmware && { firmware: flags.firmware }),
-    ...(flags.image && { images: flags.image }),
+    ...planRequestOf(patterns, flags),
+    ...(flags.retry !== undefined && { retries: flags.retry }),
+    ...(flags.repeat !== undefined && { repeat: flags.repeat }),
+    ...(flags.untilFailure && { untilFailure: true }),
     ...(flags.jobs && { jobs: flags.jobs }),
     keep: flags.keep ?? false,
     ...(flags.tools && { tools: flags.tools }),
@@ -134,13 +132,6 @@ class RunSummary implements Reporter {
   totals(): { readonly directory: string; readonly elapsedMs: number } {
     return { directory: this.#directory, elapsedMs: Date.now() - this.#startedAt }
   }
-}
-
-function nothingSelected(): UsageError {
-  return new UsageError('nothing to run: no scenario has a variant that the given flags select', {
-    code: 'bad-value',
-    hint: 'attestbed list shows the scenarios with their axes',
-  })
 }
 
 function messageOf(error: unknown): string {

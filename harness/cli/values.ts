@@ -1,5 +1,5 @@
 /** Values of flags: checked where they are read, so that a wrong one names its flag. */
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 
 /** A flag that takes `a,b` and may be given again. */
 export function listOf<Value extends string>(
@@ -30,4 +30,13 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
     if (/^\d+$/.test(text) && number >= least && number <= most) return number
     throw new InvalidArgumentError(`"${text}" is no whole number from ${least} to ${most}.`)
   }
+}
+
+const TOOLS = ['tree', 'host'] as const
+
+export function toolsOption(): Option {
+  return new Option(
+    '--tools <from>',
+    'QEMU and the rest from the tools tree or the host (default: as set up)',
+  ).choices(TOOLS)
 }

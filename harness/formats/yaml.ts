@@ -1,5 +1,15 @@
 /** Strict YAML with positions: what users write, checked against a schema, errors as file:line:column. */
-import { type Document, isMap, isNode, isPair, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml'
 import { z } from 'zod'
 import { type Position, UsageError } from '../base/errors.ts'
 import { nearest } from '../base/nearest.ts'
@@ -12,8 +22,23 @@ const MAX_ALIASES = 10
  */
 export function parseYaml<Schema extends z.ZodType>(
   text: string,
-  { file, schema }: { readonly file: string; readonly schema: Schema },
+  options: { readonly file: string; readonly schema: Schema },
 ): z.infer<Schema> {
+  return parsePlacedYaml(text, options).value
+}
+
+/** What was read, and where each value of it stands. */
+export interface PlacedYaml<Value> {
+  readonly value: Value
+  /** Of the value at `path`; for one that is not there, of the innermost that is. */
+  readonly positionOf: (path: readonly PropertyKey[]) => Position
+}
+
+/** As `parseYaml`, for what has to be checked once more after the schema was satisfied. */
+export function parsePlacedYaml<Schema extends z.ZodType>(
+  text: string,
+  { file, schema }: { readonly file: string; readonly schema: Schema },
+): PlacedYaml<z.infer<Schema>> {
   const lines = new LineCounter()
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -26,9 +51,16 @@ export function parseYaml<Schema extends z.ZodType>(
     return { file, line: Math.max(1, line), column: Math.max(1, col) }
   }
   const problem = document.errors[0] ?? document.warnings[0]
-  if (problem) throw new UsageError(problem.message, { code: 'bad-config', position: at(problem.pos[0]) })
+  if (problem)
+    throw new UsageError(inWords(problem.message), { code: 'bad-config', position: at(problem.pos[0]) })
+  const cycle = firstCycle(document)
+  if (cycle)
+    throw new UsageError(`the alias *${cycle.name} stands inside what it is an alias of`, {
+      ...{ code: 'bad-config', position: at(cycle.offset) },
+    })
   const parsed = schema.safeParse(plainValue(document, at(0)))
-  if (parsed.success) return parsed.data
+  if (parsed.success)
+    return { value: parsed.data, positionOf: (path) => at(offsetOf(document.contents, path, false)) }
   const issue = mostTelling(parsed.error.issues)
   const key = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined
   const offset = offsetOf(
@@ -41,6 +73,25 @@ export function parseYaml<Schema extends z.ZodType>(
     position: at(offset),
     hint: key === undefined ? undefined : suggestion(key, schema, issue.path),
   })
+}
+
+/** The parser runs out of stack, and says so by an error with a place. */
+function inWords(message: string): string {
+  return message.includes('call stack') ? 'is nested too deeply' : message
+}
+
+/** An alias of a node around it: a value without an end. */
+function firstCycle(document: Document): { readonly name: string; readonly offset: number } | undefined {
+  let found: { readonly name: string; readonly offset: number } | undefined
+  visit(document, {
+    Alias: (_, alias, path) => {
+      const isAround = path.some((node) => isNode(node) && 'anchor' in node && node.anchor === alias.source)
+      if (!isAround) return undefined
+      found = { name: alias.source, offset: startOf(alias) }
+      return visit.BREAK
+    },
+  })
+  return found
 }
 
 /** As they are compared once they are read: the number 7 and the text "7" are the same key. */

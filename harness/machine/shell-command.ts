@@ -13,6 +13,11 @@ export function shellCommand(argv: readonly string[]): string {
   return lines.join(' \\\n  ')
 }
 
+/** The same on one line. */
+export function shellLine(argv: readonly string[]): string {
+  return argv.map(quoted).join(' ')
+}
+
 function quoted(word: string): string {
   return PLAIN.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }

@@ -15,6 +15,7 @@ export type MaterialRole =
   | 'initrd'
   | 'vtpm-state'
   | 'argv'
+  | 'qemu'
 
 export interface Material {
   readonly role: MaterialRole
@@ -61,11 +62,16 @@ export async function billOf(
 ): Promise<BillOfMaterials> {
   return {
     tools: { kind: tools.kind, digest: tools.digest },
-    materials: await Promise.all(materials.map(describe)),
+    materials: await Promise.all([...materials, ...qemuOf(tools)].map(describe)),
     packages: packages
       .map(({ name, version }) => ({ name, version }))
       .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)),
   }
+}
+
+/** A QEMU that is not of the tools is not in their digest. */
+function qemuOf({ qemu }: Tools): readonly MaterialInput[] {
+  return qemu ? [{ role: 'qemu', path: qemu.file, sha256: qemu.sha256 }] : []
 }
 
 /** What a built image brings to a launch, but for the UKI and the VM's own overlay. */

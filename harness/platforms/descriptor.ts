@@ -1,5 +1,5 @@
 import type { MachineDescription } from '../machine/description.ts'
-import type { HostParameters } from '../probe/facts.ts'
+import type { GuestSlotKind, HostParameters } from '../probe/facts.ts'
 import type { FirmwareFeature } from '../probe/firmware.ts'
 import type { LaunchOptionName, LaunchOptions } from './launch-options.ts'
 import type { PlatformId } from './platform-id.ts'
@@ -38,6 +38,8 @@ export interface PlatformDescriptor {
   readonly smmFact?: string
   /** First QEMU that can launch it, where that is not every one that we support. */
   readonly qemuSince?: readonly [major: number, minor: number]
+  /** What each of its guests takes one of; absent: nothing that is short. */
+  readonly guestSlot?: GuestSlotKind
   /** What its owner may choose; none on platforms that prove nothing. */
   readonly launchOptions: readonly LaunchOptionName[]
   /** What its launch is measured as (launch digest, MRTD); absent where nothing is. */

@@ -21,6 +21,7 @@ export const sevEs: PlatformDescriptor = {
   firmwareFeature: 'sev-es',
   qemuSince: [9, 1],
   predictLaunch: sevEsPrediction,
+  guestSlot: 'sev_es',
   launchOptions: ['cpu', 'policy'],
   reboot: rebootBy,
   apply: (description, host, options = {}) =>

@@ -39,6 +39,7 @@ export const sevSnp: PlatformDescriptor = {
   firmwareFeature: 'sev-snp',
   qemuSince: [9, 1],
   predictLaunch: snpPrediction,
+  guestSlot: 'sev_es',
   launchOptions: ['cpu', 'policy', 'guestFeatures', 'hostData', 'idBlock'],
   reboot: rebootBy,
   apply: (description, host, options = {}) =>

@@ -27,6 +27,7 @@ export const sev: PlatformDescriptor = {
   firmwareFeature: 'sev',
   smmFact: 'kvm-firmware-smm',
   predictLaunch: sevPrediction,
+  guestSlot: 'sev',
   launchOptions: ['cpu', 'policy'],
   reboot: () => 'reset',
   apply: (description, host, options = {}) =>

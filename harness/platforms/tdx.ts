@@ -42,6 +42,7 @@ export const tdx: PlatformDescriptor = {
   firmwareFeature: 'tdx',
   qemuSince: [10, 1],
   predictLaunch: tdxPrediction,
+  guestSlot: 'tdx',
   launchOptions: ['cpu', 'mrConfigId', 'mrOwner', 'mrOwnerConfig', 'tdAttributes'],
   reboot: rebootBy,
   apply: (description, host, options = {}) => {

@@ -1,5 +1,6 @@
 /** How many confidential guests the host can hold: the kernel's `misc` cgroup controller. */
 
+import type { GuestSlotKind, GuestSlots } from './facts.ts'
 import { type Finding, no, unknown, yes } from './finding.ts'
 import type { HostTree } from './host-tree.ts'
 import type { Sources } from './sources.ts'
@@ -19,6 +20,26 @@ export async function capacityFinding(sources: Sources, resource: string, hint: 
     })
   }
   return unknown('there is no misc.capacity: no cgroup controller misc')
+}
+
+const SLOT_KINDS: readonly GuestSlotKind[] = ['sev', 'sev_es', 'tdx']
+
+/** How many more guests of each kind there is room for; a kind that the kernel does not count is absent, and so are all. */
+export async function guestSlots({ host }: Sources): Promise<GuestSlots | undefined> {
+  for (const group of GROUPS) {
+    const text = await host.readText(`${group}/misc.capacity`)
+    if (text === undefined) continue
+    const left = await Promise.all(
+      SLOT_KINDS.map(async (kind) => {
+        const capacity = amount(text, kind)
+        if (capacity === undefined) return []
+        return [[kind, Math.max(0, capacity - ((await usedIn(host, group, kind)) ?? 0))] as const]
+      }),
+    )
+    const counted = left.flat()
+    return counted.length > 0 ? Object.fromEntries(counted) : undefined
+  }
+  return undefined
 }
 
 interface Amounts {

@@ -38,7 +38,15 @@ export interface HostParameters {
   readonly quoteSocket?: QuoteSocket
   /** Major and minor version of the QEMU that will run the guests. */
   readonly qemuVersion?: readonly [number, number]
+  /** MiB that guests may take now; undefined where it cannot be found out. */
+  readonly freeMemoryMiB?: number
+  /** Confidential guests that still have room, where the kernel counts them. */
+  readonly guestSlots?: GuestSlots
 }
+
+/** What each confidential guest takes one of: SEV ASIDs, those of SEV-ES and SEV-SNP, TDX key ids. */
+export type GuestSlotKind = 'sev' | 'sev_es' | 'tdx'
+export type GuestSlots = Readonly<Partial<Record<GuestSlotKind, number>>>
 
 /** What probing gives: facts for people and verdicts, values for command lines. */
 export interface HostProbe {

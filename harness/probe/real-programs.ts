@@ -29,7 +29,7 @@ export async function realPrograms(spec: RealProgramsSpec): Promise<Programs> {
   const kvm = await host.tryOpen('/dev/kvm')
   const cache = fileCache({
     directory: spec.cacheDirectory,
-    dependsOn: [tools.digest, tools.root, kvm, ...(await hostState(host))],
+    dependsOn: [tools.digest, tools.root, ...qemuOf(tools), kvm, ...(await hostState(host))],
     fresh: spec.fresh,
   })
   const boots = new Map<BootKind, Promise<BootOutcome>>()
@@ -48,6 +48,11 @@ export async function realPrograms(spec: RealProgramsSpec): Promise<Programs> {
       return found?.isFile() ? { path, size: found.size } : undefined
     },
   }
+}
+
+/** Absent for the one of the tools, whose digest has it. */
+function qemuOf({ qemu }: Tools): readonly string[] {
+  return qemu ? [qemu.file, qemu.sha256] : []
 }
 
 /** What QEMU's answers depend on beside the tools: this boot, this user, the devices, how KVM was loaded. */

@@ -22,12 +22,23 @@ export const resourceProbes: readonly FactProbe[] = [
   { id: 'vhost-vsock', look: lookAtVsock },
 ]
 
-async function lookAtMemory(sources: Sources): Promise<Finding> {
+/** MiB that programs may still take; undefined where /proc/meminfo does not say. */
+export async function freeMemoryMiB(sources: Sources): Promise<number | undefined> {
+  const memory = await lookForMemory(sources)
+  return memory && Math.min(memory.available, memory.limit ?? memory.available)
+}
+
+async function lookForMemory(sources: Sources) {
   const text = await sources.host.readText('/proc/meminfo')
   const kib = /^MemAvailable:\s+(\d+) kB$/m.exec(text ?? '')?.[1]
-  if (kib === undefined) return unknown('/proc/meminfo has no line MemAvailable')
-  const available = Math.floor(Number(kib) / 1024)
-  const limit = await cgroupHeadroomMiB(sources)
+  if (kib === undefined) return undefined
+  return { available: Math.floor(Number(kib) / 1024), limit: await cgroupHeadroomMiB(sources) }
+}
+
+async function lookAtMemory(sources: Sources): Promise<Finding> {
+  const memory = await lookForMemory(sources)
+  if (memory === undefined) return unknown('/proc/meminfo has no line MemAvailable')
+  const { available, limit } = memory
   const free = Math.min(available, limit ?? available)
   const needed = sources.spec.guestMemoryMiB + OVERHEAD_MIB
   const bound =
@@ -38,17 +49,28 @@ async function lookAtMemory(sources: Sources): Promise<Finding> {
     : no(proof, 'Stop other programs, or give the machine or container more memory')
 }
 
-/** In a container /proc/meminfo is the host's: what counts is the limit of the group, less what it uses. */
+const MEMORY_GROUPS = [
+  { path: '/sys/fs/cgroup', limit: 'memory.max', usage: 'memory.current', files: 'inactive_file' },
+  {
+    ...{ path: '/sys/fs/cgroup/memory', limit: 'memory.limit_in_bytes' },
+    ...{ usage: 'memory.usage_in_bytes', files: 'total_inactive_file' },
+  },
+] as const
+
+/**
+ * In a container /proc/meminfo is the host's: what counts is the limit of the group, less what it uses. Files that were
+ * read and are not looked at any more count as used, and give way.
+ */
 async function cgroupHeadroomMiB({ host }: Sources): Promise<number | undefined> {
-  const pairs = [
-    ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'],
-    ['/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'],
-  ] as const
-  for (const [limitFile, usageFile] of pairs) {
-    const limit = Number(await host.readText(limitFile))
-    const usage = Number(await host.readText(usageFile))
+  for (const { path, limit, usage, files } of MEMORY_GROUPS) {
+    const most = Number(await host.readText(`${path}/${limit}`))
+    const used = Number(await host.readText(`${path}/${usage}`))
     // `max` is no number; a missing file is NaN too.
-    if (Number.isFinite(limit) && Number.isFinite(usage)) return Math.floor((limit - usage) / MIB)
+    if (!Number.isFinite(most) || !Number.isFinite(used)) continue
+    const stat = (await host.readText(`${path}/memory.stat`)) ?? ''
+    const line = stat.split('\n').find((each) => each.startsWith(`${files} `)) ?? ''
+    const givesWay = Number(line.slice(files.length)) || 0
+    return Math.floor((most - used + Math.min(givesWay, used)) / MIB)
   }
   return undefined
 }

@@ -1,35 +1,46 @@
-import type { Variant } from '../run/events.ts'
+import { escapeControls } from '../base/text.ts'
+import type { PlannedEntry, Variant } from '../run/events.ts'
 
-const AXES = ['platform', 'vtpm', 'firmware', 'image'] as const
-
-interface Planned {
-  readonly key: string
-  readonly scenario: string
-  readonly variant: Variant
-}
+const AXES = ['platform', 'vtpm', 'firmware', 'image', 'qemu', 'vcpus', 'memoryMiB'] as const
+type Axis = (typeof AXES)[number]
 
 /**
  * What each point of the matrix is called, by key: the scenario's id, followed by those axes in which it
- * differs from the other points of the same scenario.
+ * differs from the other points of the same scenario, and by its turn where the run repeats it.
  */
-export function labelsOf(planned: readonly Planned[]): ReadonlyMap<string, string> {
-  return new Map(planned.map((point) => [point.key, labelOf(point, planned)]))
-}
-
-function labelOf(point: Planned, planned: readonly Planned[]): string {
-  const siblings = planned.filter((other) => other.scenario === point.scenario)
-  const differing = AXES.filter((axis) =>
-    siblings.some((other) => other.variant[axis] !== point.variant[axis]),
+export function labelsOf(planned: readonly PlannedEntry[]): ReadonlyMap<string, string> {
+  const differing = new Map(
+    [...Map.groupBy(planned, ({ scenario }) => scenario)].map(([scenario, siblings]) => [
+      scenario,
+      AXES.filter((axis) => siblings.some(({ variant }) => variant[axis] !== siblings[0]?.variant[axis])),
+    ]),
   )
-  const suffix = differing.map((axis) => axisValue(axis, point.variant)).join(', ')
-  return suffix === '' ? point.scenario : `${point.scenario} (${suffix})`
+  return new Map(planned.map((point) => [point.key, labelOf(point, differing.get(point.scenario) ?? [])]))
 }
 
-/** One point of the matrix in words. */
+function labelOf({ scenario, variant, repetition }: PlannedEntry, differing: readonly Axis[]): string {
+  const words = differing.map((axis) => axisValue(axis, variant))
+  if (repetition !== undefined) words.push(`no. ${repetition}`)
+  return words.length === 0 ? scenario : `${scenario} (${words.join(', ')})`
+}
+
+/** One point of the matrix in words; QEMU only where it is not the one of the tools. */
 export function describeVariant(variant: Variant): string {
-  return AXES.map((axis) => axisValue(axis, variant)).join(', ')
+  const told = AXES.filter((axis) => axis !== 'qemu' || variant.qemu !== 'tools')
+  return told.map((axis) => axisValue(axis, variant)).join(', ')
 }
 
-function axisValue(axis: (typeof AXES)[number], variant: Variant): string {
-  return axis === 'vtpm' ? (variant.vtpm === 'none' ? 'no vTPM' : `${variant.vtpm} vTPM`) : variant[axis]
+function axisValue(axis: Axis, variant: Variant): string {
+  switch (axis) {
+    case 'vtpm':
+      return variant.vtpm === 'none' ? 'no vTPM' : `${variant.vtpm} vTPM`
+    case 'qemu':
+      return `QEMU ${variant.qemu === 'tools' ? 'of the tools' : escapeControls(variant.qemu)}`
+    case 'vcpus':
+      return `${variant.vcpus} vCPU${variant.vcpus === 1 ? '' : 's'}`
+    case 'memoryMiB':
+      return `${variant.memoryMiB} MiB`
+    default:
+      return variant[axis]
+  }
 }

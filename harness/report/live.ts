@@ -95,11 +95,12 @@ export class LiveReporter implements TerminalView {
   }
 
   #summary(hidden: number): string {
-    const { running, planned, startedAt, ended } = this.#progress.summary()
+    const { running, planned, startedAt, retried, ended } = this.#progress.summary()
     const done = ended.pass + ended.fail + ended.error + ended.skip
     const bad = [
       ended.fail > 0 ? `${ended.fail} failed` : '',
       ended.error > 0 ? `${ended.error} in error` : '',
+      retried > 0 ? `${retried} retried` : '',
     ].filter((words) => words !== '')
     const parts = [
       `${running} running${hidden > 0 ? ` (${hidden} not shown)` : ''}`,

@@ -15,7 +15,7 @@ export class PlainReporter implements TerminalView {
   readonly name = 'plain view'
   readonly #write: (text: string) => void
   readonly #palette: Palette
-  #labels: ReadonlyMap<string, string> = new Map()
+  readonly #labels = new Map<string, string>()
   readonly #phases = new Map<string, Phase>()
 
   constructor({ write, palette }: PlainOptions) {
@@ -35,10 +35,17 @@ export class PlainReporter implements TerminalView {
   #lines(event: RunEvent): readonly string[] {
     switch (event.type) {
       case 'run-started':
-        this.#labels = labelsOf(event.planned)
+        for (const [key, label] of labelsOf(event.planned)) this.#labels.set(key, label)
         return [`${event.planned.length} to run, at most ${event.jobs} at once`]
+      case 'run-extended':
+        for (const [key, label] of labelsOf(event.planned)) this.#labels.set(key, label)
+        return [`${event.planned.length} more to run: nothing has failed yet`]
       case 'scenario-started':
-        return [`${this.#label(event.key)}: started`]
+        return [`${this.#label(event.key)}: started${attemptWords(event.attempt)}`]
+      case 'attempt-ended':
+        return [
+          `${this.#label(event.key)}: broke, and is tried again: ${escapeControls(event.result.reason)}`,
+        ]
       case 'run-note':
         return [escapeControls(event.text)]
       case 'phase':
@@ -66,6 +73,10 @@ export class PlainReporter implements TerminalView {
   #label(key: string): string {
     return this.#labels.get(key) ?? key
   }
+}
+
+function attemptWords(attempt: number): string {
+  return attempt === 1 ? '' : `, attempt ${attempt}`
 }
 
 function because(reason: string): string {

@@ -1,5 +1,5 @@
 /** What is running now, folded from the event stream. Costs O(1) per event, whatever a guest prints. */
-import type { Outcome, Phase, RunEvent } from '../run/events.ts'
+import type { Outcome, Phase, PlannedEntry, RunEvent } from '../run/events.ts'
 import { labelsOf } from './labels.ts'
 
 interface VmProgress {
@@ -27,17 +27,20 @@ export interface ProgressRow {
 }
 
 export class Progress {
-  #labels: ReadonlyMap<string, string> = new Map()
+  readonly #labels = new Map<string, string>()
   #planned = 0
   #startedAt = 0
   /** Whether a scenario has started; materials are made before the first one. */
   #begun = false
   #runNote = ''
+  #retried = 0
   readonly #running = new Map<string, ScenarioProgress>()
   readonly #ended: Record<Outcome, number> = { pass: 0, fail: 0, error: 0, skip: 0 }
 
   apply(event: RunEvent): void {
     if (event.type === 'run-started') this.#startRun(event)
+    else if (event.type === 'run-extended') this.#extend(event.planned)
+    else if (event.type === 'attempt-ended') this.#retried++
     else if (event.type === 'scenario-started') this.#startScenario(event)
     else if (event.type === 'scenario-ended') {
       this.#begun = true
@@ -49,13 +52,18 @@ export class Progress {
   }
 
   #startRun({ planned, at }: Extract<RunEvent, { type: 'run-started' }>): void {
-    this.#labels = labelsOf(planned)
-    this.#planned = planned.length
+    this.#extend(planned)
     this.#startedAt = at
   }
 
-  #startScenario({ key, scenario, at }: Extract<RunEvent, { type: 'scenario-started' }>): void {
-    const label = this.#labels.get(key) ?? scenario
+  #extend(planned: readonly PlannedEntry[]): void {
+    for (const [key, label] of labelsOf(planned)) this.#labels.set(key, label)
+    this.#planned += planned.length
+  }
+
+  #startScenario({ key, scenario, at, attempt }: Extract<RunEvent, { type: 'scenario-started' }>): void {
+    const name = this.#labels.get(key) ?? scenario
+    const label = attempt === 1 ? name : `${name}, attempt ${attempt}`
     this.#begun = true
     this.#running.set(key, { label, startedAt: at, note: '', vms: new Map() })
   }
@@ -113,12 +121,14 @@ export class Progress {
     running: number
     planned: number
     startedAt: number
+    retried: number
     ended: Readonly<Record<Outcome, number>>
   } {
     return {
       running: this.#running.size,
       planned: this.#planned,
       startedAt: this.#startedAt,
+      retried: this.#retried,
       ended: this.#ended,
     }
   }

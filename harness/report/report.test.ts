@@ -55,6 +55,23 @@ t.test('the verdict table', async (t) => {
     t.notMatch(table(), CONTROLS)
     t.notMatch(table(), /^(ok|not ok|Bail out!|1\.\.)/m)
   })
+  t.test('tells retries, marks, and marks that are out of date', async (t) => {
+    const broken = [{ reason: `qemu-start: ${HOSTILE}`, seconds: 1, dir: '/runs/1/a' }]
+    const results = [
+      result({ attempts: 2, broken }),
+      result({ outcome: 'fail', unstable: 'resets now and then', repetition: 3 }),
+    ]
+    const expired = [{ place: 'm.yaml:3:5', reason: 'old', until: '2026-01-01', variants: 2 }]
+    const words = verdictTable({ results, expired }, { palette, width: 100, elapsedMs: 0, directory: '' })
+    t.match(words, /PASS {2}encrypted-root\/stateful-vtpm 1:01, tried 2 times\n/)
+    t.match(words, /try 1 +qemu-start: ok 1 - forged/)
+    t.match(words, /FAIL {2}\S+ 1:01, unstable\n.*1024 MiB, no\. 3\n/)
+    t.match(words, /unstable +resets now and then/)
+    t.match(words, 'Retried after an error: 1 scenarios, 1 times in all')
+    t.match(words, 'Marked unstable: 1, of which 1 did not pass')
+    t.match(words, /Out of date: m\.yaml:3:5 skips 2 until 2026-01-01 \(old\)/)
+    t.notMatch(words, CONTROLS)
+  })
   t.test('cuts a value of many lines', async (t) => {
     const noisy = { results: [result({ outcome: 'error', reason: 'x\n'.repeat(500), claims: [] })] }
     const text = verdictTable(noisy, { palette, width: 80, elapsedMs: 0, directory: '' })
@@ -123,8 +140,8 @@ t.test('run files', async (t) => {
       .split('\n')
       .map((line) => JSON.parse(line))
   t.test('keep every event but the console, the schema version first', async (t) => {
-    t.match(lines('events.jsonl')[0], { type: 'run-started', version: 1 })
-    t.match(lines('one/events.jsonl')[0], { version: 1 })
+    t.match(lines('events.jsonl')[0], { type: 'run-started', version: 2 })
+    t.match(lines('one/events.jsonl')[0], { version: 2 })
     t.same(
       lines('one/events.jsonl')
         .slice(1)
@@ -194,6 +211,48 @@ t.test('labels name only the axes that tell points of one scenario apart', async
     { key: 'c', scenario: 'x/two', variant: stateless },
   ])
   t.same([...labels.values()], ['x/one (stateful vTPM)', 'x/one (stateless vTPM)', 'x/two'])
+})
+
+t.test('a round more, and an attempt more, in logs and run files', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'attestbed-test-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const lines: string[] = []
+  const plain = new PlainReporter({ write: (text) => lines.push(text), palette })
+  const files = new RunFiles()
+  const first = join(directory, 'a')
+  const second = join(directory, 'a.attempt-2')
+  const entry = { key: 'a#1', scenario: 'x/one', variant: VARIANT, repetition: 1 }
+  const started = {
+    type: 'scenario-started',
+    at: 0,
+    key: 'a#1',
+    scenario: 'x/one',
+    title: '',
+    variant: VARIANT,
+  } as const
+  const events: readonly RunEvent[] = [
+    { type: 'run-started', at: 0, version: 2, directory, planned: [entry], jobs: 1 },
+    { ...started, directory: first, attempt: 1 },
+    {
+      type: 'attempt-ended',
+      at: 0,
+      key: 'a#1',
+      result: result({ outcome: 'error', reason: HOSTILE, dir: first }),
+    },
+    { ...started, directory: second, attempt: 2 },
+    { type: 'scenario-ended', at: 0, key: 'a#1', result: result({ attempts: 2, dir: second }) },
+    { type: 'run-extended', at: 0, planned: [{ ...entry, key: 'a#2', repetition: 2 }] },
+    { ...started, key: 'a#2', directory: '', attempt: 1 },
+  ]
+  for (const event of events) for (const view of [plain, files]) view.event(event)
+  files.close()
+  const text = lines.join('')
+  t.match(text, /x\/one \(no\. 1\): broke, and is tried again: ok 1 - forged/)
+  t.match(text, /x\/one \(no\. 1\): started, attempt 2/)
+  t.match(text, /1 more to run: nothing has failed yet\n\S+ x\/one \(no\. 2\): started\n/)
+  t.notMatch(text, CONTROLS)
+  const read = (folder: string) => JSON.parse(readFileSync(join(folder, 'result.json'), 'utf8'))
+  t.match([read(first), read(second)], [{ outcome: 'error' }, { outcome: 'pass', attempts: 2 }])
 })
 
 t.test('colours and redrawing are for terminals that have them', async (t) => {

@@ -13,6 +13,12 @@ export interface ResultLineOptions {
 /** Cells of the longest outcome, `ERROR`. */
 export const OUTCOME_CELLS = 5
 
+/** `, tried 3 times, unstable`: what a reader of the outcome alone would not know; empty where there is nothing. */
+export function remarks({ attempts, unstable, outcome }: ScenarioResult): string {
+  const tried = attempts > 1 ? `, tried ${attempts} times` : ''
+  return unstable === undefined || outcome === 'skip' ? tried : `${tried}, unstable`
+}
+
 /** A finished scenario in one line, and a second with the reason where it did not pass. */
 export function resultLines(
   result: ScenarioResult,
@@ -22,7 +28,7 @@ export function resultLines(
   const passed = result.claims.filter((claim) => claim.outcome === 'pass').length
   const claims = result.claims.length === 0 ? '' : `  ${passed} of ${result.claims.length} claims`
   const rest = truncateToWidth(
-    `${label}${claims}  ${clock(result.seconds * 1000)}`,
+    `${label}${claims}  ${clock(result.seconds * 1000)}${remarks(result)}`,
     width - OUTCOME_CELLS - 1,
   )
   const first = `${palette.outcome(result.outcome, word)} ${rest}`

@@ -54,7 +54,7 @@ export class RunFiles implements Reporter {
     if (event.type === 'scenario-started') this.#open(event)
     this.#run?.write(event)
     if ('key' in event) this.#scenarios.get(event.key)?.write(event)
-    if (event.type === 'scenario-ended') this.#end(event)
+    if (event.type === 'scenario-ended' || event.type === 'attempt-ended') this.#end(event)
     if (event.type === 'run-ended') this.#run?.finish(event.result)
   }
 
@@ -64,7 +64,7 @@ export class RunFiles implements Reporter {
     this.#scenarios.set(key, new EventLog(directory, header))
   }
 
-  #end({ key, result }: Extract<RunEvent, { type: 'scenario-ended' }>): void {
+  #end({ key, result }: Extract<RunEvent, { type: 'scenario-ended' | 'attempt-ended' }>): void {
     const log = this.#scenarios.get(key)
     this.#scenarios.delete(key)
     log?.finish(result)

@@ -4,7 +4,7 @@ import type { ClaimResult, Outcome, RunResult, ScenarioResult } from '../run/eve
 import { describeVariant } from './labels.ts'
 import { clock, pad, wrap } from './layout.ts'
 import type { Palette } from './palette.ts'
-import { OUTCOME_CELLS } from './result-lines.ts'
+import { OUTCOME_CELLS, remarks } from './result-lines.ts'
 
 export interface TableOptions {
   readonly palette: Palette
@@ -37,14 +37,34 @@ export function verdictTable(run: RunResult, options: TableOptions): string {
 
 function scenarioLines(result: ScenarioResult, palette: Palette, width: number): readonly string[] {
   const outcome = palette.outcome(result.outcome, pad(result.outcome.toUpperCase(), OUTCOME_CELLS))
-  const [title = '', ...more] = hanging(`${result.scenario} ${clock(result.seconds * 1000)}`, INDENT, width)
+  const [title = '', ...more] = hanging(
+    `${result.scenario} ${clock(result.seconds * 1000)}${remarks(result)}`,
+    INDENT,
+    width,
+  )
   return [
     `${outcome} ${palette.strong(title.slice(INDENT.length))}`,
     ...more,
-    ...hanging(describeVariant(result.variant), INDENT, width).map(palette.faint),
+    ...hanging(variantWords(result), INDENT, width).map(palette.faint),
     ...result.claims.flatMap((claim) => claimLines(claim, palette, width)),
     ...reasonLines(result, width),
+    ...markLines(result, width),
     ...(needsALook(result) ? [`${INDENT}see ${result.dir}`] : []),
+  ]
+}
+
+function variantWords({ variant, repetition }: ScenarioResult): string {
+  return `${describeVariant(variant)}${repetition === undefined ? '' : `, no. ${repetition}`}`
+}
+
+/** What the matrix says of it, and what came before the last attempt. */
+function markLines({ unstable, broken = [], outcome }: ScenarioResult, width: number): readonly string[] {
+  const place = { indent: INDENT, width }
+  return [
+    ...broken.flatMap(({ reason }, index) =>
+      valueLines(`try ${index + 1}`, reason.split('\n')[0] ?? '', place),
+    ),
+    ...(unstable === undefined || outcome === 'skip' ? [] : valueLines('unstable', unstable, place)),
   ]
 }
 
@@ -106,7 +126,32 @@ function summaryLines(
   return [
     ...wrap(words, width).map(palette.strong),
     ...wrap(basisSentence(run), width),
+    ...matrixSentences(run).flatMap((words) => wrap(words, width)),
     ...(directory === '' ? [] : [`Run directory: ${directory}`]),
+  ]
+}
+
+/** What does not show in the outcomes: retries, marks, and marks that are out of date. */
+function matrixSentences({ results, expired = [] }: RunResult): readonly string[] {
+  const retried = results.filter(({ attempts }) => attempts > 1)
+  const retries = retried.reduce((sum, { attempts }) => sum + attempts - 1, 0)
+  const unstable = results.filter(({ unstable: mark }) => mark !== undefined)
+  const forgiven = unstable.filter(({ outcome }) => outcome === 'fail' || outcome === 'error')
+  return [
+    ...(retried.length > 0
+      ? [
+          `Retried after an error: ${retried.length} scenarios, ${retries} times in all; a fail is never retried.`,
+        ]
+      : []),
+    ...(unstable.length > 0
+      ? [
+          `Marked unstable: ${unstable.length}, of which ${forgiven.length} did not pass; they do not make the run fail.`,
+        ]
+      : []),
+    ...expired.map(
+      ({ place, reason, until, variants }) =>
+        `Out of date: ${escapeControls(place)} skips ${variants} until ${until} (${escapeControls(reason)}): remove or renew the mark; until then the run fails.`,
+    ),
   ]
 }
 

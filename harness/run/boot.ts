@@ -85,7 +85,7 @@ export class Boot {
   static async start(vm: BootOwner, spec: BootSpec): Promise<Boot> {
     const { name } = vm
     const { bench, scope, emit } = vm.spec
-    const argv = [QEMU_PROGRAM, ...qemuArguments(spec.description)]
+    const argv = [bench.tools.qemu?.file ?? QEMU_PROGRAM, ...qemuArguments(spec.description)]
     await writeFile(join(spec.directory, 'qemu.argv.json'), `${JSON.stringify(argv, null, 1)}\n`, {
       mode: 0o600,
     })

@@ -29,7 +29,8 @@ function isScenarioFile(name: string): boolean {
 }
 
 /** A pattern is an id, a leading folder of ids, or a glob with `*` (which also crosses `/`). */
-function matcher(pattern: string): (id: string) => boolean {
+export function matcher(typed: string): (id: string) => boolean {
+  const pattern = typed.replace(/^(\.\/)?scenarios\//, '').replace(/\.ts$/, '')
   if (!pattern.includes('*')) return (id) => id === pattern || id.startsWith(`${pattern.replace(/\/$/, '')}/`)
   const source = pattern
     .split('*')
@@ -47,7 +48,7 @@ export function selectIds(ids: readonly string[], patterns: readonly string[]): 
   if (patterns.length === 0) return ids
   const selected = new Set<string>()
   for (const pattern of patterns) {
-    const matching = ids.filter(matcher(pattern.replace(/^(\.\/)?scenarios\//, '').replace(/\.ts$/, '')))
+    const matching = ids.filter(matcher(pattern))
     if (matching.length === 0) throw unknownScenario(pattern, ids)
     for (const id of matching) selected.add(id)
   }

@@ -6,8 +6,11 @@ import type { Basis } from '../platforms/descriptor.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import type { BootRecord } from './timeline.ts'
 
-/** Version of this schema, in the first event of every stream. */
-export const EVENT_SCHEMA_VERSION = 1
+/**
+ * Version of this schema, in the first event of every stream. 2: variants have QEMU, vCPUs and memory, results say how
+ * often they were tried, and an attempt that broke ends with an event of its own.
+ */
+export const EVENT_SCHEMA_VERSION = 2
 
 export type VtpmKind = 'stateful' | 'stateless' | 'none'
 
@@ -19,6 +22,10 @@ export interface Variant {
   readonly firmware: string
   /** Image id, or the name of a bring-your-own description. */
   readonly image: string
+  /** `tools`: the one of the tools; `host`: the host's own; else its path. */
+  readonly qemu: string
+  readonly vcpus: number
+  readonly memoryMiB: number
 }
 
 export type Outcome = 'pass' | 'fail' | 'error' | 'skip'
@@ -47,8 +54,34 @@ export interface ScenarioResult {
   readonly claims: readonly ClaimResult[]
   /** Every boot of VMs with slots, in the order of their ends. */
   readonly boots?: readonly VmBoot[]
-  /** Run directory of this point of the matrix; empty where nothing was started. */
+  /** Run directory of this point of the matrix, of its last attempt; empty where nothing was started. */
   readonly dir: string
+  /** How often it was started: 0 where it was not, above 1 where attempts broke and were retried. */
+  readonly attempts: number
+  /** The attempts before the last one; each was an `error`. */
+  readonly broken?: readonly BrokenAttempt[]
+  /** From 1, where the run repeats its points. */
+  readonly repetition?: number
+  /** Why the matrix marks it as unstable: it does not make the run fail. */
+  readonly unstable?: string
+}
+
+/** An attempt that broke, and was followed by another. */
+export interface BrokenAttempt {
+  readonly reason: string
+  readonly seconds: number
+  readonly dir: string
+}
+
+/** A mark of the matrix that says `skip` until a day that is over. */
+export interface ExpiredMark {
+  /** `file:line:column` of the mark. */
+  readonly place: string
+  readonly reason: string
+  /** The last day on which it held, ISO 8601. */
+  readonly until: string
+  /** How many variants it no longer skips. */
+  readonly variants: number
 }
 
 export interface VmBoot extends BootRecord {
@@ -57,6 +90,17 @@ export interface VmBoot extends BootRecord {
 
 export interface RunResult {
   readonly results: readonly ScenarioResult[]
+  /** The run fails for each of them; absent where the matrix has none. */
+  readonly expired?: readonly ExpiredMark[]
+}
+
+/** A point of the matrix that a run is to work on. */
+export interface PlannedEntry {
+  readonly key: string
+  readonly scenario: string
+  readonly variant: Variant
+  /** From 1, where the run repeats its points. */
+  readonly repetition?: number
 }
 
 /** Phases of a VM's boot, in order. */
@@ -89,19 +133,19 @@ export type RunEvent =
       readonly type: 'run-started'
       readonly version: typeof EVENT_SCHEMA_VERSION
       readonly directory: string
-      readonly planned: readonly {
-        readonly key: string
-        readonly scenario: string
-        readonly variant: Variant
-      }[]
+      readonly planned: readonly PlannedEntry[]
       readonly jobs: number
     })
+  /** Another round of a run that goes on until something fails. */
+  | (Stamped & { readonly type: 'run-extended'; readonly planned: readonly PlannedEntry[] })
   | (OfScenario & {
       readonly type: 'scenario-started'
       readonly scenario: string
       readonly title: string
       readonly variant: Variant
       readonly directory: string
+      /** From 1; above it where an attempt before this one broke. */
+      readonly attempt: number
     })
   | (OfScenario & { readonly type: 'phase'; readonly vm: string; readonly phase: Phase })
   | (OfScenario & { readonly type: 'vm-started'; readonly vm: string; readonly argv: readonly string[] })
@@ -126,6 +170,8 @@ export type RunEvent =
     })
   | (OfScenario & { readonly type: 'note'; readonly text: string })
   | (OfScenario & { readonly type: 'claim'; readonly result: ClaimResult })
+  /** An attempt that broke; another `scenario-started` follows. */
+  | (OfScenario & { readonly type: 'attempt-ended'; readonly result: ScenarioResult })
   | (OfScenario & { readonly type: 'scenario-ended'; readonly result: ScenarioResult })
   /** Work for the run as a whole, such as the build of an image. */
   | (Stamped & { readonly type: 'run-note'; readonly text: string })

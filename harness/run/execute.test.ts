@@ -29,7 +29,10 @@ function point(run: Run, seconds = 5): PlannedPoint {
       found: { id: 'a/b', scenario },
       platform: platform('tcg'),
     },
-    variant: { platform: 'tcg', vtpm: 'none', firmware: 'ovmf', image: 'micro' },
+    variant: {
+      ...{ platform: 'tcg', vtpm: 'none', firmware: 'ovmf', image: 'micro' },
+      ...{ qemu: 'tools', vcpus: 1, memoryMiB: 64 },
+    },
   }
 }
 

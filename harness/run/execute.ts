@@ -1,11 +1,12 @@
 /** Runs one scenario on one point of the matrix, and turns whatever happens into a result. */
+import { createHash } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InterruptedError, TimeoutError } from '../base/errors.ts'
 import { Scope } from '../system/scope.ts'
 import { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
-import type { RunEventSink, ScenarioResult, VmBoot } from './events.ts'
+import type { BrokenAttempt, RunEventSink, ScenarioResult, VmBoot } from './events.ts'
 import { faultOf, firstOfOurs } from './health.ts'
 import { Lab } from './lab.ts'
 import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
@@ -25,16 +26,45 @@ export interface Execution {
   readonly seconds?: number
   readonly signal: AbortSignal
   readonly emit: RunEventSink
+  /** From 1, the default. */
+  readonly attempt?: number
+  /** The attempts before this one. */
+  readonly broken?: readonly BrokenAttempt[]
+  /** How many attempts may follow where this one breaks; default 0. */
+  readonly retriesLeft?: number
+}
+
+/** As `execute`, again and again while attempts break and `retries` are left. Each has a directory of its own. */
+export async function executeRetrying(execution: Execution, retries: number): Promise<ScenarioResult> {
+  const broken: BrokenAttempt[] = []
+  for (let attempt = 1; ; attempt++) {
+    const retriesLeft = retries + 1 - attempt
+    const { result, isRetried } = await tryOnce({ ...execution, attempt, broken: [...broken], retriesLeft })
+    if (!isRetried) return result
+    broken.push({ reason: result.reason, seconds: result.seconds, dir: result.dir })
+  }
 }
 
 /** Never rejects: what breaks is an outcome. */
 export async function execute(execution: Execution): Promise<ScenarioResult> {
-  const { point, bench, runDirectory, keep, signal, emit } = execution
+  return (await tryOnce(execution)).result
+}
+
+interface Tried {
+  readonly result: ScenarioResult
+  /** Said once: the event of its end depends on it. */
+  readonly isRetried: boolean
+}
+
+async function tryOnce(execution: Execution): Promise<Tried> {
+  const { point, bench, runDirectory, keep, signal, emit, attempt = 1 } = execution
+  const { broken = [], retriesLeft = 0 } = execution
   const { found, variant, key, id } = point
   const { scenario } = found
   const seconds = execution.seconds ?? scenario.budget.seconds
   const startedAt = Date.now()
-  const directory = join(runDirectory, folderOf(key))
+  const directory = join(runDirectory, attempt === 1 ? folderOf(key) : `${folderOf(key)}.attempt-${attempt}`)
+  const budget = { ...scenario.budget, vcpus: variant.vcpus, memoryMiB: variant.memoryMiB }
   const boots: VmBoot[] = []
   const send = (event: ScenarioEvent): void => {
     if (event.type === 'boot-ended') boots.push({ vm: event.vm, ...event.boot })
@@ -44,7 +74,7 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const vtpmLogs: string[] = []
   const ends: VmEnd[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
-  send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory })
+  send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory, attempt })
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await using scope = new Scope(key)
@@ -52,7 +82,7 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
     const lab = new Lab<string>({
       ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: await bench() },
       basis: point.platform.basis,
-      budget: scenario.budget,
+      budget,
       secureBoot: scenario.needs.secureBoot,
       signal: AbortSignal.any([signal, limit]),
     })
@@ -72,10 +102,14 @@ export async function execute(execution: Execution): Promise<ScenarioResult> {
   const result: ScenarioResult = {
     ...{ scenario: id, variant, ...judged },
     seconds: (Date.now() - startedAt) / 1000,
-    ...{ claims: claims.decided, ...(boots.length > 0 && { boots }), dir: directory },
+    ...{ claims: claims.decided, ...(boots.length > 0 && { boots }), dir: directory, attempts: attempt },
+    ...(broken.length > 0 && { broken }),
+    ...marksOf(point),
   }
-  send({ type: 'scenario-ended', result })
-  return result
+  // Only where the infrastructure broke: a false claim stays false.
+  const isRetried = judged.outcome === 'error' && retriesLeft > 0 && !signal.aborted
+  send({ type: isRetried ? 'attempt-ended' : 'scenario-ended', result })
+  return { result, isRetried }
 }
 
 /** The result of a point that nothing is started for: a skip for what the host lacks, else an error. */
@@ -83,15 +117,28 @@ export function notStarted(point: PlannedPoint, thrown: unknown, emit: RunEventS
   const result: ScenarioResult = {
     ...{ scenario: point.id, variant: point.variant },
     ...judge({ claims: [], undecided: [], thrown }),
-    ...{ seconds: 0, claims: [], dir: '' },
+    ...{ seconds: 0, claims: [], dir: '', attempts: 0 },
+    ...marksOf(point),
   }
   emit({ type: 'scenario-ended', at: Date.now(), key: point.key, result })
   return result
 }
 
+function marksOf({ unstable, repetition }: PlannedPoint): Pick<ScenarioResult, 'unstable' | 'repetition'> {
+  return {
+    ...(unstable !== undefined && { unstable }),
+    ...(repetition !== undefined && { repetition }),
+  }
+}
+
+/** Leaves room for the names of files in it, on file systems that allow 255 bytes. */
+const LONGEST_FOLDER = 160
+
 /** A folder name out of a key: no slash, nothing that a shell would want quoted. */
 function folderOf(key: string): string {
-  return key.replaceAll('/', '.').replaceAll(/[@,]/g, '-')
+  const name = key.replaceAll('/', '.').replaceAll(/[^\w.+-]/g, '-')
+  if (name.length <= LONGEST_FOLDER) return name
+  return `${name.slice(0, LONGEST_FOLDER)}-${createHash('sha256').update(key).digest('hex').slice(0, 12)}`
 }
 
 async function caught(action: () => Promise<void>): Promise<unknown> {

@@ -22,7 +22,7 @@ export interface VmEnd {
 type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never
 /** An event of one scenario, before it is stamped with time and key. */
 export type ScenarioEvent = WithoutStamp<
-  Exclude<RunEvent, { type: 'run-started' | 'run-note' | 'run-ended' }>
+  Exclude<RunEvent, { type: 'run-started' | 'run-extended' | 'run-note' | 'run-ended' }>
 >
 
 export interface LabSpec {

@@ -27,6 +27,14 @@ const LACKING: ReadonlySet<HostCode> = new Set<HostCode>([
     'program-too-old',
     'not-enough-memory',
   ] as const),
+  ...([
+    'not-enough-cores',
+    'not-enough-disk',
+    'no-guest-slot',
+    'below-need',
+    'marked-skip',
+    'not-reached',
+  ] as const),
   ...(['no-user-namespaces', 'unsupported-host', 'hardware-required', 'setup-missing'] as const),
 ])
 

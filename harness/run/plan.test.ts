@@ -54,9 +54,47 @@ t.test('a scenario spans its own axes, and the user narrows them', async (t) => 
   )
   t.same(
     one.map(({ variant }) => variant),
-    [{ platform: 'tcg', vtpm: 'stateless', firmware: 'ovmf-secboot', image: 'debian' }],
+    [
+      {
+        ...{ platform: 'tcg', vtpm: 'stateless', firmware: 'ovmf-secboot', image: 'debian' },
+        ...{ qemu: 'tools', vcpus: 1, memoryMiB: 512 },
+      },
+    ],
   )
   t.equal(one[0]?.skip, undefined)
+})
+
+t.test('QEMU, vCPUs and memory are axes; keys name them where they are not the usual ones', async (t) => {
+  const elsewhere = { report: { ...host.report, platforms: { tcg: { usable: false, reason: 'too old' } } } }
+  const qemus = [
+    { id: 'tools', host },
+    { id: '/opt/qemu', host: { ...host, ...elsewhere } },
+  ]
+  const axes = {
+    platforms: [platform('tcg')],
+    vtpms: ['stateful' as const],
+    qemus,
+    vcpus: [1, 2],
+    memoryMiB: [256, 512],
+  }
+  const room = { vcpus: 1, memoryMiB: 1e6, diskMiB: 1e6, sev: 0, sev_es: 0, tdx: 0 }
+  const points = plan([found], axes, { host, describe, room })
+  const skips = Object.fromEntries(
+    points.map(({ key, skip }) => [key.split('debian')[1], skip && `${skip.code}: ${skip.message}`]),
+  )
+  t.match(skips, {
+    '': undefined,
+    ',memory=256M': /^below-need: encrypted-root\/opens needs 512 MiB of memory, the variant has 256/,
+    ',vcpus=2': /^not-enough-cores: a VM with 2 vCPUs does not fit: 1 cores may be used/,
+    ',qemu=/opt/qemu': /^platform-unusable: .* with QEMU \/opt\/qemu: too old/,
+  })
+  t.equal(points.length, 8)
+  const anywhere = plan([found], axes, { host, describe, room, anyHost: true })
+  t.equal(
+    anywhere.filter(({ skip }) => skip === undefined).length,
+    4,
+    'what this host lacks is not asked for',
+  )
 })
 
 t.test('a platform that the host cannot run is a skip with the missing fact', async (t) => {

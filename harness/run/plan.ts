@@ -4,9 +4,19 @@ import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformDescriptor } from '../platforms/descriptor.ts'
 import type { Diagnosis } from '../platforms/diagnose.ts'
 import { firmwareFor } from '../platforms/firmware.ts'
-import type { FirmwareBuild } from '../probe/firmware.ts'
+import { type FirmwareBuild, firmwareFact } from '../probe/firmware.ts'
 import type { FoundScenario } from './discover.ts'
 import type { Variant, VtpmKind } from './events.ts'
+import { lackOfRoom, type Room } from './room.ts'
+
+type PlanHost = Pick<Diagnosis, 'report' | 'firmware'>
+
+/** A QEMU to run guests with, and what this host can do with it. */
+export interface QemuChoice {
+  /** `tools`, `host`, or its path. */
+  readonly id: string
+  readonly host: PlanHost
+}
 
 /** What the user asked for; an absent axis means that the plan chooses. */
 export interface Axes {
@@ -15,6 +25,11 @@ export interface Axes {
   readonly firmware?: readonly FirmwareBuild[]
   /** Absent: the images that each scenario names. */
   readonly images?: readonly ImageDescription[]
+  /** Absent: the one of the tools. */
+  readonly qemus?: readonly QemuChoice[]
+  /** Absent: as many as each scenario needs; so is memory. */
+  readonly vcpus?: readonly number[]
+  readonly memoryMiB?: readonly number[]
 }
 
 export interface PlannedPoint {
@@ -26,93 +41,162 @@ export interface PlannedPoint {
   readonly platform: PlatformDescriptor
   /** Absent for a point that is skipped. */
   readonly firmware?: FirmwareBuild
+  /** Of a disk that somebody brought: the file that describes it. */
+  readonly imageFile?: string
   /** Why it is skipped, with a code. */
   readonly skip?: HostError
+  /** Why the matrix marks it as unstable. */
+  readonly unstable?: string
+  /** From 1, where the run repeats its points. */
+  readonly repetition?: number
 }
 
 /** Describes image ids that scenarios name; read from their recipes. */
 export type DescribeImage = (id: string) => ImageDescription
 
+export interface PlanContext {
+  /** With the QEMU of the tools. */
+  readonly host: PlanHost
+  readonly describe: DescribeImage
+  /** What the host has for guests; absent: enough. */
+  readonly room?: Room
+  /** For a host that is not this one: what this one lacks is no reason to skip. */
+  readonly anyHost?: boolean
+}
+
+export const TOOLS_QEMU = 'tools'
+
 /** Every point, skipped ones included, in the order of scenarios. Pure. */
 export function plan(
   scenarios: readonly FoundScenario[],
   axes: Axes,
-  {
-    host,
-    describe,
-  }: { readonly host: Pick<Diagnosis, 'report' | 'firmware'>; readonly describe: DescribeImage },
+  context: PlanContext,
 ): readonly PlannedPoint[] {
-  return scenarios.flatMap((found) => {
-    const { scenario } = found
-    const vtpms = scenario.vtpms.filter((vtpm) => axes.vtpms === undefined || axes.vtpms.includes(vtpm))
-    const images = axes.images ?? scenario.images.map(describe)
-    return axes.platforms.flatMap((platform) =>
-      vtpms.flatMap((vtpm) =>
-        images.flatMap((image) => pointsFor({ found, platform, vtpm, image, axes, host })),
-      ),
-    )
-  })
+  return scenarios.flatMap((found) => pointsOf(found, axes, context))
 }
 
-interface Candidate {
+/** What a scenario spans: its own values where the user names none on an axis, else those of the user that it allows. */
+export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe }: PlanContext) {
+  return {
+    platforms: axes.platforms,
+    vtpms: scenario.vtpms.filter((vtpm) => axes.vtpms === undefined || axes.vtpms.includes(vtpm)),
+    images: axes.images ?? scenario.images.map(describe),
+    builds: axes.firmware ?? [undefined],
+    qemus: axes.qemus ?? [{ id: TOOLS_QEMU, host }],
+    vcpus: axes.vcpus ?? [scenario.budget.vcpus],
+    memories: axes.memoryMiB ?? [scenario.budget.memoryMiB],
+  }
+}
+
+function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): readonly PlannedPoint[] {
+  const { platforms, vtpms, images, builds, qemus, vcpus, memories } = spanOf(found, axes, context)
+  const points: PlannedPoint[] = []
+  // The same for every size of a VM, and the part that takes time.
+  const choices = new Map<string, FirmwareOf>()
+  for (const platform of platforms)
+    for (const vtpm of vtpms)
+      for (const image of images)
+        for (const build of builds)
+          for (const qemu of qemus) {
+            const id = [platform.id, vtpm, image.id, build?.id, qemu.id].join('\n')
+            const request = { found, platform, vtpm, image, build, qemu, context }
+            const choice = choices.get(id) ?? firmwareOf(request)
+            choices.set(id, choice)
+            for (const vcpuCount of vcpus)
+              for (const memoryMiB of memories)
+                points.push(point({ ...request, vcpus: vcpuCount, memoryMiB }, choice))
+          }
+  return points
+}
+
+interface FirmwareQuestion {
   readonly found: FoundScenario
   readonly platform: PlatformDescriptor
   readonly vtpm: VtpmKind
   readonly image: ImageDescription
-  readonly axes: Axes
-  readonly host: Pick<Diagnosis, 'report' | 'firmware'>
+  readonly build: FirmwareBuild | undefined
+  readonly qemu: QemuChoice
+  readonly context: PlanContext
 }
 
-function pointsFor(candidate: Candidate): readonly PlannedPoint[] {
-  const { axes, host, platform, found, image } = candidate
+interface FirmwareOf {
+  readonly firmware: FirmwareBuild | undefined
+  readonly skip: HostError | undefined
+}
+
+function firmwareOf(question: FirmwareQuestion): FirmwareOf {
+  const { found, platform, image, build, qemu, context } = question
   const { secureBoot, persistentVariables, firmwareLoad, firmwareKeys } = found.scenario.needs
-  const builds = axes.firmware ?? [undefined]
-  return builds.map((build) => {
-    const stock = { builds: build ? [build] : host.firmware, facts: host.report.facts }
-    const shippedKeys = firmwareKeys ?? shippedKeysFor(image, secureBoot)
-    const request = {
-      secureBoot,
-      persistentVariables,
-      shippedKeys,
-      measuresIntoTpm: restsOnMeasurements(candidate),
-      ...(firmwareLoad && { load: firmwareLoad }),
-    }
-    const choice = firmwareFor(platform, request, stock)
-    const skip =
-      unusable(platform, host) ??
-      lackingImage(candidate) ??
-      (choice.kind === 'none' ? new HostError(choice.reason, { code: 'platform-unusable' }) : undefined)
-    const firmware = choice.kind === 'found' ? choice.build : build
-    return point(candidate, firmware, skip)
-  })
+  const builds = build ? [build] : qemu.host.firmware
+  const stock = { builds, facts: context.anyHost ? allPresent(platform, builds) : qemu.host.report.facts }
+  const shippedKeys = firmwareKeys ?? shippedKeysFor(image, secureBoot)
+  const request = {
+    secureBoot,
+    persistentVariables,
+    shippedKeys,
+    measuresIntoTpm: restsOnMeasurements(question),
+    ...(firmwareLoad && { load: firmwareLoad }),
+  }
+  const choice = firmwareFor(platform, request, stock)
+  const skip =
+    (context.anyHost ? undefined : unusable(platform, qemu)) ??
+    lackingImage(question) ??
+    (choice.kind === 'none' ? new HostError(choice.reason, { code: 'platform-unusable' }) : undefined)
+  return { firmware: choice.kind === 'found' ? choice.build : build, skip }
 }
 
 /** Of a vTPM that a scenario could do without, the guest at most makes use. */
-function restsOnMeasurements({ vtpm, found: { scenario } }: Candidate): boolean {
+function restsOnMeasurements({ vtpm, found: { scenario } }: FirmwareQuestion): boolean {
   return vtpm !== 'none' && !scenario.vtpms.includes('none')
 }
 
-function point(
-  candidate: Candidate,
-  firmware: FirmwareBuild | undefined,
-  skip: HostError | undefined,
-): PlannedPoint {
-  const { found, platform, vtpm, image } = candidate
-  const variant: Variant = { platform: platform.id, vtpm, firmware: firmware?.id ?? 'none', image: image.id }
-  const key = `${found.id}@${variant.platform},${vtpm},${variant.firmware},${image.id}`
-  const common = { key, id: found.id, found, variant, platform }
-  if (skip) return { ...common, skip }
-  return firmware ? { ...common, firmware } : common
+/** As if every build were among the tools, and SMM worked. */
+function allPresent({ smmFact }: PlatformDescriptor, builds: readonly FirmwareBuild[]) {
+  const ids = [...builds.map(firmwareFact), ...(smmFact === undefined ? [] : [smmFact])]
+  return ids.map((id) => ({ id, status: 'yes' as const, proof: '', hint: '' }))
 }
 
-function unusable(
-  platform: PlatformDescriptor,
-  { report }: Pick<Diagnosis, 'report'>,
-): HostError | undefined {
-  const verdict = report.platforms[platform.id]
+interface Candidate extends FirmwareQuestion {
+  readonly vcpus: number
+  readonly memoryMiB: number
+}
+
+function point(candidate: Candidate, choice: FirmwareOf): PlannedPoint {
+  const { found, platform, vtpm, image, qemu, vcpus, memoryMiB, context } = candidate
+  const { firmware } = choice
+  const variant: Variant = {
+    ...{ platform: platform.id, vtpm, firmware: firmware?.id ?? 'none', image: image.id },
+    ...{ qemu: qemu.id, vcpus, memoryMiB },
+  }
+  const skip =
+    choice.skip ??
+    belowNeed(candidate) ??
+    (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room))
+  return {
+    ...{ key: keyOf(found, variant), id: found.id, found, variant, platform },
+    ...(image.origin === 'brought' && { imageFile: image.file }),
+    ...(skip ? { skip } : firmware && { firmware }),
+  }
+}
+
+/** Names only what differs from what runs without a matrix: an axis that is added later leaves keys as they are. */
+function keyOf({ id, scenario }: FoundScenario, variant: Variant): string {
+  const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  const { budget } = scenario
+  return [
+    `${id}@${platform},${vtpm},${firmware},${image}`,
+    ...(qemu === TOOLS_QEMU ? [] : [`qemu=${qemu}`]),
+    ...(vcpus === budget.vcpus ? [] : [`vcpus=${vcpus}`]),
+    ...(memoryMiB === budget.memoryMiB ? [] : [`memory=${memoryMiB}M`]),
+  ].join(',')
+}
+
+function unusable(platform: PlatformDescriptor, { id, host }: QemuChoice): HostError | undefined {
+  const verdict = host.report.platforms[platform.id]
   if (verdict?.usable) return undefined
+  const withIt = id === TOOLS_QEMU ? '' : ` with QEMU ${id}`
   return new HostError(
-    `platform ${platform.id} cannot be used here: ${verdict?.reason ?? 'it was not probed'}`,
+    `platform ${platform.id} cannot be used here${withIt}: ${verdict?.reason ?? 'it was not probed'}`,
     {
       code: 'platform-unusable',
       hint: 'attestbed doctor says what is missing',
@@ -128,7 +212,7 @@ export function shippedKeysFor(
   return secureBoot && keys === 'microsoft' ? keys : undefined
 }
 
-function lackingImage({ found, image }: Candidate): HostError | undefined {
+function lackingImage({ found, image }: FirmwareQuestion): HostError | undefined {
   const { needs } = found.scenario
   const lacking = [
     ...needs.image.filter((need) => !image.capabilities.has(need)),
@@ -138,4 +222,17 @@ function lackingImage({ found, image }: Candidate): HostError | undefined {
   return new HostError(`image ${image.id} lacks ${lacking.join(', ')}, which ${found.id} requires`, {
     code: 'image-lacks',
   })
+}
+
+/** Less than what the scenario was written for: what then fails says nothing. */
+function belowNeed({ found, vcpus, memoryMiB }: Candidate): HostError | undefined {
+  const { budget } = found.scenario
+  const below = [
+    ...(vcpus < budget.vcpus ? [`${budget.vcpus} vCPUs, the variant has ${vcpus}`] : []),
+    ...(memoryMiB < budget.memoryMiB
+      ? [`${budget.memoryMiB} MiB of memory, the variant has ${memoryMiB}`]
+      : []),
+  ]
+  if (below.length === 0) return undefined
+  return new HostError(`${found.id} needs ${below.join(' and ')}`, { code: 'below-need' })
 }

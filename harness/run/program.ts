@@ -1,39 +1,35 @@
 /** A whole run: from patterns and axes to results. */
-import { availableParallelism, totalmem } from 'node:os'
-import { InterruptedError, UsageError } from '../base/errors.ts'
-import type { ImageDescription } from '../materials/image-description.ts'
-import type { PlatformId } from '../platforms/platform-id.ts'
-import { platform } from '../platforms/platforms.ts'
+import { availableParallelism } from 'node:os'
+import { HostError, InterruptedError, TimeoutError } from '../base/errors.ts'
+import { requireFreeSpace } from '../system/disk-space.ts'
 import { cleanStaleRuns, createRunDirectory } from '../system/run-directory.ts'
 import { Scope } from '../system/scope.ts'
 import type { Bench } from './bench.ts'
-import { loadScenarios, scenarioIds, selectIds } from './discover.ts'
 import {
   EVENT_SCHEMA_VERSION,
+  type PlannedEntry,
   type RunEventSink,
   type RunResult,
   type ScenarioResult,
-  type VtpmKind,
 } from './events.ts'
-import { execute, notStarted } from './execute.ts'
-import { type Axes, type PlannedPoint, plan } from './plan.ts'
+import { executeRetrying, notStarted } from './execute.ts'
+import type { PlannedPoint } from './plan.ts'
+import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { type Sampling, samplingOf } from './power-cut/sampling.ts'
+import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
+import { type Repetition, roundOf, runRounds } from './rounds.ts'
 import { schedule } from './schedule.ts'
-import { bestPlatform, firmwareBuild, openWorkshop, type Workshop } from './workshop.ts'
+import { openWorkshop, type Workshop } from './workshop.ts'
 
-export interface RunRequest {
-  readonly patterns: readonly string[]
-  readonly platforms?: readonly PlatformId[]
-  readonly vtpms?: readonly VtpmKind[]
-  readonly firmware?: readonly string[]
-  /** Image ids, or paths of descriptions of somebody's own disk. */
-  readonly images?: readonly string[]
+export interface RunRequest extends PlanRequest, Repetition {
   readonly jobs?: number
   readonly keep: boolean
   /** Absent: what set-up was told. */
   readonly tools?: 'tree' | 'host'
   /** Prepare the first VM of each scenario, give its command lines as an event, start nothing. */
   readonly printArgv?: boolean
+  /** How often an attempt that broke is followed by another; a fail never is. Absent: the matrix's, or 0. */
+  readonly retries?: number
   /** Which states of a power cut are booted; absent: a few, drawn anew. */
   readonly sampling?: Partial<Sampling>
   readonly signal: AbortSignal
@@ -43,106 +39,137 @@ export interface RunRequest {
 /** A scenario that tries all there is may take a day. */
 const MOST_SECONDS = 86_400
 
-/** Memory that QEMU and the harness need beside the guest's own, per VM. */
-const OVERHEAD_MIB = 256
-
 /**
- * Runs what the request selects. Rejects with what prevents the run as a whole: UsageError for patterns and axes,
- * HostError where set-up is missing. What breaks in a scenario is in its result.
+ * Runs what the request selects. Rejects with what prevents the run as a whole: UsageError for patterns, axes and
+ * matrix, HostError where set-up is missing. What breaks in a scenario is in its result.
  */
 export async function runScenarios(request: RunRequest): Promise<RunResult> {
   const { onEvent: emit } = request
   await using scope = new Scope('run')
   const tell = (text: string): void => emit({ type: 'run-note', at: Date.now(), text })
-  const [scenarios, workshop] = await Promise.all([
-    scenarioIds().then((ids) => loadScenarios(selectIds(ids, request.patterns))),
+  const [selection, workshop] = await Promise.all([
+    selectScenarios(request),
     openWorkshop({ ...request, tell, scope, vtpm: wantsVtpm(request) }),
   ])
-  const points = await planFor(request, scenarios, workshop)
+  const plan = await planRun(request, selection, { ...workshop, tools: workshop.context.tools })
   const { runs } = workshop.paths
   const [directory] = await Promise.all([createRunDirectory(scope, runs), cleanStaleRuns(runs)])
-  const jobs = request.jobs ?? defaultJobs(points)
-  const planned = points.map(({ key, id, variant }) => ({ key, scenario: id, variant }))
+  const jobs = request.jobs ?? plan.budget.jobs ?? defaultJobs(plan.points)
+  const run = new Run({ request, plan, workshop, directory, jobs })
+  const planned = entriesOf(roundOf(plan.points, 1, request))
   emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, directory, planned, jobs })
+  for (const { place, reason, until } of plan.expired)
+    tell(`${place}: the mark "${reason}" held until ${until}: what it skipped runs again, and the run fails`)
   // Before the first scenario's clock runs: a build takes a minute where the cache is cold.
-  await workshop.shelf.buildAll(new Set(points.flatMap(({ skip, variant }) => (skip ? [] : [variant.image]))))
-  const run = (point: PlannedPoint) => runPoint({ point, request, workshop, directory })
-  const results = await schedule(
-    points.map((point) => ({ needs: resourcesOf(point), run: () => run(point) })),
-    { jobs, vcpus: availableParallelism(), memoryMiB: Math.floor(totalmem() / 2 ** 20) },
+  await workshop.shelf.buildAll(
+    new Set(plan.points.flatMap(({ skip, variant }) => (skip ? [] : [variant.image]))),
   )
-  const result: RunResult = { results }
+  const results = await runRounds(plan.points, {
+    ...request,
+    run: (points) => run.all(points),
+    isOver: () => run.failed || request.signal.aborted,
+    announce: (points) => emit({ type: 'run-extended', at: Date.now(), planned: entriesOf(points) }),
+  })
+  const result: RunResult = { results, ...(plan.expired.length > 0 && { expired: plan.expired }) }
   emit({ type: 'run-ended', at: Date.now(), result })
   return result
 }
 
-async function planFor(
-  request: RunRequest,
-  scenarios: Awaited<ReturnType<typeof loadScenarios>>,
-  { host, shelf }: Workshop,
-): Promise<readonly PlannedPoint[]> {
-  const { platforms, vtpms, firmware, images } = request
-  const axes: Axes = {
-    platforms: platforms?.map(platform) ?? [bestPlatform(host)],
-    ...(vtpms && { vtpms }),
-    ...(firmware && { firmware: firmware.map((id) => firmwareBuild(id, host)) }),
-    ...(images && { images: await describeOnce(images, shelf) }),
-  }
-  const named = images ? [] : scenarios.flatMap(({ scenario }) => scenario.images)
-  const descriptions = await shelf.describeAll(named)
-  return plan(scenarios, axes, { host, describe: (id) => descriptions.get(id) ?? unknownImage(id) })
-}
-
-/** One description may be named twice, as `a.yaml` and `./a.yaml`: two points would share a directory. */
-async function describeOnce(
-  images: readonly string[],
-  shelf: Workshop['shelf'],
-): Promise<readonly ImageDescription[]> {
-  const described = await Promise.all(images.map((image) => shelf.describe(image)))
-  return [...new Map(described.map((image) => [image.id, image])).values()]
-}
-
-interface PointRun {
-  readonly point: PlannedPoint
+interface RunParts {
   readonly request: RunRequest
+  readonly plan: RunPlan
   readonly workshop: Workshop
   readonly directory: string
+  readonly jobs: number
 }
 
-async function runPoint({ point, request, workshop, directory }: PointRun): Promise<ScenarioResult> {
-  const { onEvent: emit, signal, keep } = request
-  if (point.skip || !point.firmware) return notStarted(point, point.skip, emit)
-  if (signal.aborted)
-    return notStarted(point, new InterruptedError('the run was interrupted before this began'), emit)
-  const { platform, firmware, variant } = point
-  const { context, host, keys, newVtpms, shelf } = workshop
-  const sampling = samplingOf(request.sampling)
-  const bench = async (): Promise<Bench> => ({
-    ...context,
-    ...{ platform, firmware, keys, newVtpms, image: await shelf.open(variant.image) },
-    ...{ host: host.parameters, printArgv: request.printArgv ?? false, sampling },
+class Run {
+  readonly #parts: RunParts
+  readonly #startedAt = Date.now()
+  #failed = false
+
+  constructor(parts: RunParts) {
+    this.#parts = parts
+  }
+
+  get failed(): boolean {
+    return this.#failed
+  }
+
+  all(points: readonly PlannedPoint[]): Promise<readonly ScenarioResult[]> {
+    const { request, plan, jobs } = this.#parts
+    const tasks = points.map((point) => ({
+      needs: point.skip ? NO_DEMAND : demandOf(point.variant, point.platform),
+      run: () => this.#runPoint(point),
+      tooLarge: (resource: string, most: number) =>
+        notStarted(point, noRoom(point, resource, most), request.onEvent),
+    }))
+    return schedule(tasks, { ...plan.room, jobs })
+  }
+
+  async #runPoint(point: PlannedPoint): Promise<ScenarioResult> {
+    const { request, plan, workshop, directory } = this.#parts
+    const { onEvent: emit, signal, keep } = request
+    const { platform, firmware, variant } = point
+    if (point.skip || !firmware) return notStarted(point, point.skip, emit)
+    const prevented = await this.#prevented()
+    if (prevented) return notStarted(point, prevented, emit)
+    const { context, keys, newVtpms, shelf } = workshop
+    const sampling = samplingOf(request.sampling)
+    const bench = async (): Promise<Bench> => {
+      const qemu = await plan.qemu(variant.qemu)
+      return {
+        ...{ ...context, tools: qemu.tools, host: qemu.host.parameters },
+        ...{ platform, firmware, keys, newVtpms, image: await shelf.open(variant.image) },
+        ...{ printArgv: request.printArgv ?? false, sampling },
+      }
+    }
+    const retries = request.retries ?? plan.budget.retries ?? 0
+    const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
+    const execution = { ...bound, point, bench, runDirectory: directory, keep, signal, emit }
+    const result = await executeRetrying(execution, retries)
+    if (result.outcome === 'fail' || result.outcome === 'error') this.#failed = true
+    return result
+  }
+
+  /** What keeps a point from being started now. */
+  async #prevented(): Promise<Error | undefined> {
+    const { request, plan, directory } = this.#parts
+    if (request.signal.aborted) return new InterruptedError('the run was interrupted before this began')
+    if (request.untilFailure && this.#failed)
+      return new HostError('something failed before this began', { code: 'not-reached' })
+    const { minutes } = plan.budget
+    if (minutes !== undefined && Date.now() - this.#startedAt > minutes * 60_000) {
+      this.#failed = true
+      return new TimeoutError(`the run used up its budget of ${minutes} min before this began`, {
+        code: 'run',
+      })
+    }
+    return requireFreeSpace(directory, DISK_BYTES, 'the files of a scenario').then(
+      () => undefined,
+      (error: Error) => error,
+    )
+  }
+}
+
+function entriesOf(points: readonly PlannedPoint[]): readonly PlannedEntry[] {
+  return points.map(({ key, id, variant, repetition }) => {
+    return { key, scenario: id, variant, ...(repetition !== undefined && { repetition }) }
   })
-  const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
-  return execute({ point, bench, runDirectory: directory, keep, ...bound, signal, emit })
+}
+
+function noRoom({ platform }: PlannedPoint, resource: string, most: number): HostError {
+  return new HostError(`a guest of ${platform.id} takes more ${resource} than the ${most} that are left`, {
+    code: 'no-guest-slot',
+    hint: 'attestbed doctor says how many guests there is room for',
+  })
 }
 
 function wantsVtpm({ vtpms }: RunRequest): boolean {
   return vtpms?.some((vtpm) => vtpm !== 'none') ?? true
 }
 
-function unknownImage(id: string): never {
-  throw new UsageError(`no image is called "${id}"`, {
-    code: 'unknown-image',
-    hint: 'attestbed images lists them',
-  })
-}
-
 /** One VM a core: under TCG each vCPU is a busy thread. */
 function defaultJobs(points: readonly PlannedPoint[]): number {
   return Math.max(1, Math.min(points.length, availableParallelism()))
-}
-
-function resourcesOf({ found, skip }: PlannedPoint): { readonly vcpus: number; readonly memoryMiB: number } {
-  const { vcpus, memoryMiB } = found.scenario.budget
-  return skip ? { vcpus: 0, memoryMiB: 0 } : { vcpus, memoryMiB: memoryMiB + OVERHEAD_MIB }
 }

@@ -14,7 +14,7 @@ import { loadScenarios, scenarioIds } from './discover.ts'
 import type { VtpmKind } from './events.ts'
 import { Lab } from './lab.ts'
 import type { Budget } from './lab-spec.ts'
-import { shippedKeysFor } from './plan.ts'
+import { shippedKeysFor, TOOLS_QEMU } from './plan.ts'
 import { bestPlatform, firmwareBuild, openWorkshop, type Workshop } from './workshop.ts'
 
 export interface ShellOptions {
@@ -53,7 +53,10 @@ export async function openShell(target: string, options: ShellOptions): Promise<
     for (const file of scratch) await rm(file, { force: true })
   })
   const claims = new ClaimBook({}, bench.platform.basis)
-  const variant = { platform: bench.platform.id, vtpm, firmware: bench.firmware.id, image: description.id }
+  const variant = {
+    ...{ platform: bench.platform.id, vtpm, firmware: bench.firmware.id, image: description.id },
+    ...{ qemu: TOOLS_QEMU, vcpus: budget.vcpus, memoryMiB: budget.memoryMiB },
+  }
   const lab = new Lab<never>({
     ...{
       variant,

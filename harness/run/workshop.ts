@@ -39,7 +39,7 @@ export interface Workshop {
 export async function openWorkshop(request: WorkshopRequest): Promise<Workshop> {
   const { tools: choice, signal, tell } = request
   const paths = resolvePaths()
-  const tools = await openTools(choice ? { environment: { ...process.env, ATTESTBED_TOOLS: choice } } : {})
+  const tools = await chosenTools(choice)
   const context = { tools, store: new Store(paths.cache), paths, signal, progress: tellSteps(tell) }
   const newVtpms = new NewVtpms(tools)
   if (request.vtpm) newVtpms.makeAhead(request.scope)
@@ -55,6 +55,23 @@ function tellSteps(tell: (text: string) => void): (step: MaterialStep) => void {
     if (text !== last) tell(text)
     last = text
   }
+}
+
+/** What a plan is made with: nothing of it is written to. */
+export type PlanningOffice = Pick<Workshop, 'paths' | 'host' | 'shelf'> & {
+  readonly tools: MaterialContext['tools']
+}
+
+/** Throws as `openWorkshop`. */
+export async function openPlanningOffice(choice: 'tree' | 'host' | undefined): Promise<PlanningOffice> {
+  const paths = resolvePaths()
+  const tools = await chosenTools(choice)
+  const shelf = new ImageShelf({ tools, store: new Store(paths.cache), paths })
+  return { paths, tools, shelf, host: await diagnoseHost({ paths, tools }) }
+}
+
+function chosenTools(choice: 'tree' | 'host' | undefined): ReturnType<typeof openTools> {
+  return openTools(choice ? { environment: { ...process.env, ATTESTBED_TOOLS: choice } } : {})
 }
 
 /** Throws HostError `platform-unusable` with every platform's reason where there is none. */

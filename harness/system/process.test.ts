@@ -11,8 +11,9 @@ import { findHostProgram } from './apt/host-program.ts'
 import { spawnSupervised } from './process.ts'
 import { commandLine } from './process-table.ts'
 import { hostBinds, hostCommand, treeCommand } from './sandbox.ts'
-import { SandboxedTools, sandboxRefusal } from './sandboxed-tools.ts'
+import { SandboxedTools } from './sandboxed-tools.ts'
 import { Scope } from './scope.ts'
+import { sandboxRefusal } from './tool-run.ts'
 import { openTools, type Tools } from './tools.ts'
 
 const here = import.meta.dirname

@@ -41,6 +41,8 @@ export interface Tools {
   readonly root: string
   /** Identifies the versions of all tools: 64 hex digits. */
   readonly digest: string
+  /** The QEMU that runs in place of the tools' own, where another one was asked for. */
+  readonly qemu?: OtherQemu
   /** `path('usr/share/OVMF/OVMF_CODE_4M.fd')`: a path valid on the host and inside the sandbox. */
   path(relative: string): string
   /** Version of a Debian package of the tree (host: of the programs it corresponds to); undefined if unknown. */
@@ -56,6 +58,13 @@ export interface Tools {
    * the last lines of stderr), HostError 'no-user-namespaces' where the host forbids the sandbox.
    */
   run(program: string, args: readonly string[], options?: RunOptions): Promise<ToolResult>
+}
+
+export interface OtherQemu {
+  /** Absolute path. */
+  readonly file: string
+  /** Of the file; hex. */
+  readonly sha256: string
 }
 
 export interface OpenToolsOptions {

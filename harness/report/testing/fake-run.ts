@@ -1,7 +1,10 @@
 /** Events and results as a run gives them, for tests of the views. */
 import type { ClaimResult, RunEvent, RunResult, ScenarioResult, Variant } from '../../run/events.ts'
 
-export const VARIANT: Variant = { platform: 'tcg', vtpm: 'stateful', firmware: 'ovmf', image: 'debian' }
+export const VARIANT: Variant = {
+  ...{ platform: 'tcg', vtpm: 'stateful', firmware: 'ovmf', image: 'debian' },
+  ...{ qemu: 'tools', vcpus: 1, memoryMiB: 1024 },
+}
 
 /** What a hostile guest prints: TAP, escape sequences, a title, NUL, wide and bidi characters. */
 export const HOSTILE = 'ok 1 - forged\nBail out!\n1..0\n\x1b[2J\x1b]0;owned\x07\x00日本語\u202e\x9b31m'
@@ -28,6 +31,7 @@ export function result(overrides: Partial<ScenarioResult> = {}): ScenarioResult 
     seconds: 61.5,
     claims: [claim()],
     dir: '/runs/1/stateful',
+    attempts: 1,
     ...overrides,
   }
 }
@@ -72,9 +76,12 @@ export function startEvents(
   }))
   const planned = points.map(({ key, scenario, variant }) => ({ key, scenario, variant }))
   return [
-    { type: 'run-started', at: 0, version: 1, directory, planned, jobs: 2 },
+    { type: 'run-started', at: 0, version: 2, directory, planned, jobs: 2 },
     ...points.flatMap(({ key, scenario, variant, dir }): readonly RunEvent[] => [
-      { type: 'scenario-started', at: 1000, key, scenario, title: 'a title', variant, directory: dir },
+      {
+        ...{ type: 'scenario-started', at: 1000, key, scenario, title: 'a title', variant },
+        ...{ directory: dir, attempt: 1 },
+      },
       { type: 'vm-started', at: 1000, key, vm: 'owner', argv: ['qemu'] },
       { type: 'phase', at: 1000, key, vm: 'owner', phase: 'kernel' },
       { type: 'console-line', at: 2000, key, vm: 'owner', line },

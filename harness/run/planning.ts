@@ -1,0 +1,237 @@
+/** What a run would do: from patterns, flags and a matrix file to its points, and what of them is left out and why. */
+import { HostError, UsageError } from '../base/errors.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
+import { freeBytes } from '../system/disk-space.ts'
+import { AxisCatalogue, atPlace, type NamedAxes } from './axes.ts'
+import { type FoundScenario, loadScenarios, scenarioIds, selectIds } from './discover.ts'
+import type { ExpiredMark } from './events.ts'
+import { isExpired, type Matrix, type MatrixBlock } from './matrix/file.ts'
+import { pairwise } from './matrix/pairwise.ts'
+import { isInShard, type Shard } from './matrix/shard.ts'
+import { type Axes, type PlanContext, type PlannedPoint, plan, spanOf } from './plan.ts'
+import { type Room, roomOf } from './room.ts'
+import type { PlanningOffice } from './workshop.ts'
+
+export interface PlanRequest extends NamedAxes {
+  readonly patterns: readonly string[]
+  /** Path of a matrix file; the patterns and axes that are named beside it narrow it. */
+  readonly matrix?: string
+  /** As few variants as have every pair of values that can meet. */
+  readonly pairwise?: boolean
+  readonly shard?: Shard
+  /** For a host that is not this one: what this one lacks is no reason to skip. */
+  readonly anyHost?: boolean
+  /** ISO 8601; absent: today, in UTC. */
+  readonly today?: string
+}
+
+export interface RunPlan {
+  readonly points: readonly PlannedPoint[]
+  readonly leftOut: {
+    readonly excluded: number
+    readonly pairwise: number
+    readonly otherShards: number
+  }
+  /** Each makes the run fail. */
+  readonly expired: readonly ExpiredMark[]
+  /** What the matrix allows the run; empty where there is none. */
+  readonly budget: Matrix['budget']
+  readonly title: string | undefined
+  readonly room: Room
+  /** Opens the QEMU of a point. */
+  readonly qemu: AxisCatalogue['qemu']
+}
+
+/** More is a mistake: a plan of this size takes seconds, one of a billion all memory there is. */
+export const MOST_VARIANTS = 100_000
+
+export interface Selection {
+  readonly matrix: Matrix | undefined
+  readonly scenarios: readonly FoundScenario[]
+}
+
+/** Throws UsageError for patterns and the matrix, with its place. */
+export async function selectScenarios({
+  matrix: file,
+  patterns,
+}: Pick<PlanRequest, 'matrix' | 'patterns'>): Promise<Selection> {
+  const matrix = file === undefined ? undefined : await openMatrix(file)
+  const ids = await scenarioIds()
+  for (const { pattern, position } of matrix?.patterns ?? [])
+    await atPlace(position, async () => selectIds(ids, [pattern]))
+  const selected = selectIds(selectIds(ids, matrix?.scenarios ?? []), patterns)
+  return { matrix, scenarios: await loadScenarios(selected) }
+}
+
+/**
+ * Throws UsageError for axes and the matrix (with its place), HostError where no platform can be used.
+ */
+export async function planRun(
+  request: PlanRequest,
+  { matrix, scenarios }: Selection,
+  office: PlanningOffice,
+): Promise<RunPlan> {
+  const described = await office.shelf.describeAll(scenarios.flatMap(({ scenario }) => scenario.images))
+  const room = roomOf(office.host.parameters, {
+    freeDiskBytes: await freeBytes(office.paths.runs),
+    ...(matrix && { budget: budgetOf(matrix) }),
+  })
+  const context: PlanContext = {
+    ...{ host: office.host, room, anyHost: request.anyHost ?? false },
+    describe: (id) => described.get(id) ?? unknownImage(id),
+  }
+  const catalogue = new AxisCatalogue(office)
+  const blocks: Block[] = []
+  for (const block of matrix?.blocks ?? [undefined])
+    blocks.push({
+      axes: await catalogue.open(request, block),
+      scenarios: block?.scenarios ? among(scenarios, block.scenarios) : scenarios,
+      block,
+    })
+  requireCountable(blocks, context)
+  const today = request.today ?? new Date().toISOString().slice(0, 10)
+  return {
+    ...reduce(blocks, { context, request, matrix, today }),
+    ...{ budget: matrix?.budget ?? {}, title: matrix?.title, room },
+    qemu: (id) => catalogue.qemu(id),
+  }
+}
+
+/** Its schema and parser are loaded only where there is one: a run without it starts sooner. */
+async function openMatrix(file: string): Promise<Matrix> {
+  const { readMatrix } = await import('./matrix/file.ts')
+  return readMatrix(file)
+}
+
+function budgetOf({ budget }: Matrix) {
+  return { vcpus: budget.vcpus, memoryMiB: budget.memory, diskMiB: budget.disk }
+}
+
+interface Block {
+  readonly axes: Axes
+  readonly scenarios: readonly FoundScenario[]
+  readonly block: MatrixBlock | undefined
+}
+
+function among(scenarios: readonly FoundScenario[], patterns: readonly string[]): readonly FoundScenario[] {
+  const ids = scenarios.map(({ id }) => id)
+  const chosen = new Set(patterns.flatMap((pattern) => selectSome(ids, pattern)))
+  return scenarios.filter(({ id }) => chosen.has(id))
+}
+
+/** A pattern that exists and that the user narrowed away selects nothing, and is no mistake. */
+function selectSome(ids: readonly string[], pattern: string): readonly string[] {
+  try {
+    return selectIds(ids, [pattern])
+  } catch (error) {
+    if (error instanceof UsageError) return []
+    throw error
+  }
+}
+
+/** Before a single one is made. */
+function requireCountable(blocks: readonly Block[], context: PlanContext): void {
+  let total = 0n
+  for (const { axes, scenarios, block } of blocks) {
+    const counts = scenarios.map((found) =>
+      Object.values(spanOf(found, axes, context)).reduce(
+        (product, list) => product * BigInt(list.length),
+        1n,
+      ),
+    )
+    total += counts.reduce((sum, count) => sum + count, 0n)
+    if (total <= BigInt(MOST_VARIANTS)) continue
+    throw new UsageError(
+      `the axes span ${total.toLocaleString('en')} variants of ${scenarios.length} scenarios, at most ${MOST_VARIANTS.toLocaleString('en')} are possible`,
+      {
+        ...{ code: 'bad-config', hint: 'name fewer values or scenarios, or use several matrix files' },
+        ...(block && { position: block.position }),
+      },
+    )
+  }
+}
+
+interface Reduction {
+  readonly context: PlanContext
+  readonly request: PlanRequest
+  readonly matrix: Matrix | undefined
+  readonly today: string
+}
+
+function reduce(
+  blocks: readonly Block[],
+  { context, request, matrix, today }: Reduction,
+): Pick<RunPlan, 'points' | 'leftOut' | 'expired'> {
+  const leftOut = { excluded: 0, pairwise: 0, otherShards: 0 }
+  const expired = new Map<string, ExpiredMark>()
+  const points = new Map<string, PlannedPoint>()
+  for (const { axes, scenarios, block } of blocks) {
+    const spanned = plan(scenarios, axes, context)
+    const allowed = block?.exclude ? spanned.filter((point) => !block.exclude?.(point)) : spanned
+    leftOut.excluded += spanned.length - allowed.length
+    const marked = allowed.map((point) => withMarks(point, { matrix, today, expired }))
+    // What an include names, it names on purpose.
+    const isIncluded = block !== undefined && block.exclude === undefined
+    const kept = request.pairwise && !isIncluded ? reducedByPairs(marked) : marked
+    leftOut.pairwise += marked.length - kept.length
+    for (const point of kept) if (!points.has(point.key)) points.set(point.key, point)
+  }
+  const all = [...points.values()]
+  requireWithinBudget(all.length, matrix)
+  const { shard } = request
+  const own = shard ? all.filter(({ key }) => isInShard(key, shard)) : all
+  leftOut.otherShards = all.length - own.length
+  return { points: own, leftOut, expired: [...expired.values()] }
+}
+
+interface Marking {
+  readonly matrix: Matrix | undefined
+  readonly today: string
+  /** By place; counted here. */
+  readonly expired: Map<string, ExpiredMark>
+}
+
+function withMarks(point: PlannedPoint, { matrix, today, expired }: Marking): PlannedPoint {
+  let marked = point
+  for (const mark of matrix?.marks ?? []) {
+    if (!mark.matches(point)) continue
+    const { kind, reason, until = '', position } = mark
+    if (kind === 'unstable') marked = { ...marked, unstable: marked.unstable ?? reason }
+    else if (isExpired(mark, today)) {
+      const place = `${position.file}:${position.line}:${position.column}`
+      const variants = (expired.get(place)?.variants ?? 0) + 1
+      expired.set(place, { place, reason, until, variants })
+    } else if (marked.skip === undefined)
+      marked = {
+        ...marked,
+        skip: new HostError(`the matrix says: ${reason} (until ${until})`, { code: 'marked-skip' }),
+      }
+  }
+  return marked
+}
+
+/** Of each scenario on its own: two scenarios have no values in common that could meet. */
+function reducedByPairs(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
+  const byScenario = Map.groupBy(points, ({ id }) => id)
+  return [...byScenario.values()].flatMap((candidates) => {
+    const rows = candidates.map(({ variant }) => Object.values(variant).map(String))
+    const chosen = pairwise(rows, (index) => candidates[index]?.skip === undefined)
+    return chosen.flatMap((index) => candidates[index] ?? [])
+  })
+}
+
+function requireWithinBudget(count: number, matrix: Matrix | undefined): void {
+  const most = matrix?.budget.variants
+  if (matrix === undefined || most === undefined || count <= most) return
+  throw new UsageError(`${matrix.file}: the plan has ${count} variants, its budget allows ${most}`, {
+    code: 'bad-config',
+    hint: 'attestbed plan lists them; --pairwise takes fewer',
+  })
+}
+
+function unknownImage(id: string): ImageDescription {
+  throw new UsageError(`no image is called "${id}"`, {
+    code: 'unknown-image',
+    hint: 'attestbed images lists them',
+  })
+}
