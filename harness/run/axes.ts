@@ -1,8 +1,8 @@
 /** What the user and the matrix file name, as the things themselves. */
 import { HostError, type Position, UsageError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
-import type { PlatformId } from '../platforms/platform-id.ts'
 import { type Diagnosis, diagnoseHost } from '../platforms/diagnose.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import { withOtherQemu } from '../system/other-qemu.ts'
 import type { Tools } from '../system/tools.ts'

@@ -1,7 +1,7 @@
 /** For tests and benchmarks: what a plan is made with, on a host that has everything, or what it is said to have. */
 import { join } from 'node:path'
-import type { PlatformId } from '../../platforms/platform-id.ts'
 import { readFirmwareManifest } from '../../platforms/firmware.ts'
+import type { PlatformId } from '../../platforms/platform-id.ts'
 import { PLATFORMS } from '../../platforms/platforms.ts'
 import { firmwareFact } from '../../probe/firmware.ts'
 import { resolvePaths } from '../../system/paths.ts'
