@@ -14,6 +14,8 @@ import {
 
 /** Registers that need neither tables of the machine nor an earlier boot to be predicted. */
 const PREDICTED = [0, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15]
+/** The stub leaves a secret on the ESP at a VM's first boot, and measures it into PCR 9 with the initrd from then on. */
+const PREDICTED_AGAIN = [...PREDICTED, 9].sort((a, b) => a - b)
 const OWN = 'console=ttyS0 quiet'
 const BESIDE = 'EFI/BOOT/BOOTX64.EFI.extra.d'
 
@@ -75,7 +77,7 @@ export const scenario = defineScenario({
       },
       got: { commandLine: good.commandLine, refused: good.refused },
     })
-    lab.claim('measured', { expected: PREDICTED, got: equalIn(compareBoot(predicted, good.observed)) })
+    lab.claim('measured', { expected: PREDICTED_AGAIN, got: equalIn(compareBoot(predicted, good.observed)) })
     const named = explainDifference(without, predicted)
     lab.claim('named', {
       expected:
