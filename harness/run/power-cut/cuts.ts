@@ -133,7 +133,13 @@ export class PowerCuts {
       return { came, slot, why, seconds }
     }
     const reproducer = await keepReproducer(this.#vm, {
-      ...{ state, outcome: { came, slot, why }, disk: this.#disk.file, write: this.describe(made) },
+      ...{
+        number: this.#boots,
+        state,
+        outcome: { came, slot, why },
+        disk: this.#disk.file,
+        write: this.describe(made),
+      },
       ...{ flash: this.#flashAfter(state.after), vtpm: this.#vtpmOf(state) },
     })
     return { came, slot, why, seconds, reproducer }

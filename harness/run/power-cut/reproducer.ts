@@ -8,6 +8,8 @@ import type { ScenarioVm } from '../vm.ts'
 import type { CutState } from './states.ts'
 
 export interface Reproducible {
+  /** Of its own in a run: states that lack a write may end at the same one. */
+  readonly number: number
   readonly state: CutState
   readonly outcome: object
   /** In words: the write that made the state. */
@@ -22,9 +24,9 @@ const SERIAL = 'socket,id=serial0,'
 
 /** Returns its directory. `boot.sh` in it leaves the files as they are: it boots a copy of them, `try`. */
 export async function keepReproducer(vm: ScenarioVm, made: Reproducible): Promise<string> {
-  const { state, outcome, write, disk, flash, vtpm } = made
+  const { number, state, outcome, write, disk, flash, vtpm } = made
   const { bench, directory: parent, scratch } = vm.spec
-  const directory = join(parent, `reproducer-${state.after}`)
+  const directory = join(parent, `reproducer-${number}`)
   await mkdir(join(directory, 'vtpm'), { recursive: true, mode: 0o700 })
   const secret = { mode: 0o600 }
   await writeFile(join(directory, 'variables.fd'), flash, secret)
