@@ -28,7 +28,7 @@ const STATE_IN_DELETED_TRANSITION = 0x3e
 /** Owner of BootOrder, SecureBoot and the like. */
 export const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 
-/** UEFI specification 2.10, 8.2. */
+/** UEFI specification 2.10, "Variable Services". */
 export const VARIABLE_ATTRIBUTES = {
   nonVolatile: 1,
   bootService: 2,

@@ -7,7 +7,7 @@ export const AMD_KDS = 'https://kdsintf.amd.com'
 /** As the service spells the product lines: Bergamo and Siena are served under Genoa. */
 export type KdsProduct = 'Milan' | 'Genoa' | 'Turin'
 
-/** What tells VCEK certificates apart: AMD 57230, 4.1. */
+/** What tells VCEK certificates apart: AMD 57230, chapter 4 (Key Distribution Service). */
 export interface VcekRequest {
   readonly product: KdsProduct
   /** hwID: 64 bytes, on Turin 8. */

@@ -20,7 +20,7 @@ import { describeEventLog } from './describe.ts'
 import { readEventLog } from './read.ts'
 import { type EventLogRequest, verifyEventLog } from './verify.ts'
 
-/** The steps for event logs: PFP 1.06, chapter 10. */
+/** The steps for event logs: PFP 1.06, "Event Logging". */
 export function eventLogSteps(
   bytes: Uint8Array,
   request: VerifyRequest,

@@ -10,10 +10,10 @@ import { type Certificate, commonName, findExtension, nameText } from '../../for
 import { extensionReader } from '../../formats/x509-extensions.ts'
 import { LINE_NAMES } from './roots.ts'
 
-/** Which key signed: of the chip, or of a cloud provider (AMD 56860, 2.2.1). */
+/** Which key signed: of the chip, or of a cloud provider (AMD 56860, KEY_INFO.SIGNING_KEY). */
 export type SnpSigner = 'vcek' | 'vlek'
 
-/** The extensions of a VCEK or VLEK certificate: AMD 57230, 3.1 and 3.2. */
+/** The extensions of a VCEK or VLEK certificate: AMD 57230, X.509v3 extensions of VCEK and VLEK. */
 export interface SnpEndorsement {
   readonly signer: SnpSigner
   /** As certified: "Milan-B0", "Genoa". */

@@ -22,7 +22,7 @@ export type SnpRequest = Pick<
   'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
 >
 
-/** The steps for SNP reports. AMD 56860, 7.3. */
+/** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. */
 export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',

@@ -11,8 +11,8 @@ import { parseSnpReport, SNP_REPORT_BYTES, type SnpReport } from '../../formats/
 import type { Certificate } from '../../formats/x509.ts'
 
 /**
- * A report of 1184 bytes and what the host put beside it: AMD 56860, 7.3, and the GHCB specification (56421),
- * 4.1.8.1.
+ * A report of 1184 bytes (AMD 56860, ATTESTATION_REPORT) and what the host put beside it (AMD 56421, 4.1.8.1; at most
+ * 1 MiB).
  */
 export interface SnpEvidence {
   readonly report: SnpReport

@@ -117,7 +117,7 @@ function checkProduct({ processor, tcbLayout: layout }: SnpReport, { root }: Ver
     })
 }
 
-/** The key is derived from REPORTED_TCB, so the certificate must name exactly that one (AMD 56860, 2.2.1). */
+/** The key is derived from REPORTED_TCB, so the certificate must name exactly that one (AMD 57230, VCEK). */
 function checkTcb({ reportedTcb }: SnpReport, { endorsement: { tcb, product } }: VerifiedSnpChain): void {
   if (Buffer.compare(reportedTcb.raw, tcb) === 0) return
   throw failure('tcb-mismatch', 'the certificate is for another TCB than REPORTED_TCB', {

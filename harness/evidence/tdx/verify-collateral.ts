@@ -12,7 +12,7 @@ import type { SignedDocument } from './signed-document.ts'
 import type { TcbInfo, TdxModule } from './tcb-info.ts'
 import { moduleFamily, moduleId, moduleIdentity } from './tcb-status.ts'
 
-/** TCB info and QE identity: QVL 4.1.2.5 and 4.1.2.6, and what 4.1.2.4 compares of them with a quote. */
+/** TCB info and QE identity: QVL 4.1.2.7 (TCB info), 4.1.2.9 (enclave report), and what 4.1.2.4 compares of them. */
 
 /** What collateral has to fit. */
 export interface CollateralContext {

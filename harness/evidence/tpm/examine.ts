@@ -19,7 +19,7 @@ export type TpmRequest = Pick<
   'ak' | 'akRoots' | 'certificates' | 'crls' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'
 >
 
-/** The steps for TPM quotes. TPM 2.0 Part 3, 18.4. */
+/** The steps for TPM quotes. TPM 2.0 Part 3, TPM2_Quote. */
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
     kind: 'tpm-quote',

@@ -1,7 +1,7 @@
-/** The ACPI table that says where a CC event log lies: ACPI 6.5, 5.2.34 ("CCEL"). */
+/** The ACPI table that says where a CC event log lies: ACPI 6.5, "CC Event Log ACPI Table" (CCEL). */
 import { ByteReader } from '../../base/bytes.ts'
 
-/** ACPI 6.5, 5.2.34 (CCEL). */
+/** Bytes of the table: ACPI 6.5, "CC Event Log ACPI Table". */
 export const CCEL_TABLE_BYTES = 56
 
 /** Where the log of a TD lies. */

@@ -1,6 +1,7 @@
 /**
  * Certificates of SEV and SEV-ES, before AMD used X.509: Secure Encrypted Virtualization API (AMD 55766, revision 3.24),
- * appendix B.1 (ARK, ASK) and C.1 (CEK, OCA, PEK, PDH). They have no validity; numbers are little-endian.
+ * the certificate formats of its appendices (ARK, ASK; CEK, OCA, PEK, PDH). They have no validity; numbers are
+ * little-endian.
  */
 import { ByteReader } from '../../base/bytes.ts'
 import {

@@ -8,7 +8,7 @@ export const ENCLAVE_REPORT_BYTES = 384
 /** Bit 1 of ATTRIBUTES: the enclave can be debugged, so what it signs proves nothing. */
 export const ENCLAVE_DEBUG = 0x02
 
-/** SGX REPORTBODY: Intel SDM volume 3D, 38.15. */
+/** SGX REPORTBODY: Intel SDM volume 3D, "Report (REPORT)". */
 export interface EnclaveReport {
   readonly cpuSvn: Uint8Array
   /** MISCSELECT, 32 bits. */

@@ -1,4 +1,4 @@
-/** TPML_PCR_SELECTION: TPM 2.0 Part 2, 10.6.2 and 10.9.7. */
+/** TPML_PCR_SELECTION: TPM 2.0 Part 2, "PCR Structures". */
 import type { ByteReader, ByteWriter } from '../../base/bytes.ts'
 import { hashAlgorithm } from './hash-algorithms.ts'
 
@@ -7,7 +7,7 @@ const MAX_BANKS = 16
 /** 24 PCRs need 3 bytes; TSS allows for 32. */
 const MAX_SELECT_BYTES = 4
 
-/** TPMS_PCR_SELECTION: TPM 2.0 Part 2, 10.6.2. */
+/** TPMS_PCR_SELECTION: TPM 2.0 Part 2. */
 export interface PcrSelection {
   /** TPM_ALG_ID of the bank. */
   readonly algorithm: number
@@ -59,7 +59,7 @@ export function selectedPcrs(bitmap: Uint8Array): readonly number[] {
   )
 }
 
-/** TPML_PCR_SELECTION: TPM 2.0 Part 2, 10.9.7. */
+/** TPML_PCR_SELECTION: TPM 2.0 Part 2. */
 export function writePcrSelections(writer: ByteWriter, selections: readonly PcrSelection[]): ByteWriter {
   writer.u32be(selections.length, 'pcrSelect.count')
   for (const { algorithm, pcrs } of selections) {

@@ -1,4 +1,4 @@
-/** TPMT_PUBLIC, a key's public area: TPM 2.0 Part 2, 12.2.4; attributes 8.3. */
+/** TPMT_PUBLIC, a key's public area: TPM 2.0 Part 2, TPMT_PUBLIC and TPMA_OBJECT. */
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { ByteReader } from '../../base/bytes.ts'
 import { digest } from '../../base/digest.ts'
@@ -33,7 +33,7 @@ const ATTRIBUTES = {
   sign: 18,
   x509Sign: 19,
 } as const
-/** TPMA_OBJECT: TPM 2.0 Part 2, 8.3. */
+/** TPMA_OBJECT, 32 bits, those that are read: TPM 2.0 Part 2. */
 export type ObjectAttributes = { readonly [name in keyof typeof ATTRIBUTES]: boolean }
 const KNOWN_BITS = Object.values(ATTRIBUTES).reduce<number>((bits, bit) => bits | (1 << bit), 0)
 
@@ -51,7 +51,7 @@ export type KeyMaterial =
   | { readonly kind: 'rsa'; readonly bits: number; readonly exponent: number; readonly modulus: Uint8Array }
   | { readonly kind: 'ecc'; readonly curve: EccCurve; readonly x: Uint8Array; readonly y: Uint8Array }
 
-/** TPMT_PUBLIC: TPM 2.0 Part 2, 12.2.4. */
+/** TPMT_PUBLIC: TPM 2.0 Part 2. */
 export interface TpmPublic {
   /** The bytes it was parsed from: what its name is computed over. */
   readonly bytes: Uint8Array
@@ -92,7 +92,7 @@ export function parseTpm2bPublic(bytes: Uint8Array): TpmPublic {
   return parseTpmPublic(area)
 }
 
-/** nameAlg ‖ H(public area): TPM 2.0 Part 1, 16. Throws TypeError for a hash that we do not compute. */
+/** nameAlg ‖ H(public area): TPM 2.0 Part 1, "Names". Throws TypeError for a hash that we do not compute. */
 export function tpmName({ bytes, nameAlgorithm }: TpmPublic): Buffer {
   if (!nameAlgorithm.bank) throw new TypeError(`names in ${nameAlgorithm.name} are not supported`)
   const name = Buffer.alloc(2)
