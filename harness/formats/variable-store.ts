@@ -123,7 +123,9 @@ function readRecords(image: Uint8Array, layout: StoreLayout): { records: FlashRe
   return { records, end: reader.offset }
 }
 
-/** Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing. */
+/**
+ * Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing.
+ */
 function startsRecord(reader: ByteReader): boolean {
   if (reader.remaining < RECORD_HEADER_BYTES) return false
   const at = reader.position

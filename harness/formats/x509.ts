@@ -65,8 +65,8 @@ export interface Certificate {
 }
 
 /**
- * Parses one DER certificate that fills `bytes` (RFC 5280, 4.1). Throws FormatError: also where the algorithm inside
- * the signed part differs from the one outside, or an extension occurs twice.
+ * Parses one DER certificate that fills `bytes`, at most 64 KiB (RFC 5280, 4.1). Throws FormatError, `too-large` above
+ * a limit; also where the algorithm inside the signed part differs from the one outside, or an extension occurs twice.
  */
 export function parseCertificate(bytes: Uint8Array): Certificate {
   const reader = new DerReader(bytes, { what: 'certificate' })

@@ -1,4 +1,6 @@
-/** How the firmware came to the operating system: boot entries (PCR 1), images (PCR 2, 4), disks and actions (PCR 4, 5). */
+/**
+ * How the firmware came to the operating system: boot entries (PCR 1), images (PCR 2, 4), disks and actions (PCR 4, 5).
+ */
 import { digest, equalBytes } from '../../base/digest.ts'
 import { devicePathText } from '../../formats/device-path.ts'
 import {

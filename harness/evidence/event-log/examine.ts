@@ -1,4 +1,6 @@
-/** Event logs as one kind of evidence among others: what vouches for a log is a quote over the registers it explains. */
+/**
+ * Event logs as one kind of evidence among others: what vouches for a log is a quote over the registers it explains.
+ */
 import type { DigestAlgorithm } from '../../base/digest.ts'
 import { type Finding, VerifyError } from '../../base/errors.ts'
 import type { EventLog } from '../../formats/event-log/event.ts'

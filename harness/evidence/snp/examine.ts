@@ -89,7 +89,9 @@ export function appraiseSnpEvidence(
   ]
 }
 
-/** With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError. */
+/**
+ * With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError.
+ */
 export function verifySnpEvidence(
   { report, certificates, crls }: Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>,
   request: Pick<VerifyRequest, 'certificates' | 'crls' | 'found' | 'policy' | 'at'>,

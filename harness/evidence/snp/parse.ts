@@ -26,7 +26,7 @@ export interface SnpEvidence {
 /**
  * Parses a report of 1184 bytes with, optionally, a certificate table: either `auxblob` (configfs-tsm has the report as
  * `outblob`), or what follows the report in `bytes` (an extended report in one file). Bytes after the report that are
- * no certificate table are refused. Throws FormatError.
+ * no certificate table are refused. Throws FormatError, also for a certificate or list of AMD's that is malformed.
  */
 export function parseSnpEvidence(bytes: Uint8Array, auxblob?: Uint8Array): SnpEvidence {
   const behind = bytes.subarray(SNP_REPORT_BYTES)

@@ -73,7 +73,9 @@ export function moduleId(family: number): string {
   return family === 0 ? 'TDX' : `TDX_${family.toString(16).padStart(2, '0').toUpperCase()}`
 }
 
-/** Converges the levels of platform, module and quoting enclave: QVL 4.1.2.4.17 (TCB level of a quote). Never throws. */
+/**
+ * Converges the levels of platform, module and quoting enclave: QVL 4.1.2.4.17 (TCB level of a quote). Never throws.
+ */
 export function evaluateTcb(inputs: TcbInputs): TdxTcb {
   const { body, tcbInfo } = inputs
   const sgxLevel = tcbInfo.levels.find((level) => reachesProcessor(inputs.pck, level))

@@ -30,8 +30,8 @@ export interface VerifiedCollateral {
 }
 
 /**
- * The documents that fit, verified. Throws VerifyError 'fmspc-mismatch' and 'pce-mismatch' where TCB info was given, but
- * for other platforms; 'collateral-signature', 'collateral-expired', 'collateral-not-yet-valid'; and those of
+ * The documents that fit, verified. Throws VerifyError 'fmspc-mismatch' and 'pce-mismatch' where TCB info was given,
+ * but for other platforms; 'collateral-signature', 'collateral-expired', 'collateral-not-yet-valid'; and those of
  * verifyChain for the certificate that signed them.
  */
 export function verifyCollateral(collateral: TdxCollateral, context: CollateralContext): VerifiedCollateral {

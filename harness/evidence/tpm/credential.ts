@@ -35,8 +35,9 @@ export interface CredentialRequest {
 }
 
 /**
- * TPM2_MakeCredential in software. Throws VerifyError `bad-signing-key` where the key cannot be an EK (one that decrypts
- * anything it is given proves nothing), FormatError where its numbers are no key, RangeError for a secret too long.
+ * TPM2_MakeCredential in software; `secret` is at most as long as the digest of the EK's nameAlg (32 bytes of SHA-256).
+ * Throws VerifyError `bad-signing-key` where the key cannot be an EK (one that decrypts anything it is given proves
+ * nothing), FormatError where its numbers are no key, RangeError for a secret too long.
  */
 export function makeCredential({ ek, akName, secret }: CredentialRequest): Credential {
   const hash = mustBeEk(ek)

@@ -44,8 +44,8 @@ export interface VerifiedQuote {
   readonly firmwareVersion: bigint
   readonly qualifiedSigner: Uint8Array
   /**
-   * True where the AK's public area says "restricted": it signs nothing that only looks like a quote. False where a bare
-   * key was given: then whoever vouches for the key must vouch for that too.
+   * True where the AK's public area says "restricted": it signs nothing that only looks like a quote. False where a
+   * bare key was given: then whoever vouches for the key must vouch for that too.
    */
   readonly akRestricted: boolean
 }

@@ -34,7 +34,8 @@ export interface SvsmVtpmEndorsement {
 
 /**
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
- * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed manifest.
+ * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed
+ * manifest.
  */
 export function verifySvsmEndorsement(
   attestation: SvsmAttestation,

@@ -13,7 +13,10 @@ export interface CcelTable {
   readonly logBytes: bigint
   /** Guest-physical address of the log area. */
   readonly logAddress: bigint
-  /** Where the sum over the table is zero, as ACPI wants it. Some tables in circulation were edited after they left a guest. */
+  /**
+   * Where the sum over the table is zero, as ACPI wants it. Some tables in circulation were edited after they left a
+   * guest.
+   */
   readonly checksumValid: boolean
 }
 

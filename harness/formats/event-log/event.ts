@@ -46,7 +46,7 @@ export interface SpecId {
   readonly vendorInfo: Uint8Array
 }
 
-/** A whole log. */
+/** A whole log, at most 16 MiB and 65536 events. Offsets are in bytes from its start; byte fields are views of it. */
 export interface EventLog {
   /** `crypto-agile`: TCG_PCR_EVENT2 behind a Spec ID event; `sha1`: TCG_PCClientPCREvent only. */
   readonly format: 'crypto-agile' | 'sha1'

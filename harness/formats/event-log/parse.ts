@@ -23,9 +23,10 @@ const STARTUP_LOCALITY = 'StartupLocality\0'
 
 /**
  * Parses a log: `/sys/kernel/security/tpm0/binary_bios_measurements`, or the area that a CCEL table points to, padded
- * or not. Both formats are recognised by the first entry. Throws FormatError with field and offset. A log that is cut
- * at an entry's boundary is a valid shorter log: only comparing its replay with a register shows that something is
- * missing.
+ * or not; at most 16 MiB, 65536 events, 1 MiB in one of them (PFP 1.06, "Event Logging"). Both formats are recognised
+ * by the first entry. Throws FormatError with field and offset: `truncated`, `too-large`, `bad-value`, `reserved-bit`.
+ * A log that is cut at an entry's boundary is a valid shorter log: only comparing its replay with a register shows that
+ * something is missing.
  */
 export function parseEventLog(bytes: Uint8Array): EventLog {
   const reader = new ByteReader(bytes, { what: 'event log' })

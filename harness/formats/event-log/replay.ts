@@ -1,4 +1,6 @@
-/** What the registers hold after the events of a log: TPM2_PCR_Extend (TPM 2.0 Part 3), TDG.MR.RTMR.EXTEND (TDX module). */
+/**
+ * What the registers hold after the events of a log: TPM2_PCR_Extend (TPM 2.0 Part 3), TDG.MR.RTMR.EXTEND (TDX module).
+ */
 import { DIGEST_LENGTHS, type DigestAlgorithm, digest } from '../../base/digest.ts'
 import { digestIn, type EventLog, type LogEvent } from './event.ts'
 import { EV } from './event-types.ts'

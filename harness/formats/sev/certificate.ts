@@ -1,6 +1,6 @@
 /**
- * Certificates of SEV and SEV-ES, before AMD used X.509: Secure Encrypted Virtualization API (AMD 55766, revision 3.24),
- * the certificate formats of its appendices (ARK, ASK; CEK, OCA, PEK, PDH). They have no validity; numbers are
+ * Certificates of SEV and SEV-ES, before AMD used X.509: Secure Encrypted Virtualization API (AMD 55766, revision
+ * 3.24), the certificate formats of its appendices (ARK, ASK; CEK, OCA, PEK, PDH). They have no validity; numbers are
  * little-endian.
  */
 import { ByteReader } from '../../base/bytes.ts'
@@ -74,7 +74,7 @@ function readVersion(reader: ByteReader): void {
   if (version !== 1) throw reader.error('bad-value', 'VERSION', `is ${version}, must be 1`, 0)
 }
 
-/** Hashes of the signatures: AMD 55766, appendix B. */
+/** Hashes of the signatures: AMD 55766 (SEV API). */
 export type SevHash = 'sha256' | 'sha384'
 
 /** By whom a platform's certificate is signed; a certificate has none, one or two. */

@@ -29,7 +29,10 @@ export interface SnpIdBlock {
   readonly policy: bigint
 }
 
-/** Throws FormatError for another length than 96 bytes and another version than 1. */
+/**
+ * Parses exactly 96 bytes: AMD 56860, "Structure of the ID Block". Throws FormatError: `truncated`, `trailing-bytes`,
+ * `bad-value` for another version than 1.
+ */
 export function parseIdBlock(bytes: Uint8Array): SnpIdBlock {
   const reader = new ByteReader(bytes, { what: 'ID block' })
   const launchDigest = reader.bytes(48, 'LD')
@@ -58,7 +61,10 @@ export interface SnpIdAuthentication {
 
 const ECDSA_P384_SHA384 = 1
 
-/** Throws FormatError for another length than 4096 bytes, other algorithms, and reserved bytes that are not zero. */
+/**
+ * Parses exactly 4096 bytes: AMD 56860, "Structure of the ID Authentication Information". Throws FormatError:
+ * `truncated`, `trailing-bytes`, `bad-value` for another algorithm or curve, `reserved-bit`.
+ */
 export function parseIdAuthentication(bytes: Uint8Array): SnpIdAuthentication {
   const reader = new ByteReader(bytes, { what: 'ID authentication' })
   const idAlgorithm = reader.u32le('ID_KEY_ALGO')

@@ -23,7 +23,9 @@ export interface EnclaveReport {
   readonly reportData: Uint8Array
 }
 
-/** Reads ENCLAVE_REPORT_BYTES bytes. Throws FormatError 'truncated' or, for a reserved byte that is set, 'reserved-bit'. */
+/**
+ * Reads ENCLAVE_REPORT_BYTES bytes. Throws FormatError 'truncated' or, for a reserved byte that is set, 'reserved-bit'.
+ */
 export function readEnclaveReport(reader: ByteReader): EnclaveReport {
   const cpuSvn = reader.bytes(16, 'QE CPUSVN')
   const miscSelect = reader.u32le('QE MISCSELECT')

@@ -47,7 +47,10 @@ export interface CertificationData {
   readonly data: Uint8Array
 }
 
-/** Byte fields are views of the input, never copies. */
+/**
+ * A quote of version 4 or 5: header of 48 bytes, body of 584 or 648, signature data. Byte fields are views of the
+ * input.
+ */
 export interface TdxQuote {
   readonly header: TdxQuoteHeader
   readonly body: TdReport
@@ -137,7 +140,7 @@ function readDescribedBody(reader: ByteReader): TdReport {
 
 type SignatureData = Omit<TdxQuote, 'header' | 'body' | 'signedBytes' | 'trailingBytes'>
 
-/** Appendix A.3.8: everything is nested by lengths, and each length must be exactly what its content takes. */
+/** Quote signature data: everything is nested by lengths, and each length must be exactly what its content takes. */
 function readSignatureData(reader: ByteReader): SignatureData {
   const signature = reader.bytes(SIGNATURE_BYTES, 'quote signature')
   const attestationKey = reader.bytes(KEY_BYTES, 'ECDSA attestation key')

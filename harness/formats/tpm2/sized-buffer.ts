@@ -10,8 +10,8 @@ export interface SizedBufferLimits {
 }
 
 /**
- * TPM2B_…: u16 length, big-endian, and that many bytes (TPM 2.0 Part 2, "Sized Buffers"). Throws FormatError 'bad-value'
- * where the length is not within the limits, 'truncated' where the bytes end before it.
+ * TPM2B_…: u16 length, big-endian, and that many bytes (TPM 2.0 Part 2, "Sized Buffers"). Throws FormatError
+ * 'bad-value' where the length is not within the limits, 'truncated' where the bytes end before it.
  */
 export function readSized(
   reader: ByteReader,
