@@ -53,6 +53,9 @@ t.test('a log counts only where the endorsed vTPM quoted what it replays to', as
   const other = whole({ events: events.slice(0, -1) })
   t.same(await codesOf({ more: { quotes: other.quotes } }), ['replay-mismatch'], 'the quote of another boot')
   t.same(await codesOf({ signer: makeAk({ scheme: 'rsassa' }) }), ['quote-signature'], "another TPM's quote")
+  const stranger = makeAk({ scheme: 'rsassa' })
+  const named = { signer: stranger, more: { ak: stranger.area.bytes } }
+  t.same(await codesOf(named), ['quote-signature'], 'also where the caller names it')
   t.same(await codesOf({ more: { quotes: [] } }), ['endorsement-missing'], 'no quote')
   t.same(await codesOf({ more: { nonce: bytes(8, 32) } }), ['nonce-mismatch'], 'an old quote')
   t.same(await codesOf({ more: { eventLog: bytes(1, 40) } }), ['bad-value'], 'no log')
