@@ -17,8 +17,8 @@ export interface SvsmService {
 }
 
 /**
- * The GUID table of SVSM_ATTEST_SERVICES. Throws FormatError, also where services overlap, repeat or leave bytes that
- * belong to none: everything in it is hashed, so everything must mean something.
+ * The GUID table of SVSM_ATTEST_SERVICES, at most 1 MiB and 64 services. Throws FormatError, also where services
+ * overlap, repeat or leave bytes that belong to none: everything in it is hashed, so everything must mean something.
  */
 export function parseServicesManifest(bytes: Uint8Array): readonly SvsmService[] {
   const reader = new ByteReader(bytes, { what: 'SVSM services manifest' })

@@ -127,7 +127,7 @@ function readTbs(
   }
 }
 
-/** Name: a SEQUENCE of SETs of attributes (RFC 5280, 4.1.2.4). */
+/** Name: a SEQUENCE of SETs of attributes, at most 64 (RFC 5280, 4.1.2.4). Throws FormatError. */
 export function readName(reader: DerReader, field: string): Name {
   const whole = reader.read(TAG.sequence, field)
   const names = reader.enter(whole, field)

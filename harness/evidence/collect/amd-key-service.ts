@@ -42,7 +42,7 @@ export interface KdsOptions extends FetchOptions {
   readonly address?: string
 }
 
-/** The VCEK certificate, DER. Throws HostError `no-network`. */
+/** The VCEK certificate, DER, as the service sends it: at most 4 MiB, within 15 s. Throws HostError `no-network`. */
 export async function fetchVcek(request: VcekRequest, options: KdsOptions = {}): Promise<Uint8Array> {
   return fetchFrom(vcekPath(request), options)
 }

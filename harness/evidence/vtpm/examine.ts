@@ -26,7 +26,7 @@ import type { EndorsingReport } from './hardware-report.ts'
 import { type VtpmEndorsement, verifyHclEndorsement } from './hcl.ts'
 import type { ParsedHcl, VerifiedHardware, VerifiedHcl } from './verified.ts'
 
-/** The steps for HCL reports. */
+/** The steps for HCL reports, alone or in an Azure attester's JSON, with quotes and logs beside them. */
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
     kind: 'hcl-report',

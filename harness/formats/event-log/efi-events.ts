@@ -57,7 +57,7 @@ export interface ImageLoadEvent {
   readonly path: DevicePath | undefined
 }
 
-/** Throws FormatError. */
+/** Parses 32 bytes and a device path of exactly the length that they say. Throws FormatError. */
 export function parseImageLoadEvent(data: Uint8Array): ImageLoadEvent {
   const reader = new ByteReader(data, { what: 'UEFI_IMAGE_LOAD_EVENT' })
   const address = reader.u64le('ImageLocationInMemory')
@@ -92,7 +92,7 @@ export interface GptEvent {
   readonly partitions: readonly LoggedPartition[]
 }
 
-/** Throws FormatError; nothing may follow the entries. */
+/** Parses a partition table's header and at most 1024 entries. Throws FormatError; nothing may follow the entries. */
 export function parseGptEvent(data: Uint8Array): GptEvent {
   const reader = new ByteReader(data, { what: 'UEFI_GPT_DATA' })
   const header = reader.sub(GPT_HEADER_BYTES, 'UEFIPartitionHeader')

@@ -101,7 +101,10 @@ const ALGORITHMS: Readonly<Record<number, { readonly kind: 'rsa' | 'ecdsa'; read
 /** ECDSA, and ECDH of the PDH, each with SHA-256 or SHA-384. */
 const KEY_ALGORITHMS: readonly number[] = [2, 3, 0x102, 0x103]
 
-/** Exactly 2084 bytes. Throws FormatError. */
+/**
+ * Parses exactly 2084 bytes (AMD 55766). Throws FormatError: `truncated`, `trailing-bytes`, `bad-value` for another
+ * version, role or algorithm, `reserved-bit`.
+ */
 export function parseSevPlatformCertificate(bytes: Uint8Array): SevPlatformCertificate {
   const reader = new ByteReader(bytes, { what: 'SEV platform certificate' })
   readVersion(reader)

@@ -84,7 +84,7 @@ const SIGNING_KEYS: Readonly<Record<number, SnpSigningKey>> = { 0: 'vcek', 1: 'v
 /** Bits of KEY_INFO that are defined. */
 export const KEY_INFO_DEFINED = 0x1f
 
-/** Undefined for the reserved values of SIGNING_KEY, 2 to 6. */
+/** Undefined for the reserved values of SIGNING_KEY, 2 to 6; bits from 5 on are for the report's parser to refuse. */
 export function decodeKeyInfo(raw: number): KeyInfo | undefined {
   const signingKey = SIGNING_KEYS[(raw >> 2) & 7]
   return signingKey && { raw, authorKeyEnabled: (raw & 1) !== 0, maskChipKey: (raw & 2) !== 0, signingKey }

@@ -54,7 +54,10 @@ export interface Attest {
   readonly attested: Uint8Array
 }
 
-/** Parses the bytes that were signed, without a TPM2B around them. Throws FormatError with field and offset. */
+/**
+ * Parses the bytes that were signed, without a TPM2B around them: TPM 2.0 Part 2, TPMS_ATTEST. Throws FormatError with
+ * field and offset: `bad-magic`, `bad-value` for lengths that no TPM writes, `truncated`, `trailing-bytes`.
+ */
 export function parseAttest(bytes: Uint8Array): Attest {
   const reader = new ByteReader(bytes, { what: 'TPMS_ATTEST' })
   reader.magic(TPM_GENERATED, 'magic')

@@ -19,7 +19,7 @@ export function encodeCredentialFile({ idObject, encryptedSecret }: Credential):
   return writeSized(writeSized(writer, idObject, 'credentialBlob'), encryptedSecret, 'secret').finish()
 }
 
-/** Throws FormatError. */
+/** Parses a file of tpm2_makecredential: 8 bytes, then 1 to 132 and 1 to 512 bytes in TPM2Bs. Throws FormatError. */
 export function parseCredentialFile(bytes: Uint8Array): Credential {
   const reader = new ByteReader(bytes, { what: 'credential file' })
   reader.magic(FILE_MAGIC, 'magic')

@@ -15,7 +15,10 @@ export interface PcrSelection {
   readonly pcrs: readonly number[]
 }
 
-/** Big-endian as it is signed. Throws FormatError, also where a bank occurs twice. */
+/**
+ * Reads at most 16 banks of 1 to 4 bytes, big-endian as it is signed. Throws FormatError, also where a bank occurs
+ * twice.
+ */
 export function readPcrSelections(reader: ByteReader): readonly PcrSelection[] {
   const at = reader.offset
   const count = reader.u32be('pcrSelect.count')
@@ -59,7 +62,7 @@ export function selectedPcrs(bitmap: Uint8Array): readonly number[] {
   )
 }
 
-/** TPML_PCR_SELECTION: TPM 2.0 Part 2. */
+/** Writes a TPML_PCR_SELECTION (TPM 2.0 Part 2): 3 bytes for each bank, PCRs 0 to 23. */
 export function writePcrSelections(writer: ByteWriter, selections: readonly PcrSelection[]): ByteWriter {
   writer.u32be(selections.length, 'pcrSelect.count')
   for (const { algorithm, pcrs } of selections) {

@@ -18,7 +18,10 @@ export type TpmSignature =
   /** Big-endian numbers; leading zeros may be missing. */
   | { readonly scheme: 'ecdsa'; readonly hash: HashAlgorithm; readonly r: Uint8Array; readonly s: Uint8Array }
 
-/** Throws FormatError, also for schemes other than RSASSA, RSAPSS and ECDSA. */
+/**
+ * Parses a TPMT_SIGNATURE: at most 512 bytes of RSA, 66 of each ECDSA number. Throws FormatError, also for other
+ * schemes.
+ */
 export function parseTpmSignature(bytes: Uint8Array): TpmSignature {
   const reader = new ByteReader(bytes, { what: 'TPMT_SIGNATURE' })
   const scheme = readScheme(reader)
