@@ -53,6 +53,7 @@ export function addVerify(root: Command, finish: Finish): void {
       '--quote <file...>',
       "quotes that cover an event log, or that belong to an HCL report: a TD's, a TPM's",
     )
+    .option('--event-log <file>', "event log that belongs to an HCL report: the vTPM's quotes cover it")
     .option(
       '--userspace-log <file>',
       "systemd's measurement log, which goes on where the firmware's log ends",
@@ -88,7 +89,7 @@ Examples:
   attestbed verify quote.bin --collateral collateral.json --policy guests.yaml
   attestbed verify quote.bin --collateral pccs/ --at 2025-07-01T00:00:00Z --json
   attestbed verify eventlog.bin --quote quote.json --ak ak.pem --nonce 0123abcd
-  attestbed verify hcl-report.bin --certs chain.pem
+  attestbed verify hcl-report.bin --certs chain.pem --quote quote.json --event-log eventlog.bin
   attestbed verify quote.json --ak ak-cert.pem --ak-root provider.pem --certs issuers.pem
   attestbed verify report.bin --certs chain.bin --svsm-manifest manifest.bin --nonce 0123abcd
 

@@ -1,5 +1,5 @@
 /** Files that `verify`, `inspect` and `certs` are given: read whole, with a limit, since anyone may have made them. */
-import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { open, readdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { UsageError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
@@ -65,12 +65,10 @@ export function besides(policyFile: string): (name: string) => Promise<Uint8Arra
   return (name) => readEvidenceFile(resolve(dirname(policyFile), name))
 }
 
-/** A policy's text. Throws UsageError `bad-config`. */
+/** A policy's text, at most 32 MiB; its parser takes less. Throws UsageError `bad-config`. */
 export async function readPolicyText(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch((cause: Error) => {
-    throw new UsageError(`cannot read ${escapeControls(file)}: ${cause.message}`, {
-      code: 'bad-config',
-      cause,
-    })
+  const bytes = await readEvidenceFile(file).catch((cause: Error) => {
+    throw new UsageError(cause.message, { code: 'bad-config', cause })
   })
+  return bytes.toString('utf8')
 }

@@ -12,7 +12,7 @@ import type { VerifyFlags } from './verify-flags.ts'
 const FILES = ['x']
 const EVERY: VerifyFlags = {
   ...{ certs: FILES, collateral: FILES, crl: FILES, quote: FILES },
-  ...{ ak: 'x', signature: 'x', pcrs: 'x', userspaceLog: 'x' },
+  ...{ ak: 'x', signature: 'x', pcrs: 'x', eventLog: 'x', userspaceLog: 'x' },
   ...{ akRoot: FILES, svsmManifest: 'x', idBlock: 'x', idAuth: 'x' },
   ...{ network: true, kds: 'https://x', pcs: 'https://x' },
 }
@@ -42,7 +42,7 @@ t.test('a flag that has no meaning for a kind of evidence is refused', async (t)
     heeded({ evidence, kind, quotes })
   t.equal(of('snp-report'), 'certs crl idAuth idBlock kds network svsmManifest')
   t.equal(of('tpm-quote'), 'ak akRoot pcrs signature')
-  t.equal(of('hcl-report'), 'certs collateral crl kds network pcrs pcs quote signature')
+  t.equal(of('hcl-report'), 'certs collateral crl eventLog kds network pcrs pcs quote signature userspaceLog')
   t.equal(of('event-log', tpmQuotes), 'ak akRoot pcrs quote signature userspaceLog')
   t.equal(of('event-log', [quote]), 'certs collateral crl network pcs quote userspaceLog')
   t.equal(heeded({ evidence: quote, quotes: [] }), 'certs collateral crl network pcs', 'of a kind detected')

@@ -11,6 +11,7 @@ const NAMES = {
   ...{ certs: '--certs', collateral: '--collateral', crl: '--crl', quote: '--quote', ak: '--ak' },
   ...{ akRoot: '--ak-root', svsmManifest: '--svsm-manifest', idBlock: '--id-block', idAuth: '--id-auth' },
   ...{ signature: '--signature', pcrs: '--pcrs', userspaceLog: '--userspace-log' },
+  eventLog: '--event-log',
   ...{ network: '--network', kds: '--kds', pcs: '--pcs' },
 } as const satisfies Record<Flag, string>
 
@@ -25,7 +26,7 @@ const MEANT: Readonly<Record<Exclude<EvidenceKind, 'event-log'>, readonly Flag[]
   'snp-report': SNP,
   'tdx-quote': TDX,
   'tpm-quote': [...TPM, ...CERTIFIED],
-  'hcl-report': [...AMD, ...TDX, 'quote', 'signature', 'pcrs'],
+  'hcl-report': [...AMD, ...TDX, 'quote', 'signature', 'pcrs', 'eventLog', 'userspaceLog'],
 }
 
 /** Throws UsageError `bad-value`. Evidence whose kind cannot be told is for verification to refuse. */

@@ -12,7 +12,7 @@ import { snpRequest } from '../evidence/testing/emulated-requests.ts'
 import { commonNameOf, ecKeyPair, makeCrl } from '../evidence/testing/pki.ts'
 import { SnpSignerEmulation } from '../evidence/testing/snp-signer.ts'
 import { collateralFiles, qeIdentity, SIMULATED_TIME, tcbInfo } from '../evidence/testing/tdx-collateral.ts'
-import { makeTdxPki } from '../evidence/testing/tdx-pki.ts'
+import { makeTdxPki, SIMULATED_FMSPC } from '../evidence/testing/tdx-pki.ts'
 import { makeTdxQuote } from '../evidence/testing/tdx-quote.ts'
 import { verifyEvidence } from '../evidence/verify-evidence.ts'
 import { parseCertificate } from '../formats/x509.ts'
@@ -208,6 +208,37 @@ t.test('nothing enters the cache, or leaves it, that no pinned root vouches for'
   const healed = await withFoundEndorsements(snp, { cache, services: undefined })
   t.match(await verifyEvidence(healed.request), { acceptable: true })
 })
+
+t.test(
+  'documents enter the cache, and leave it, by the signature of a vouched TCB signer alone',
+  async (t) => {
+    const pki = makeTdxPki()
+    const simulatedRoots = [sha256Hex(parseCertificate(pki.certificates.root).publicKey.raw)]
+    const place = newDirectory()
+    const cache = new EndorsementCache({ directory: place, simulatedRoots })
+    const genuine = [...Object.values(collateralFiles(pki)), pki.certificates.pckAuthority]
+    t.equal((await cache.import(genuine)).refused.length, 0)
+    const newer = { issueDate: '2025-06-30T00:00:00Z' }
+    const documents = { tcbInfo: tcbInfo(newer), qeIdentity: qeIdentity(newer) }
+    const stranger = makeTdxPki()
+    for (const [who, signer, beside] of [
+      ['nobody', ecKeyPair('P-256'), []],
+      ["a stranger's TCB signer", stranger.keys.tcbSigning, [stranger.certificates.tcbSigning]],
+      ['a PCK of the vendor', pki.keys.pck, [pki.certificates.pck]],
+    ] as const) {
+      const forged = collateralFiles(pki, { ...documents, signer })
+      const { refused } = await cache.import([forged.tcbInfo, forged.qeIdentity, ...beside])
+      t.equal(refused.filter(({ content }) => content.kind === 'document').length, 2, who)
+      // Whoever can write there can only take away.
+      for (const { name, bytes } of refused) await writeFile(join(place, name), bytes)
+      const found = await cache.forPlatform(SIMULATED_FMSPC.toString('hex'), { at: SIMULATED_TIME })
+      t.equal(found.filter(({ content }) => content.kind === 'document').length, 0, who)
+      await cache.import(genuine)
+      const healed = await cache.forPlatform(SIMULATED_FMSPC.toString('hex'), { at: SIMULATED_TIME })
+      t.equal(healed.filter(({ content }) => content.kind === 'document').length, 2, `${who}, and back`)
+    }
+  },
+)
 
 t.test('of two that a root vouches for the newer stays', async (t) => {
   const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })

@@ -7,6 +7,7 @@ export interface VerifyFlags {
   readonly collateral?: readonly string[]
   readonly crl?: readonly string[]
   readonly quote?: readonly string[]
+  readonly eventLog?: string
   readonly userspaceLog?: string
   readonly ak?: string
   readonly akRoot?: readonly string[]

@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { vector, vectorNames, vectorsMissing } from '../base/testing/vectors.ts'
 import { boundedFetch, serviceAddress } from '../evidence/collect/bounded-fetch.ts'
+import { hclRequest } from '../evidence/testing/hcl-report.ts'
+import { ukiBoot } from '../evidence/testing/measured-boot.ts'
 import { makeCrl } from '../evidence/testing/pki.ts'
 import { SnpSignerEmulation } from '../evidence/testing/snp-signer.ts'
 import { parseCertificate } from '../formats/x509.ts'
@@ -64,6 +66,33 @@ function policy(digest: string): string {
 
 const verify = (...args: readonly string[]) => cli(['verify', ...args, ...AT])
 const given = [path('report.bin'), '--certs', path('chain.bin'), '--policy']
+
+t.test('an HCL report, its quote and the log are one run, held against one policy', async (t) => {
+  const { evidence, certificates, quotes, eventLog, policy } = hclRequest({
+    events: ukiBoot('pcr'),
+    policy: {
+      ...{ snp: { vmpls: [0] }, tpm: { clockSafe: 'required' }, eventLog: { secureBoot: 'on' } },
+      hcl: { vmConfiguration: { 'secure-boot': true } },
+    },
+  })
+  const files = {
+    hcl: evidence,
+    quote: quotes[0],
+    log: eventLog,
+    root: certificates[0],
+    ask: certificates[1],
+  }
+  for (const [name, bytes] of Object.entries({ ...files, vcek: certificates[2] }))
+    await writeFile(path(`whole-${name}`), bytes ?? '')
+  await writeFile(path('whole.yaml'), JSON.stringify(policy))
+  const [hcl = '', quote = '', log = '', ...certs] = ['hcl', 'quote', 'log', 'root', 'ask', 'vcek'].map(
+    (name) => path(`whole-${name}`),
+  )
+  const common = [hcl, '--certs', ...certs, '--quote', quote, '--policy', path('whole.yaml'), '--json']
+  const [whole, part] = await Promise.all([verify(...common, '--event-log', log), verify(...common)])
+  t.match(whole, { code: 0, stdout: /"kind": "hcl-report"/ }, whole.stderr)
+  t.match(part, { code: 6, stdout: /"evidence-missing"/ }, part.stderr)
+})
 
 t.test('the exit code says whether evidence is authentic and acceptable', async (t) => {
   const [good, other, unnamed, short] = await Promise.all([

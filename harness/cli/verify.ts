@@ -61,6 +61,7 @@ async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date 
     idAuth: await optional(flags.idAuth),
     signature: await optional(flags.signature),
     pcrs: await optional(flags.pcrs),
+    eventLog: await optional(flags.eventLog),
     userspaceLog: await optional(flags.userspaceLog),
     quotes: await readEvidenceFiles(quote),
     certificates: await readEvidenceFiles(certs),

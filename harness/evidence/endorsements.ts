@@ -17,7 +17,11 @@ export interface Endorsements {
   readonly crls: readonly Crl[]
 }
 
-/** Throws FormatError for a file of none of these forms: what was given and not read must not look as if it counted. */
+/**
+ * Reads files of at most 4 MiB and 64 certificates or lists (PEM, DER; a list 1 MiB, a certificate 64 KiB), tables of
+ * at most 1 MiB. Throws FormatError, also for a file of none of these forms: what was given and not read must not look
+ * as if it counted.
+ */
 export function readEndorsementFiles({ certificates, crls }: EndorsementFiles): Endorsements {
   const read = [...certificates, ...crls].map(readFile)
   return {

@@ -89,7 +89,10 @@ export function finding(
   return { code, message, expected, got }
 }
 
-/** Throws AppraiseError `not-acceptable` with all of them where there are any. */
+/**
+ * Throws AppraiseError `not-acceptable` with all findings where there are any; `what` names the evidence in its
+ * message.
+ */
 export function mustBeAcceptable(what: string, findings: readonly Finding[]): void {
   if (findings.length === 0) return
   const codes = findings.map(({ code }) => code).join(', ')

@@ -13,7 +13,7 @@ export type HardwareEvidence =
   | ({ readonly kind: 'snp' } & Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>)
   | { readonly kind: 'tdx'; readonly quote: TdxQuote }
 
-/** Reports and TD quotes of the evidence and beside it. Throws FormatError. */
+/** Reports and TD quotes of the evidence and beside it, unverified; none for a TPM's. Throws FormatError. */
 export function hardwareEvidence(
   request: Pick<VerifyRequest, 'evidence' | 'kind' | 'quotes'>,
 ): readonly HardwareEvidence[] {

@@ -26,7 +26,7 @@ export interface Voucher {
   readonly text: string
 }
 
-/** The readable page of one piece of evidence. */
+/** The readable page of one piece of evidence; all text in it is safe to print on a terminal. */
 export interface EvidencePage {
   /** "SNP report, version 3, of a Milan". */
   readonly title: string

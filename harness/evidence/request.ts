@@ -26,6 +26,8 @@ export interface VerifyRequest {
   /** SNP: what the guest was launched with, 96 bytes and 4096; or both in base64. Neither counts without the other. */
   readonly idBlock?: Uint8Array | undefined
   readonly idAuth?: Uint8Array | undefined
+  /** HCL report: a firmware's event log, which the vTPM's quotes cover. */
+  readonly eventLog?: Uint8Array | undefined
   /** systemd's measurement log, which goes on where the firmware's ends. */
   readonly userspaceLog?: Uint8Array | undefined
   /** 1 to 64 bytes. */

@@ -13,7 +13,10 @@ export type Verdict = Omit<Examination, 'kind'> & {
   readonly kind: EvidenceKind | undefined
 }
 
-/** Never throws for what the evidence or an endorsement is; a malformed file is a finding. */
+/**
+ * Evidence of at most 32 MiB. Never throws for what the evidence or an endorsement is: a malformed file is a finding,
+ * and the verdict not authentic.
+ */
 export async function verifyEvidence(request: VerifyRequest): Promise<Verdict> {
   try {
     const unwrapped = unwrap(request)
@@ -29,7 +32,7 @@ export interface InspectRequest {
   readonly kind?: EvidenceKind | undefined
 }
 
-/** Decodes and believes nothing. Throws FormatError. */
+/** Decodes and believes nothing. Throws FormatError with field and offset. */
 export async function inspectEvidence(
   request: InspectRequest,
 ): Promise<Decoded & { readonly kind: EvidenceKind }> {

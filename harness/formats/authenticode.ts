@@ -1,7 +1,7 @@
 /**
  * Authenticode: what a signature over a PE image covers, and where its signatures are. Microsoft, "Windows
  * Authenticode Portable Executable Signature Format", chapters "Calculating the PE Image Hash" and "Attribute
- * Certificate Table". The firmware extends PCR 4 with the same digest (TCG PC Client Platform Firmware Profile, 3.3.4.5).
+ * Certificate Table". The firmware extends PCR 4 with the same digest (TCG PC Client Platform Firmware Profile, PCR 4).
  */
 import { createHash } from 'node:crypto'
 import type { DigestAlgorithm } from '../base/digest.ts'

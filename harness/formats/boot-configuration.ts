@@ -1,4 +1,4 @@
-/** The boot manager's variables in a store: BootXXXX, BootOrder, BootNext. UEFI specification 2.10, 3.1 and 3.3. */
+/** The boot manager's variables in a store: BootXXXX, BootOrder, BootNext. UEFI specification 2.10, chapter 3. */
 import { FormatError } from '../base/errors.ts'
 import { fileOf, filePathOnPartition, type HardDriveNode } from './device-path.ts'
 import {

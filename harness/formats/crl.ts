@@ -36,7 +36,10 @@ export interface Crl {
   readonly signature: Uint8Array
 }
 
-/** Parses one DER CertificateList that fills `bytes`. Throws FormatError. */
+/**
+ * Parses one DER CertificateList that fills `bytes` (RFC 5280, 5.1): at most 1 MiB and 20000 entries. Throws
+ * FormatError, also where the algorithm inside the signed part differs from the one outside.
+ */
 export function parseCrl(bytes: Uint8Array): Crl {
   const reader = new DerReader(bytes, { what: 'revocation list' })
   if (bytes.length > MAX_CRL_BYTES)

@@ -1,4 +1,4 @@
-/** GUID partition tables, for reading: UEFI specification 2.10, chapter 5.3. */
+/** GUID partition tables, for reading: UEFI specification 2.10, "GUID Partition Table (GPT) Disk Layout". */
 import { crc32 } from 'node:zlib'
 import { ByteView } from './byte-view.ts'
 import { guidText } from './guid.ts'

@@ -37,7 +37,11 @@ export interface HclReport {
   readonly runtimeData: Uint8Array
 }
 
-/** Throws FormatError; behind the report only zeros may follow. */
+/**
+ * Parses 1236 bytes, the runtime data (`variable_data_size` bytes of JSON), and nothing but zeros behind: at most 64
+ * KiB. Throws FormatError: `bad-magic`, `bad-value` also where the three sizes contradict one another, `truncated`,
+ * `reserved-bit`, `too-large`.
+ */
 export function parseHclReport(bytes: Uint8Array): HclReport {
   const reader = new ByteReader(bytes, { what: 'HCL report' })
   if (bytes.length > MAX_BYTES)

@@ -1,4 +1,4 @@
-/** EFI_LOAD_OPTION (BootXXXX), BootOrder and BootNext. UEFI specification 2.10, 3.1.3 and 3.3. */
+/** EFI_LOAD_OPTION (BootXXXX), BootOrder and BootNext. UEFI specification 2.10, chapter 3. */
 import { ByteReader, ByteWriter } from '../base/bytes.ts'
 import { type DevicePath, encodeDevicePath, readDevicePath } from './device-path.ts'
 import { readUcs2, ucs2Bytes } from './ucs2.ts'

@@ -6,7 +6,9 @@ export type Curve = 'P-256' | 'P-384' | 'P-521'
 
 /** RSA with the bits of its modulus, EC with its curve, or a kind that nobody uses here. */
 export type KeyKind =
-  /** A named curve, the point uncompressed. Curves given by their parameters are unsupported: they can be chosen to fit. */
+  /**
+   * A named curve, the point uncompressed. Curves given by their parameters are unsupported: they can be chosen to fit.
+   */
   | { readonly kind: 'ec'; readonly curve: Curve }
   /** `bits` of the modulus. */
   | { readonly kind: 'rsa'; readonly bits: number }
@@ -30,7 +32,10 @@ const CURVES: Readonly<Record<string, Curve>> = {
 const COORDINATE_BYTES: Readonly<Record<Curve, number>> = { 'P-256': 32, 'P-384': 48, 'P-521': 66 }
 const UNCOMPRESSED = 4
 
-/** Throws FormatError. */
+/**
+ * Reads the next SubjectPublicKeyInfo (RFC 5280, 4.1.2.7): RSA, and P-256, P-384 and P-521 uncompressed; any other is
+ * `unsupported`, for its user to refuse. Throws FormatError.
+ */
 export function parsePublicKeyInfo(parent: DerReader): PublicKeyInfo {
   const whole = parent.read(TAG.sequence, 'subjectPublicKeyInfo')
   const reader = parent.enter(whole, 'subjectPublicKeyInfo')

@@ -27,7 +27,9 @@ export interface SignatureList {
   readonly signatures: readonly Signature[]
 }
 
-/** All lists of a variable, which may be empty. Throws FormatError. */
+/**
+ * All lists of a variable, which may be empty; sizes are u32, little-endian. Throws FormatError with the list's offset.
+ */
 export function parseSignatureLists(bytes: Uint8Array): readonly SignatureList[] {
   const reader = new ByteReader(bytes, { what: 'signature list' })
   const lists: SignatureList[] = []

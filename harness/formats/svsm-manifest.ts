@@ -1,9 +1,9 @@
-/** What an SVSM says about its services: "Secure VM Service Module for SEV-SNP Guests", AMD 58019 rev. 1.00, 7.1. */
+/** What an SVSM says about its services: "Secure VM Service Module for SEV-SNP Guests", AMD 58019, 7.1. */
 import { ByteReader } from '../base/bytes.ts'
 import { GUID_BYTES, guidBytes, guidText } from './guid.ts'
 
 const SERVICES_MANIFEST = '63849ebb-3d92-4670-a1ff-58f9c94b87bb'
-/** GUID of the vTPM's service: AMD 58019, 8.3. */
+/** GUID of the vTPM's service: AMD 58019, "vTPM Protocol". */
 export const VTPM_SERVICE = 'c476f1eb-0123-45a5-9641-b4e7dde5bfe3'
 const ENTRY_BYTES = 24
 const MAX_SERVICES = 64
@@ -17,8 +17,8 @@ export interface SvsmService {
 }
 
 /**
- * The GUID table of SVSM_ATTEST_SERVICES. Throws FormatError, also where services overlap, repeat or leave bytes that
- * belong to none: everything in it is hashed, so everything must mean something.
+ * The GUID table of SVSM_ATTEST_SERVICES, at most 1 MiB and 64 services. Throws FormatError, also where services
+ * overlap, repeat or leave bytes that belong to none: everything in it is hashed, so everything must mean something.
  */
 export function parseServicesManifest(bytes: Uint8Array): readonly SvsmService[] {
   const reader = new ByteReader(bytes, { what: 'SVSM services manifest' })

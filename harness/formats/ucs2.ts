@@ -1,4 +1,4 @@
-/** CHAR16 strings of UEFI: UCS-2, little-endian, ended by a NUL. UEFI specification 2.10, 2.3.1. */
+/** CHAR16 strings of UEFI: UCS-2, little-endian, ended by a NUL. UEFI specification 2.10, "Data Types". */
 import type { ByteReader } from '../base/bytes.ts'
 
 /** Reads up to and with the NUL. Throws FormatError `truncated` where the bytes end before it. */

@@ -31,7 +31,7 @@ const STATE_IN_DELETED_TRANSITION = 0x3e
 /** Owner of BootOrder, SecureBoot and the like. */
 export const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 
-/** UEFI specification 2.10, 8.2. */
+/** UEFI specification 2.10, "Variable Services". */
 export const VARIABLE_ATTRIBUTES = {
   nonVolatile: 1,
   bootService: 2,
@@ -131,7 +131,9 @@ function readRecords(image: Uint8Array, layout: StoreLayout): { records: FlashRe
   return { records, end: reader.offset }
 }
 
-/** Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing. */
+/**
+ * Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing.
+ */
 function startsRecord(reader: ByteReader): boolean {
   if (reader.remaining < RECORD_HEADER_BYTES) return false
   const at = reader.position

@@ -65,8 +65,8 @@ export interface Certificate {
 }
 
 /**
- * Parses one DER certificate that fills `bytes` (RFC 5280, 4.1). Throws FormatError: also where the algorithm inside
- * the signed part differs from the one outside, or an extension occurs twice.
+ * Parses one DER certificate that fills `bytes`, at most 64 KiB (RFC 5280, 4.1). Throws FormatError, `too-large` above
+ * a limit; also where the algorithm inside the signed part differs from the one outside, or an extension occurs twice.
  */
 export function parseCertificate(bytes: Uint8Array): Certificate {
   const reader = new DerReader(bytes, { what: 'certificate' })
@@ -127,7 +127,7 @@ function readTbs(
   }
 }
 
-/** Name: a SEQUENCE of SETs of attributes (RFC 5280, 4.1.2.4). */
+/** Name: a SEQUENCE of SETs of attributes, at most 64 (RFC 5280, 4.1.2.4). Throws FormatError. */
 export function readName(reader: DerReader, field: string): Name {
   const whole = reader.read(TAG.sequence, field)
   const names = reader.enter(whole, field)

@@ -7,7 +7,7 @@ export const AMD_KDS = 'https://kdsintf.amd.com'
 /** As the service spells the product lines: Bergamo and Siena are served under Genoa. */
 export type KdsProduct = 'Milan' | 'Genoa' | 'Turin'
 
-/** What tells VCEK certificates apart: AMD 57230, 4.1. */
+/** What tells VCEK certificates apart: AMD 57230, chapter 4 (Key Distribution Service). */
 export interface VcekRequest {
   readonly product: KdsProduct
   /** hwID: 64 bytes, on Turin 8. */
@@ -42,7 +42,7 @@ export interface KdsOptions extends FetchOptions {
   readonly address?: string
 }
 
-/** The VCEK certificate, DER. Throws HostError `no-network`. */
+/** The VCEK certificate, DER, as the service sends it: at most 4 MiB, within 15 s. Throws HostError `no-network`. */
 export async function fetchVcek(request: VcekRequest, options: KdsOptions = {}): Promise<Uint8Array> {
   return fetchFrom(vcekPath(request), options)
 }

@@ -1,4 +1,7 @@
-/** Is what a covered log says acceptable? Only what a register vouches for counts; the rest is a finding where it is asked for. */
+/**
+ * Is what a covered log says acceptable? Only what a register vouches for counts; the rest is a finding where it is
+ * asked for.
+ */
 import { sha256Hex } from '../../base/digest.ts'
 import type { Finding } from '../../base/errors.ts'
 import { escapeControls } from '../../base/text.ts'
@@ -15,7 +18,7 @@ import { unknownIn } from './unknown.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView, type Reading } from './view.ts'
 
-/** Every finding, none where the boot is acceptable. Only what a register vouches for counts. */
+/** Every finding, none where the boot is acceptable. Only what a register vouches for counts. Never throws. */
 export function appraiseEventLog(
   { verified, reading, cover }: CoveredEventLog,
   { policy }: AppraisalContext,
@@ -170,7 +173,9 @@ const IMAGE_SECURITY_DATABASE = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
 /** EFI_SIGNATURE_DATA: the owner's GUID stands before the entry. */
 const OWNER_BYTES = 16
 
-/** The certificate of db that allowed an image, by SHA-256; undefined where something else did (a hash, shim's keys). */
+/**
+ * The certificate of db that allowed an image, by SHA-256; undefined where something else did (a hash, shim's keys).
+ */
 function certificateOf({ guid, name, data }: VariableEvent): string | undefined {
   if (guid !== IMAGE_SECURITY_DATABASE || name !== 'db' || data[OWNER_BYTES] !== 0x30) return undefined
   return sha256Hex(data.subarray(OWNER_BYTES))

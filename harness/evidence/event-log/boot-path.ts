@@ -1,4 +1,6 @@
-/** How the firmware came to the operating system: boot entries (PCR 1), images (PCR 2, 4), disks and actions (PCR 4, 5). */
+/**
+ * How the firmware came to the operating system: boot entries (PCR 1), images (PCR 2, 4), disks and actions (PCR 4, 5).
+ */
 import { digest, equalBytes } from '../../base/digest.ts'
 import { devicePathText } from '../../formats/device-path.ts'
 import {
@@ -31,12 +33,12 @@ interface NamedVariable {
   readonly nameCovered: boolean
 }
 
-/** BootOrder: UEFI 2.10, 3.3. */
+/** BootOrder: UEFI 2.10, "Globally Defined Variables". */
 export interface BootOrder extends NamedVariable {
   readonly entries: readonly number[]
 }
 
-/** A boot option: UEFI 2.10, 3.1.3. */
+/** A boot option: UEFI 2.10, 3.1.3 (Load Options). */
 export interface BootEntry extends NamedVariable {
   /** 7 for Boot0007. */
   readonly number: number
@@ -44,7 +46,7 @@ export interface BootEntry extends NamedVariable {
   readonly option: LoadOption | undefined
 }
 
-/** An image that the firmware loaded: PFP 1.06, 10.4.2. */
+/** An image that the firmware loaded: PFP 1.06, EV_EFI_BOOT_SERVICES_APPLICATION and its kin. */
 export interface LoadedImage {
   /** The event's type: not hashed. */
   readonly kindHint: 'application' | 'driver' | 'runtime-driver'

@@ -1,4 +1,4 @@
-/** Whether the digest of an event is over what the event says: PFP 1.06, table 12, column "Measured". */
+/** Whether the digest of an event is over what the event says: PFP 1.06, table "Events". */
 import { type DigestAlgorithm, digest, equalBytes } from '../../base/digest.ts'
 import { digestIn, type LogEvent } from '../../formats/event-log/event.ts'
 import { EV } from '../../formats/event-log/event-types.ts'
@@ -28,11 +28,11 @@ const HASHED_TYPES: ReadonlySet<number> = new Set([
 /** UEFI_VARIABLE_DATA in front of the name: GUID and two lengths. */
 const VARIABLE_HEADER_BYTES = 32
 
-/** "All is well": PFP 1.06, 10.4.3. */
+/** "All is well": PFP 1.06, EV_SEPARATOR. */
 const SEPARATORS: readonly Buffer[] = [Buffer.alloc(4), Buffer.alloc(4, 0xff)]
 const ERROR_SEPARATOR = Buffer.from('01000000', 'hex')
 
-/** Whether the profile wants the digest over the data: PFP 1.06, table 12. */
+/** Whether the profile wants the digest over the data: PFP 1.06, table "Events". */
 export function isHashedType({ type }: LogEvent): boolean {
   return HASHED_TYPES.has(type)
 }

@@ -223,7 +223,12 @@ function entriesText(database: Database): string {
   return entries.length > 3 ? `${entries.length} entries` : entries.join(' ')
 }
 
-function vouchers({ cover, verified }: CoveredEventLog): readonly Voucher[] {
+function vouchers(covered: CoveredEventLog): readonly Voucher[] {
+  return [...coverPage(covered.cover), ...explained(covered)]
+}
+
+/** What the log explains of the registers, beside what vouches for those. */
+export function explained({ verified }: CoveredEventLog): readonly Voucher[] {
   const { coverage, replayed, registers } = verified
   const named = (states: readonly Coverage[]) =>
     inOrder(coverage)
@@ -232,7 +237,6 @@ function vouchers({ cover, verified }: CoveredEventLog): readonly Voucher[] {
       .join(', ')
   const rest = named(['not-given', 'differs'])
   return [
-    ...coverPage(cover),
     holds(`the log explains the whole of ${named(['equal'])}`),
     ...(rest === '' ? [] : [open(`${rest}: not explained or not vouched for, nothing of it is believed`)]),
   ]

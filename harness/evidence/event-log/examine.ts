@@ -1,4 +1,6 @@
-/** Event logs as one kind of evidence among others: what vouches for a log is a quote over the registers it explains. */
+/**
+ * Event logs as one kind of evidence among others: what vouches for a log is a quote over the registers it explains.
+ */
 import type { DigestAlgorithm } from '../../base/digest.ts'
 import { type Finding, VerifyError } from '../../base/errors.ts'
 import type { EventLog } from '../../formats/event-log/event.ts'
@@ -20,7 +22,7 @@ import { describeEventLog } from './describe.ts'
 import { readEventLog } from './read.ts'
 import { type EventLogRequest, verifyEventLog } from './verify.ts'
 
-/** The steps for event logs: PFP 1.06, chapter 10. */
+/** The steps for event logs: PFP 1.06, "Event Logging". */
 export function eventLogSteps(
   bytes: Uint8Array,
   request: VerifyRequest,
@@ -53,7 +55,11 @@ const EMPTY_LOG: EventLog = {
   trailer: new Uint8Array(),
 }
 
-function parseLogs(bytes: Uint8Array, { userspaceLog }: VerifyRequest): ParsedEventLog {
+/** The log with what user space added to it. Throws FormatError. */
+export function parseLogs(
+  bytes: Uint8Array,
+  { userspaceLog }: Pick<VerifyRequest, 'userspaceLog'>,
+): ParsedEventLog {
   const more = userspaceLog ? parseSystemdLog(userspaceLog) : []
   if (bytes[0] === RECORD_SEPARATOR)
     return { log: EMPTY_LOG, systemd: [...parseSystemdLog(bytes), ...more], carriedQuotes: [] }
@@ -65,7 +71,15 @@ function parseLogs(bytes: Uint8Array, { userspaceLog }: VerifyRequest): ParsedEv
 }
 
 function verifyLogs(parsed: ParsedEventLog, request: VerifyRequest): CoveredEventLog {
-  const cover = verifyCover([...request.quotes, ...parsed.carriedQuotes], request)
+  return coverLog(parsed, verifyCover([...request.quotes, ...parsed.carriedQuotes], request), request)
+}
+
+/** A log against quotes that were verified. Throws VerifyError: `endorsement-missing` and those of `verifyEventLog`. */
+export function coverLog(
+  parsed: ParsedEventLog,
+  cover: Cover,
+  request: Pick<VerifyRequest, 'policy'>,
+): CoveredEventLog {
   const verified = verifyEventLog(logRequest(parsed, cover, request))
   return { verified, reading: readEventLog(verified), cover }
 }

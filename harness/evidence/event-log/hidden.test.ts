@@ -147,6 +147,14 @@ t.test('in a TD registers are shared, and hide nothing either', async (t) => {
   const asBootEntry = { ...wrapped, data: variableEvent(GLOBAL, 'Boot0007', Buffer.from(evil.data)) }
   const signers = { imagesSignedBy: [sha256Hex(OWNERS)] }
   t.same(await codes(owners, owners, signers), [])
+  // The VMM's tables are in RTMR0 with the authorities, and not with images and command lines.
+  const tables = [
+    ...owners,
+    { register: 1, type: EV.PLATFORM_CONFIG_FLAGS, data: 'ACPI DATA', measured: 'x' },
+  ]
+  t.same(await codes(tables, tables, signers), ['event-not-covered'])
+  t.same(await codes(tables, tables, images), [])
+  t.same(await codes(tables, tables, { secureBoot: 'on' }), [])
   t.same(await codes([...owners, evil], [...owners, asBootEntry], signers), ['image-signer'])
   const tagged = { ...evil, type: EV.EVENT_TAG, data: 'x', measured: evil.data }
   t.same(await codes([...owners, evil], [...owners, tagged], signers), ['event-not-covered'])

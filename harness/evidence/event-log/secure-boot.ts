@@ -1,4 +1,4 @@
-/** Secure Boot as the firmware measured it: PFP 1.06, 3.3.4.8 (PCR 7). */
+/** Secure Boot as the firmware measured it: PFP, 3.3.4.8 (PCR 7, Secure Boot policy). */
 
 import { parseVariableEvent, type VariableEvent } from '../../formats/event-log/efi-events.ts'
 import type { LogEvent } from '../../formats/event-log/event.ts'
@@ -13,7 +13,7 @@ const IMAGE_SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
 
 /** The variables that decide what may be loaded, and whose they are. */
 const DATABASES = { PK: GLOBAL, KEK: GLOBAL, db: IMAGE_SECURITY, dbx: IMAGE_SECURITY } as const
-/** UEFI 2.10, 32.6: variables of Secure Boot. */
+/** UEFI 2.10, "Globally Defined Variables" and 32.4.1: variables of Secure Boot. */
 export type DatabaseName = keyof typeof DATABASES
 
 /** One of them, as EFI_SIGNATURE_LISTs (UEFI 2.10, 32.4.1). */
@@ -102,7 +102,7 @@ function once(
   return found.length === 1 ? found[0] : undefined
 }
 
-/** One byte, 0 or 1; a variable that does not exist is measured without data, and is off. UEFI 2.10, 3.3. */
+/** One byte, 0 or 1; a variable that does not exist is measured without data, and is off. UEFI 2.10, SecureBoot. */
 function stateOf({ value, ...reading }: Reading<VariableEvent>): Reading<boolean> | undefined {
   const { data } = value
   if (data.length > 1 || (data[0] ?? 0) > 1) return undefined

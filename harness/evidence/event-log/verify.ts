@@ -58,8 +58,9 @@ export interface VerifiedEventLog {
 }
 
 /**
- * Throws VerifyError `replay-mismatch` where a register that the log extends holds another value, where a register of the
- * firmware's (PCR 0 to 7, RTMR0 and 1) was extended without an event, or where no register of the log was given; `event-mismatch` where an event whose digest must be over its data has other data.
+ * Throws VerifyError `replay-mismatch` where a register that the log extends holds another value, where a register of
+ * the firmware's (PCR 0 to 7, RTMR0 and 1) was extended without an event, or where no register of the log was given;
+ * `event-mismatch` where an event whose digest must be over its data has other data.
  */
 export function verifyEventLog(request: EventLogRequest): VerifiedEventLog {
   const compared = compareEventLog(request)

@@ -17,7 +17,9 @@ export interface Reading<Value> {
   readonly event: number
 }
 
-/** UEFI 2.10, 38.4.1: PCR to RTMR. PCR 0 is in MRTD, and 16 to 23 have no counterpart. */
+/**
+ * UEFI 2.10, 38.4.1 (Intel Trust Domain Extension): PCR to RTMR. PCR 0 is in MRTD, and 16 to 23 have no counterpart.
+ */
 function rtmrOf(pcr: number): number | undefined {
   if (pcr === 1 || pcr === 7) return 0
   if (pcr >= 2 && pcr <= 6) return 1

@@ -48,6 +48,15 @@ const database = z
 /** A key database as it stands in the file. */
 export type DatabasePolicy = NonNullable<z.output<typeof database>>
 
+/**
+ * A TD has four registers where a TPM has 24, so questions are asked of what others measured, too. RTMR0 has the ACPI
+ * tables, which the VMM makes: nobody can say of their digest that it is not an authority's. The rule stays strict,
+ * since an event's type is not hashed: leniency for "ACPI DATA" would let any authority go by that name.
+ */
+const IN_A_TD =
+  "in a TD RTMR0 answers, which also has the VMM's ACPI tables: each is a finding event-not-covered; " +
+  'require tdx.rtmr0 or tdx.predictions there'
+
 /** The section `eventLog`: what a boot was, by meaning. */
 export const eventLogSchema = z
   .strictObject({
@@ -63,10 +72,12 @@ export const eventLogSchema = z
       ),
     imagesSignedBy: anyOf(fingerprint)
       .optional()
-      .describe('every image was allowed by one of these certificates of db (EV_EFI_VARIABLE_AUTHORITY)'),
+      .describe(
+        `every image was allowed by one of these certificates of db (EV_EFI_VARIABLE_AUTHORITY); ${IN_A_TD}`,
+      ),
     ukiSignedBy: anyOf(fingerprint)
       .optional()
-      .describe('a UKI was booted, and a certificate among these allowed every image'),
+      .describe(`a UKI was booted, and a certificate among these allowed every image; ${IN_A_TD}`),
     commandLines: anyOf(z.string()).optional(),
     addons: z.enum(['forbidden', 'allowed']).optional().describe('default: allowed'),
     phases: z

@@ -6,7 +6,7 @@
 import { z } from 'zod'
 import { anyOf, count, hex, SAYS_NOTHING, saysSomething } from './values.ts'
 
-/** Bytes of a digest, by bank: TPM 2.0 Part 2, 6.3. */
+/** Bytes of a digest, by bank: TPM 2.0 Part 2, TPM_ALG_ID. */
 export const PCR_BANKS = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 } as const
 /** A bank that a policy may name. */
 export type PcrBank = keyof typeof PCR_BANKS

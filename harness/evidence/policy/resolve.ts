@@ -33,7 +33,10 @@ export type ResolvedBinding = WithoutFiles<Binding>
 /** Content of a file that the policy names, as it spells it. */
 export type ReadFile = (name: string) => Promise<Uint8Array>
 
-/** Throws what `read` throws, and UsageError `bad-config` for a file that holds neither a certificate nor a key. */
+/**
+ * Reads each file that the policy names as `read` gives it; a certificate or key becomes the SHA-256 of its
+ * SubjectPublicKeyInfo. Throws what `read` throws, and UsageError `bad-config` for a file that holds neither.
+ */
 export async function resolveFiles(policy: Policy, read: ReadFile): Promise<ResolvedPolicy> {
   const { snp, tdx, tpm, eventLog, ...rest } = policy
   return {

@@ -20,7 +20,7 @@ export const AMD_SEV_ROOTS: readonly SevRoot[] = [
   { label: 'AMD ARK, Naples', digest: '8efddcaaf84990cf6354d93637be270220cf15797332b3d918c3b8cc77349f31' },
 ]
 
-/** A chain of certificates from before X.509: AMD 55766, appendix B. */
+/** A chain of certificates from before X.509: AMD 55766 (SEV API). */
 export interface SevChain {
   readonly ark: SevAuthority
   readonly ask: SevAuthority

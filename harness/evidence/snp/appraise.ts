@@ -1,4 +1,6 @@
-/** Is an authentic SNP report acceptable? All that the policy finds wrong; what it does not name has its strict default. */
+/**
+ * Is an authentic SNP report acceptable? All that the policy finds wrong; what it does not name has its strict default.
+ */
 import type { Finding } from '../../base/errors.ts'
 import type { FirmwareVersion, SnpReport } from '../../formats/snp/report.ts'
 import { type SnpProduct, type SnpTcb, tcbText } from '../../formats/snp/tcb.ts'
@@ -20,7 +22,10 @@ import type { ResolvedSnpPolicy } from '../policy/resolve.ts'
 import type { MinimumTcb } from '../policy/snp.ts'
 import type { VerifiedSnpReport } from './verify.ts'
 
-/** Every finding, none where the report is acceptable. */
+/**
+ * Every finding about a report of AMD 56860, none where it is acceptable; without a section `snp`, `policy-silent`.
+ * Never throws.
+ */
 export function appraiseSnpReport(
   verified: VerifiedSnpReport,
   context: AppraisalContext,

@@ -11,7 +11,7 @@ import type { RevocationMode } from '../certificates/revocation.ts'
 import { readEndorsement, type SnpEndorsement, type SnpSigner } from './endorsement.ts'
 import { AMD_ROOTS, LINE_NAMES, type SnpRoot } from './roots.ts'
 
-/** What a chain of AMD 57230, chapter 2, is looked for with. */
+/** What a chain of ARK, ASK or ASVK, and leaf (AMD 57230) is looked for with. */
 export interface SnpChainRequest {
   /** The VCEK or VLEK certificate. */
   readonly leaf: Certificate

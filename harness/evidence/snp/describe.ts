@@ -43,7 +43,7 @@ export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvi
 }
 
 /**
- * Fields by the names of the ABI's table ATTESTATION_REPORT (AMD 56860, 7.3) in lower case; bytes in hex as they lie
+ * Fields by the names of the ABI's table ATTESTATION_REPORT (AMD 56860) in lower case; bytes in hex as they lie
  * in the report.
  */
 export function describeSnpReport(report: SnpReport, verified?: VerifiedSnpReport): Decoded {

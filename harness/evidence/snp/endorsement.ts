@@ -10,10 +10,10 @@ import { type Certificate, commonName, findExtension, nameText } from '../../for
 import { extensionReader } from '../../formats/x509-extensions.ts'
 import { LINE_NAMES } from './roots.ts'
 
-/** Which key signed: of the chip, or of a cloud provider (AMD 56860, 2.2.1). */
+/** Which key signed: of the chip, or of a cloud provider (AMD 56860, KEY_INFO.SIGNING_KEY). */
 export type SnpSigner = 'vcek' | 'vlek'
 
-/** The extensions of a VCEK or VLEK certificate: AMD 57230, 3.1 and 3.2. */
+/** The extensions of a VCEK or VLEK certificate: AMD 57230, X.509v3 extensions of VCEK and VLEK. */
 export interface SnpEndorsement {
   readonly signer: SnpSigner
   /** As certified: "Milan-B0", "Genoa". */
@@ -33,7 +33,10 @@ const HW_ID = `${ARC}.4`
 const CSP_ID = `${ARC}.5`
 const HW_ID_BYTES: Readonly<Record<TcbLayout, number>> = { 'milan-genoa': 64, turin: 8 }
 
-/** OIDs below `${ARC}.3` of the eight bytes of a TCB_VERSION: 1 blSPL, 2 teeSPL, 3 snpSPL, 4-7 reserved, 8 ucodeSPL, 9 fmcSPL. */
+/**
+ * OIDs below `${ARC}.3` of the eight bytes of a TCB_VERSION: 1 blSPL, 2 teeSPL, 3 snpSPL, 4-7 reserved, 8 ucodeSPL, 9
+ * fmcSPL.
+ */
 const TCB_OIDS: Readonly<Record<TcbLayout, readonly number[]>> = {
   'milan-genoa': [1, 2, 4, 5, 6, 7, 3, 8],
   turin: [9, 1, 2, 3, 5, 6, 7, 8],

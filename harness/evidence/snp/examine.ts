@@ -22,7 +22,7 @@ export type SnpRequest = Pick<
   'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
 >
 
-/** The steps for SNP reports. AMD 56860, 7.3. */
+/** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. */
 export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',
@@ -89,7 +89,9 @@ export function appraiseSnpEvidence(
   ]
 }
 
-/** With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError. */
+/**
+ * With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError.
+ */
 export function verifySnpEvidence(
   { report, certificates, crls }: Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>,
   request: Pick<VerifyRequest, 'certificates' | 'crls' | 'found' | 'policy' | 'at'>,

@@ -1,6 +1,6 @@
 /**
  * Who launched the guest: the ID block that the owner's key signed, and the author's key that signed the owner's, held
- * against what the firmware put into the report. AMD 56860 revision 1.58, 8.18.
+ * against what the firmware put into the report. AMD 56860, SNP_LAUNCH_FINISH.
  */
 import { createPublicKey } from 'node:crypto'
 import { digest } from '../../base/digest.ts'
@@ -11,7 +11,7 @@ import { isEcdsaSignedBy } from '../certificates/signature.ts'
 import { inOrder } from './p384.ts'
 import type { VerifiedSnpReport } from './verify.ts'
 
-/** What the owner gave to SNP_LAUNCH_FINISH: 96 and 4096 bytes (AMD 56860, 8.18). */
+/** What the owner gave to SNP_LAUNCH_FINISH: 96 and 4096 bytes (AMD 56860). */
 export interface SnpIdEvidence {
   readonly block: SnpIdBlock
   readonly authentication: SnpIdAuthentication

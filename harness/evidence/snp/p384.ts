@@ -1,4 +1,4 @@
-/** NIST P-384: FIPS 186-5 and SP 800-186, 3.2.1.4. */
+/** NIST P-384: FIPS 186-5, and SP 800-186, "P-384". */
 
 /** The order n of the base point, 48 bytes big-endian. */
 const ORDER = Buffer.from(

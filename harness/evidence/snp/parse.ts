@@ -11,8 +11,8 @@ import { parseSnpReport, SNP_REPORT_BYTES, type SnpReport } from '../../formats/
 import type { Certificate } from '../../formats/x509.ts'
 
 /**
- * A report of 1184 bytes and what the host put beside it: AMD 56860, 7.3, and the GHCB specification (56421),
- * 4.1.8.1.
+ * A report of 1184 bytes (AMD 56860, ATTESTATION_REPORT) and what the host put beside it (AMD 56421, 4.1.8.1; at most
+ * 1 MiB).
  */
 export interface SnpEvidence {
   readonly report: SnpReport
@@ -26,7 +26,7 @@ export interface SnpEvidence {
 /**
  * Parses a report of 1184 bytes with, optionally, a certificate table: either `auxblob` (configfs-tsm has the report as
  * `outblob`), or what follows the report in `bytes` (an extended report in one file). Bytes after the report that are
- * no certificate table are refused. Throws FormatError.
+ * no certificate table are refused. Throws FormatError, also for a certificate or list of AMD's that is malformed.
  */
 export function parseSnpEvidence(bytes: Uint8Array, auxblob?: Uint8Array): SnpEvidence {
   const behind = bytes.subarray(SNP_REPORT_BYTES)

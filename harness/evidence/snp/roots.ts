@@ -16,7 +16,7 @@ import { SNP_PRODUCTS, type SnpProduct } from '../../formats/snp/tcb.ts'
 import type { Certificate } from '../../formats/x509.ts'
 import { type TrustAnchor, trustAnchor } from '../certificates/chain.ts'
 
-/** The root of one product line: an ARK (AMD 57230, chapter 2). */
+/** The root of one product line: an ARK (AMD 57230). */
 export interface SnpRoot {
   readonly anchor: TrustAnchor
   /** Whose processors it vouches for; it decides the layout of the TCB. */

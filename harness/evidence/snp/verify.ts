@@ -16,7 +16,7 @@ import { chooseLeaf } from './leaf.ts'
 import { inOrder } from './p384.ts'
 import { LINE_NAMES, type SnpRoot } from './roots.ts'
 
-/** Certificates from wherever: the evidence's table, files, a cache. */
+/** Certificates from wherever: the evidence's table, files, a cache. In any order; none is trusted for being here. */
 export interface SnpEndorsements {
   /** In any order: VCEK or VLEK, ASK or ASVK. At most 64. */
   readonly certificates: readonly Certificate[]
@@ -36,8 +36,8 @@ export interface VerifiedSnpReport {
   /** For further reports of the same key. */
   readonly chain: VerifiedSnpChain
   /**
-   * `certified`: CHIP_ID is the hwID of the VCEK certificate. `masked`: it is zero. `uncertified`: it is not, but a VLEK
-   * signed, which belongs to a cloud provider and names no chip.
+   * `certified`: CHIP_ID is the hwID of the VCEK certificate. `masked`: it is zero. `uncertified`: it is not, but a
+   * VLEK signed, which belongs to a cloud provider and names no chip.
    */
   readonly chipId: 'certified' | 'masked' | 'uncertified'
 }
@@ -117,7 +117,7 @@ function checkProduct({ processor, tcbLayout: layout }: SnpReport, { root }: Ver
     })
 }
 
-/** The key is derived from REPORTED_TCB, so the certificate must name exactly that one (AMD 56860, 2.2.1). */
+/** The key is derived from REPORTED_TCB, so the certificate must name exactly that one (AMD 57230, VCEK). */
 function checkTcb({ reportedTcb }: SnpReport, { endorsement: { tcb, product } }: VerifiedSnpChain): void {
   if (Buffer.compare(reportedTcb.raw, tcb) === 0) return
   throw failure('tcb-mismatch', 'the certificate is for another TCB than REPORTED_TCB', {

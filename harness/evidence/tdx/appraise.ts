@@ -1,4 +1,6 @@
-/** Is an authentic TDX quote acceptable? All that the policy finds wrong; what it does not name has its strict default. */
+/**
+ * Is an authentic TDX quote acceptable? All that the policy finds wrong; what it does not name has its strict default.
+ */
 import { sha256Hex } from '../../base/digest.ts'
 import type { Finding } from '../../base/errors.ts'
 import {
@@ -25,7 +27,7 @@ import { type FindingCode, finding } from '../finding.ts'
 import type { ResolvedTdxPolicy } from '../policy/resolve.ts'
 import type { VerifiedTdxQuote } from './verify.ts'
 
-/** Every finding, none where the quote is acceptable. */
+/** Every finding about a quote, none where it is acceptable; without a section `tdx`, `policy-silent`. Never throws. */
 export function appraiseTdxQuote(verified: VerifiedTdxQuote, context: AppraisalContext): readonly Finding[] {
   const { policy, nonce } = context
   const { tdx } = policy

@@ -47,7 +47,8 @@ export function mergeTdxCollateral(...parts: readonly TdxCollateral[]): TdxColla
  * - the documents of a PCCS for its administrator (`{"collaterals":{"tcbinfos":[…],…}}`);
  * - certificates and revocation lists, PEM or DER, or a list in hex as a PCCS answers.
  *
- * Throws FormatError, also for a document of which no part is known: an unread file must not count as collateral.
+ * JSON has at most 2 MiB and 16 levels, PEM 4 MiB, a list 1 MiB. Throws FormatError, also for a document of which no
+ * part is known: an unread file must not count as collateral.
  */
 export function parseTdxCollateral(bytes: Uint8Array): TdxCollateral {
   const first = bytes.find((byte) => !isWhiteSpace(byte))

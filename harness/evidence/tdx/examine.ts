@@ -44,7 +44,10 @@ export function appraiseTdxEvidence(
   ]
 }
 
-/** Throws FormatError and VerifyError. */
+/**
+ * A quote with all collateral that was given or found, under the root of its QE vendor. Throws FormatError for a
+ * malformed endorsement, and what `verifyTdxQuote` throws.
+ */
 export function verifyTdxEvidence(
   quote: TdxQuote,
   request: Pick<VerifyRequest, 'certificates' | 'crls' | 'collateral' | 'found' | 'policy' | 'at'>,

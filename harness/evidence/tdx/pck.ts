@@ -10,7 +10,7 @@ import { extensionReader } from '../../formats/x509-extensions.ts'
  * Specification, 2.3.4.1. It names the platform and the SVNs that the certificate was issued for.
  */
 
-/** OID of the SGX extensions: Intel SGX PCK Certificate and CRL Profile, 1.3.5. */
+/** OID of the SGX extensions: Intel SGX PCK Certificate and CRL Profile, "SGX Extensions". */
 export const SGX_EXTENSION = '1.2.840.113741.1.13.1'
 const OID = {
   ppid: `${SGX_EXTENSION}.1`,

@@ -3,11 +3,11 @@ import { JsonFields } from './json-fields.ts'
 import { type ComponentLevel, readComponentLevels } from './tcb-info.ts'
 
 /**
- * Identity of the quoting enclave for TDs (TD_QE), version 2: PCS API v4, "Get TDX QE Identity", appendix B. The PCK
+ * Identity of the quoting enclave for TDs (TD_QE), version 2: PCS API v4, "Get TDX QE Identity". The PCK
  * signs the report of any enclave that the platform's owner lets near it, so this is what makes a QE a QE.
  */
 
-/** A quoting enclave's identity: PCS API v4, "Get TD Quoting Enclave Identity", appendix B. */
+/** A quoting enclave's identity: PCS API v4, "Get TDX QE Identity". */
 export interface QeIdentity {
   readonly issueDate: Date
   readonly nextUpdate: Date
@@ -58,7 +58,7 @@ export interface QeMismatch {
 }
 
 /**
- * Compares as appendix B says: what the mask selects of the report equals the identity's value. An enclave in debug
+ * Compares as the PCS API says: what the mask selects of the report equals the identity's value. An enclave in debug
  * mode never passes, whatever the mask.
  */
 export function qeMismatch(report: EnclaveReport, rules: QeIdentityRules): QeMismatch | undefined {

@@ -21,7 +21,7 @@ const MAX_DOCUMENT_BYTES = 2 * 1024 * 1024
 const MAX_DEPTH = 16
 const SIGNATURE_BYTES = 64
 
-/** Throws FormatError. */
+/** JSON of at most 2 MiB and 16 levels, no key twice. Throws FormatError: `too-large`, `bad-value`. */
 export function parseJson(input: Uint8Array | string, what: string): JsonText {
   return JsonText.parse(input, { what, maxBytes: MAX_DOCUMENT_BYTES, maxDepth: MAX_DEPTH })
 }
@@ -36,7 +36,10 @@ export function qeIdentityOf(document: JsonText): SignedDocument<QeIdentity> | u
   return signedMember(document, 'enclaveIdentity', readQeIdentity)
 }
 
-/** The value alone, its signature from elsewhere. */
+/**
+ * The value alone, its signature of 64 bytes from elsewhere. Throws FormatError for another length, or what `read`
+ * throws.
+ */
 export function signedDocument<Content>(
   value: JsonText,
   signature: Uint8Array,

@@ -15,7 +15,7 @@ import type {
  * check" (4.1.2.4.17) and "TD relaunch". Pure; everything given here must be verified already.
  */
 
-/** Converged status as Intel spells it: QVL 4.1.2.4.16. */
+/** Converged status as Intel spells it: QVL 4.1.2.4.17. */
 export type TcbStatus =
   | LevelStatus
   /** The running module is up to date, the TD was started under an older one (TDX 1.5 quotes only). */
@@ -73,7 +73,9 @@ export function moduleId(family: number): string {
   return family === 0 ? 'TDX' : `TDX_${family.toString(16).padStart(2, '0').toUpperCase()}`
 }
 
-/** Converges the levels of platform, module and quoting enclave: QVL 4.1.2.4.16 and 4.1.2.4.17. Never throws. */
+/**
+ * Converges the levels of platform, module and quoting enclave: QVL 4.1.2.4.17 (TCB level of a quote). Never throws.
+ */
 export function evaluateTcb(inputs: TcbInputs): TdxTcb {
   const { body, tcbInfo } = inputs
   const sgxLevel = tcbInfo.levels.find((level) => reachesProcessor(inputs.pck, level))

@@ -12,7 +12,7 @@ import type { SignedDocument } from './signed-document.ts'
 import type { TcbInfo, TdxModule } from './tcb-info.ts'
 import { moduleFamily, moduleId, moduleIdentity } from './tcb-status.ts'
 
-/** TCB info and QE identity: QVL 4.1.2.5 and 4.1.2.6, and what 4.1.2.4 compares of them with a quote. */
+/** TCB info and QE identity: QVL 4.1.2.7 (TCB info), 4.1.2.9 (enclave report), and what 4.1.2.4 compares of them. */
 
 /** What collateral has to fit. */
 export interface CollateralContext {
@@ -30,8 +30,8 @@ export interface VerifiedCollateral {
 }
 
 /**
- * The documents that fit, verified. Throws VerifyError 'fmspc-mismatch' and 'pce-mismatch' where TCB info was given, but
- * for other platforms; 'collateral-signature', 'collateral-expired', 'collateral-not-yet-valid'; and those of
+ * The documents that fit, verified. Throws VerifyError 'fmspc-mismatch' and 'pce-mismatch' where TCB info was given,
+ * but for other platforms; 'collateral-signature', 'collateral-expired', 'collateral-not-yet-valid'; and those of
  * verifyChain for the certificate that signed them.
  */
 export function verifyCollateral(collateral: TdxCollateral, context: CollateralContext): VerifiedCollateral {

@@ -9,7 +9,7 @@ import type { ResolvedPolicy } from '../policy/resolve.ts'
 import type { VerifyRequest } from '../request.ts'
 import { attestationKeyId } from '../tpm/quote-file.ts'
 import { type SnpClaims, SnpSignerEmulation, type SnpSignerOptions } from './snp-signer.ts'
-import { encodeAttest, makeAk, signAttest } from './software-tpm.ts'
+import { encodeAttest, makeAk, type SoftwareKey, signAttest } from './software-tpm.ts'
 import { type CollateralSpec, collateralFiles, SIMULATED_TIME } from './tdx-collateral.ts'
 import { makeTdxPki } from './tdx-pki.ts'
 import { makeTdxQuote, type QuoteSpec } from './tdx-quote.ts'
@@ -78,8 +78,10 @@ const PCRS = 24
 export interface TpmCase {
   /** SHA-256 bank; default PCR 7 alone. */
   readonly pcrs?: ReadonlyMap<number, Uint8Array>
-  readonly nonce?: Uint8Array
+  readonly nonce?: Uint8Array | undefined
   readonly resetCount?: number
+  /** Default: the AK that requests name. */
+  readonly signer?: SoftwareKey | undefined
   readonly policy?: ResolvedPolicy
   readonly more?: Partial<VerifyRequest>
 }
@@ -92,14 +94,16 @@ export function quoteFile({
   pcrs = new Map([[7, Buffer.alloc(32, 7)]]),
   nonce,
   resetCount,
+  signer = ak,
 }: TpmCase = {}): Buffer {
   const spec = {
     pcrs: [{ bank: 'sha256' as const, values: pcrs }],
     ...(nonce && { nonce }),
     ...(resetCount !== undefined && { resetCount }),
   }
-  const attest = encodeAttest(ak, spec)
-  const signature = signAttest(ak, attest, { scheme: 'ecdsa', hash: 'sha256' })
+  const attest = encodeAttest(signer, spec)
+  const scheme = signer.area.key.kind === 'rsa' ? 'rsassa' : 'ecdsa'
+  const signature = signAttest(signer, attest, { scheme, hash: 'sha256' })
   const values = Array.from({ length: PCRS }, (_, index) =>
     Buffer.from(pcrs.get(index) ?? Buffer.alloc(32)).toString('hex'),
   )
@@ -125,9 +129,11 @@ export function tpmRequest(spec: TpmCase = {}): VerifyRequest {
 
 export interface LogCase {
   readonly events: readonly SyntheticEvent[]
-  readonly systemd?: Buffer
+  readonly systemd?: Buffer | undefined
   /** Registers that the quote leaves out. */
-  readonly unquoted?: readonly number[]
+  readonly unquoted?: readonly number[] | undefined
+  readonly signer?: SoftwareKey | undefined
+  readonly nonce?: Uint8Array | undefined
   readonly policy?: ResolvedPolicy
   readonly more?: Partial<VerifyRequest>
 }
@@ -138,6 +144,8 @@ export function logRequest({
   systemd,
   unquoted = [],
   policy = { eventLog: {} },
+  signer,
+  nonce,
   more,
 }: LogCase): VerifyRequest {
   const evidence = syntheticLog(events)
@@ -150,5 +158,5 @@ export function logRequest({
   )
   const pcrs = new Map(quoted.map((index) => [index, all.get(index) ?? Buffer.alloc(32)]))
   const common = { ...EMPTY, evidence, userspaceLog: systemd, ak: akFile(), policy, at: SIMULATED_TIME }
-  return { ...common, quotes: [quoteFile({ pcrs })], ...more }
+  return { ...common, quotes: [quoteFile({ pcrs, signer, nonce })], ...more }
 }

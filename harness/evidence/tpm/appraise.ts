@@ -1,4 +1,6 @@
-/** Are authentic TPM quotes acceptable? All that the policy finds wrong; what it does not name has its strict default. */
+/**
+ * Are authentic TPM quotes acceptable? All that the policy finds wrong; what it does not name has its strict default.
+ */
 import type { Finding } from '../../base/errors.ts'
 import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
 import type { AppraisalContext } from '../appraisal.ts'
@@ -9,7 +11,9 @@ import type { ResolvedTpmPolicy } from '../policy/resolve.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
 import type { VerifiedTpmQuotes } from './verified.ts'
 
-/** Every finding over all quotes of one AK, none where they are acceptable. */
+/**
+ * Every finding over all quotes of one AK (TPM 2.0 Part 2, TPMS_ATTEST), none where they are acceptable. Never throws.
+ */
 export function appraiseTpmQuotes(
   { quotes, pcrs, akId, akChain }: VerifiedTpmQuotes,
   context: AppraisalContext,

@@ -1,6 +1,6 @@
 /**
  * Binds an AK to an EK: a secret that only the TPM with this EK, holding a key of this name, can open.
- * TPM 2.0 Part 1, 24 (credential protection), B.10.4 (RSA) and C.6.4 (ECC).
+ * TPM 2.0 Part 1, "Credential Protection", and "Secret Sharing" of its annexes on RSA and on ECC.
  */
 import {
   constants,
@@ -24,7 +24,7 @@ const LABEL = 'IDENTITY'
 const AES = 0x0006
 const CFB = 0x0043
 
-/** Inputs of TPM2_MakeCredential: TPM 2.0 Part 3, 12.6. */
+/** Inputs of TPM2_MakeCredential: TPM 2.0 Part 3, TPM2_MakeCredential. */
 export interface CredentialRequest {
   /** The endorsement key: a restricted decryption key, from an EK certificate or an endorsed manifest. */
   readonly ek: TpmPublic
@@ -35,8 +35,9 @@ export interface CredentialRequest {
 }
 
 /**
- * TPM2_MakeCredential in software. Throws VerifyError `bad-signing-key` where the key cannot be an EK (one that decrypts
- * anything it is given proves nothing), FormatError where its numbers are no key, RangeError for a secret too long.
+ * TPM2_MakeCredential in software; `secret` is at most as long as the digest of the EK's nameAlg (32 bytes of SHA-256).
+ * Throws VerifyError `bad-signing-key` where the key cannot be an EK (one that decrypts anything it is given proves
+ * nothing), FormatError where its numbers are no key, RangeError for a secret too long.
  */
 export function makeCredential({ ek, akName, secret }: CredentialRequest): Credential {
   const hash = mustBeEk(ek)
@@ -60,7 +61,7 @@ export function verifyActivation(secret: Uint8Array, returned: Uint8Array): void
   )
 }
 
-/** A restricted decryption key that never leaves its TPM, with AES-CFB inside: TCG EK Credential Profile 2.5, B.3. */
+/** A restricted decryption key that never leaves its TPM, with AES-CFB inside: TCG EK Credential Profile, templates. */
 function mustBeEk({ attributes, symmetric, nameAlgorithm }: TpmPublic): DigestAlgorithm {
   const { fixedTpm, restricted, decrypt, sign } = attributes
   const usable =

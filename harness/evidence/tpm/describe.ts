@@ -10,7 +10,7 @@ import type { PcrBank, TpmQuote } from './quote.ts'
 import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
 /**
- * Fields by the names of TPMS_ATTEST (TPM 2.0 Part 2, 10.12.12) in lower case; bytes in hex, the clock in
+ * Fields by the names of TPMS_ATTEST (TPM 2.0 Part 2) in lower case; bytes in hex, the clock in
  * milliseconds.
  */
 export function describeTpmQuotes(

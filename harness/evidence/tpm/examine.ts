@@ -19,7 +19,7 @@ export type TpmRequest = Pick<
   'ak' | 'akRoots' | 'certificates' | 'crls' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'
 >
 
-/** The steps for TPM quotes. TPM 2.0 Part 3, 18.4. */
+/** The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote). Nothing is read before the first of them runs. */
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
     kind: 'tpm-quote',
@@ -46,7 +46,7 @@ export function appraiseTpmEvidence(
   ]
 }
 
-/** Throws FormatError. */
+/** A file of quotes with each TPMS_ATTEST parsed (TPM 2.0 Part 2). Throws FormatError, as `readTpmEvidence` does. */
 export function parseTpmQuotes(
   bytes: Uint8Array,
   parts: Pick<VerifyRequest, 'signature' | 'pcrs'>,

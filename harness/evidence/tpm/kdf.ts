@@ -1,8 +1,8 @@
-/** The TPM's key derivation: TPM 2.0 Part 1, 11.4.10 (SP 800-108 in counter mode, SP 800-56A). */
+/** The TPM's key derivation: TPM 2.0 Part 1, "Key Derivation Function" (SP 800-108 in counter mode, SP 800-56A). */
 import { createHash, createHmac } from 'node:crypto'
 import type { DigestAlgorithm } from '../../base/digest.ts'
 
-/** TPM 2.0 Part 1, 11.4.10.2; the label without its NUL. */
+/** TPM 2.0 Part 1, KDFa(); the label without its NUL. */
 export interface KdfaInput {
   readonly key: Uint8Array
   /** Without its NUL: "STORAGE", "INTEGRITY". */
@@ -11,7 +11,7 @@ export interface KdfaInput {
   readonly contextV?: Uint8Array
 }
 
-/** KDFa, 11.4.10.2: `bits` is a multiple of 8; returns bits / 8 bytes. */
+/** TPM 2.0 Part 1, KDFa(): `bits` is a multiple of 8; returns bits / 8 bytes. */
 export function kdfa(hash: DigestAlgorithm, input: KdfaInput, bits: number): Buffer {
   const { key, label, contextU = Buffer.alloc(0), contextV = Buffer.alloc(0) } = input
   return counterBlocks(bits, (counter) =>
@@ -25,7 +25,7 @@ export function kdfa(hash: DigestAlgorithm, input: KdfaInput, bits: number): Buf
   )
 }
 
-/** TPM 2.0 Part 1, 11.4.10.3; the label without its NUL, coordinates as long as the curve. */
+/** TPM 2.0 Part 1, KDFe(); the label without its NUL, coordinates as long as the curve. */
 export interface KdfeInput {
   /** X coordinate of the shared point, as long as the curve's field. */
   readonly z: Uint8Array
@@ -35,7 +35,7 @@ export interface KdfeInput {
   readonly partyV: Uint8Array
 }
 
-/** KDFe, 11.4.10.3. */
+/** TPM 2.0 Part 1, KDFe(): `bits` is a multiple of 8; returns bits / 8 bytes. */
 export function kdfe(hash: DigestAlgorithm, { z, label, partyU, partyV }: KdfeInput, bits: number): Buffer {
   return counterBlocks(bits, (counter) =>
     createHash(hash).update(counter).update(z).update(`${label}\0`).update(partyU).update(partyV).digest(),

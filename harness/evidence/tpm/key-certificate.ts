@@ -1,4 +1,4 @@
-/** Certificates of a TPM's keys: TCG EK Credential Profile 2.5, 3; TCG AK certificates of the same family. */
+/** Certificates of a TPM's keys: TCG EK Credential Profile for TPM 2.0; TCG AK certificates of the same family. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { VerifyError } from '../../base/errors.ts'
 import { publicKeyObject, type TpmPublic } from '../../formats/tpm2/public.ts'

@@ -39,7 +39,10 @@ const TPM_GENERATED = 'ff544347'
 const LETTER_R = 0x72
 const PROTOBUF_FIELD_1 = 0x0a
 
-/** At least one quote, or one without its signature. Throws FormatError. */
+/**
+ * At least one quote, or one without its signature. JSON has at most 1 MiB, Keylime's text 64 KiB, a protobuf 4 MiB;
+ * all else is as long as its counts say. Throws FormatError.
+ */
 export function readTpmEvidence(bytes: Uint8Array, parts: QuoteParts = {}): TpmEvidence {
   const attest = bareAttest(bytes)
   const { signature, pcrs } = parts
@@ -79,18 +82,23 @@ function fromJson(text: string): TpmEvidence {
 
 /**
  * An AK as a file: PEM or DER of a public key or a certificate, TPM2B_PUBLIC, TPMT_PUBLIC, or evidence that carries
- * one. Whoever gives it vouches for it. Throws FormatError; VerifyError `expired` or `not-yet-valid` for a certificate.
+ * one. PEM and DER have at most 64 KiB. Whoever gives it vouches for it. Throws FormatError; VerifyError `expired` or
+ * `not-yet-valid` for a certificate.
  */
 export function readAttestationKey(bytes: Uint8Array, at: Date): AttestationKey {
+  if (isJson(bytes) || bytes[0] === PROTOBUF_FIELD_1) return carriedKey(bytes)
+  if (bytes.length > MAX_KEY_BYTES)
+    throw noKey(`it has ${bytes.length} bytes, at most ${MAX_KEY_BYTES} are read`, { code: 'too-large' })
   if (looksLikePem(bytes))
     return Buffer.from(bytes).includes('BEGIN CERTIFICATE') ? keyOfCertificate(bytes, at) : keyFromPem(bytes)
-  if (isJson(bytes) || bytes[0] === PROTOBUF_FIELD_1) return carriedKey(bytes)
   if (bytes[0] === DER_SEQUENCE) return isCertificate(bytes) ? keyOfCertificate(bytes, at) : keyFromDer(bytes)
   const isSized = bytes.length > 2 && ((bytes[0] ?? 0) << 8) + (bytes[1] ?? 0) === bytes.length - 2
   return isSized ? parseTpm2bPublic(bytes) : parseTpmPublic(bytes)
 }
 
 const DER_SEQUENCE = 0x30
+/** As much as a certificate may have: what is larger is not handed to OpenSSL. */
+const MAX_KEY_BYTES = 64 * 1024
 
 function carriedKey(bytes: Uint8Array): AttestationKey {
   const { carriedAk } = readTpmEvidence(bytes)
@@ -126,7 +134,7 @@ function keyFromPem(bytes: Uint8Array): KeyObject {
   try {
     return createPublicKey(Buffer.from(bytes))
   } catch (cause) {
-    throw noKey('it is PEM without a public key', cause)
+    throw noKey('it is PEM without a public key', { cause })
   }
 }
 
@@ -134,13 +142,16 @@ function keyFromDer(der: Uint8Array): KeyObject {
   try {
     return createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' })
   } catch (cause) {
-    throw noKey('it is no SubjectPublicKeyInfo', cause)
+    throw noKey('it is no SubjectPublicKeyInfo', { cause })
   }
 }
 
-function noKey(problem: string, cause?: unknown): FormatError {
+function noKey(
+  problem: string,
+  { code = 'bad-value', cause }: { readonly code?: FormatError['code']; readonly cause?: unknown } = {},
+): FormatError {
   return new FormatError(`cannot read the attestation key: ${problem}`, {
-    ...{ code: 'bad-value', field: 'attestation key', offset: 0, cause },
+    ...{ code, field: 'attestation key', offset: 0, cause },
   })
 }
 

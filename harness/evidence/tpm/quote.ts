@@ -1,4 +1,4 @@
-/** TPM quotes: what a TPM signed about its PCRs. TPM 2.0 Part 3, 18.4 (TPM2_Quote); Part 1, 31. */
+/** TPM quotes: what a TPM signed about its PCRs. TPM 2.0 Part 3, TPM2_Quote; Part 1, "Attestation". */
 import { constants, type KeyObject, verify } from 'node:crypto'
 import { type DigestAlgorithm, digest, equalBytes } from '../../base/digest.ts'
 import { VerifyError } from '../../base/errors.ts'
@@ -44,8 +44,8 @@ export interface VerifiedQuote {
   readonly firmwareVersion: bigint
   readonly qualifiedSigner: Uint8Array
   /**
-   * True where the AK's public area says "restricted": it signs nothing that only looks like a quote. False where a bare
-   * key was given: then whoever vouches for the key must vouch for that too.
+   * True where the AK's public area says "restricted": it signs nothing that only looks like a quote. False where a
+   * bare key was given: then whoever vouches for the key must vouch for that too.
    */
   readonly akRestricted: boolean
 }
@@ -85,7 +85,7 @@ function mustBeQuote({ quote, type }: Attest): QuoteInfo {
   })
 }
 
-/** An unrestricted key signs any bytes, also such as look like a quote: TPM 2.0 Part 1, 25.1.5. */
+/** An unrestricted key signs any bytes, also such as look like a quote: TPM 2.0 Part 2, TPMA_OBJECT, "restricted". */
 function mustBeAttestationKey(ak: AttestationKey): boolean {
   if (!isPublicArea(ak)) return false
   const { restricted, sign, decrypt, fixedTpm } = ak.attributes
@@ -156,7 +156,7 @@ function verifyRsa({ key, bank, attest, signature }: SignatureCheck<RsaSignature
     throw badKey('is too short', { expected: `${MIN_RSA_BITS} bits or more`, got: `${bits}` })
   const padding =
     signature.scheme === 'rsapss' ? constants.RSA_PKCS1_PSS_PADDING : constants.RSA_PKCS1_PADDING
-  // TPMs differ in the salt's length: Part 1, B.7.
+  // TPMs differ in the salt's length: Part 1, annex on RSA.
   const saltLength = constants.RSA_PSS_SALTLEN_AUTO
   return verify(bank, attest, { key, padding, saltLength }, signature.bytes)
 }

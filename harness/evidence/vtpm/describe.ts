@@ -4,6 +4,7 @@ import { FormatError } from '../../base/errors.ts'
 import { escapeControls } from '../../base/text.ts'
 import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseAttest } from '../../formats/tpm2/attest.ts'
+import { describeEventLog, explained } from '../event-log/describe.ts'
 import type { Decoded, Fields, FieldValue } from '../examination.ts'
 import { hexOrZeros, holds, type PageRow, row } from '../page.ts'
 import { describeSnpReport } from '../snp/describe.ts'
@@ -18,6 +19,7 @@ export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): De
   const runtime = verified?.endorsement ?? attempt(() => parseRuntimeData(hcl))
   const hardware = describeHardware(parsed, verified)
   const quotes = describeQuotes(parsed, verified)
+  const log = parsed.log && describeEventLog(parsed.log, verified?.log)
   return {
     fields: {
       version: hcl.version,
@@ -28,6 +30,7 @@ export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): De
       ...(runtime && runtimeFields(runtime)),
       ...(hardware && { [verified?.hardware.kind === 'tdx' ? 'tdx' : 'snp']: hardware.fields }),
       ...(quotes && { tpm: quotes.fields }),
+      ...(log && { event_log: log.fields }),
     },
     page: {
       title: `HCL report, version ${hcl.version}, of a paravisor on ${hcl.hardware.toUpperCase()}`,
@@ -38,12 +41,14 @@ export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): De
         },
         ...(hardware?.page.says ?? []),
         ...(quotes?.page.says ?? []),
+        ...(log?.page.says ?? []),
       ],
       vouchedBy: verified
         ? [
             ...(hardware?.page.vouchedBy ?? []),
             holds(`REPORT_DATA is the ${hcl.hash} digest of the runtime data with the vTPM's keys`),
             ...(quotes?.page.vouchedBy ?? []),
+            ...(verified.log ? explained(verified.log) : []),
           ]
         : [],
     },

@@ -1,4 +1,4 @@
-/** HCL reports as one kind of evidence among others: hardware report, runtime data, and the vTPM's quote. */
+/** HCL reports as one kind of evidence among others: hardware report, runtime data, the vTPM's quotes, the VM's log. */
 import { type Finding, VerifyError } from '../../base/errors.ts'
 import { parseHclReport } from '../../formats/hcl-report.ts'
 import { parseCertificates } from '../../formats/pem.ts'
@@ -6,6 +6,9 @@ import { parseSnpReport } from '../../formats/snp/report.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
 import type { AppraisalContext } from '../appraisal.ts'
 import { nonceGiven, withoutNonceRule } from '../checks.ts'
+import { appraiseEventLog } from '../event-log/appraise.ts'
+import type { CoveredEventLog, ParsedEventLog } from '../event-log/covered.ts'
+import { coverLog, parseLogs } from '../event-log/examine.ts'
 import type { Steps } from '../examination.ts'
 import { finding } from '../finding.ts'
 import { unmetSections } from '../policy/unmet.ts'
@@ -23,18 +26,28 @@ import type { EndorsingReport } from './hardware-report.ts'
 import { type VtpmEndorsement, verifyHclEndorsement } from './hcl.ts'
 import type { ParsedHcl, VerifiedHardware, VerifiedHcl } from './verified.ts'
 
-/** The steps for HCL reports. */
+/** The steps for HCL reports, alone or in an Azure attester's JSON, with quotes and logs beside them. */
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
     kind: 'hcl-report',
-    parse: () =>
-      isJson(bytes)
-        ? parseAzureEvidence(Buffer.from(bytes).toString('utf8'))
-        : { hcl: parseHclReport(bytes) },
+    parse: () => ({ ...parseReport(bytes), log: parseLog(request) }),
     verify: (parsed) => verifyHcl(parsed, request),
     appraise: (verified) => appraiseHcl(verified, request),
     describe: describeHclReport,
   }
+}
+
+function parseReport(bytes: Uint8Array): ParsedHcl {
+  return isJson(bytes)
+    ? parseAzureEvidence(Buffer.from(bytes).toString('utf8'))
+    : { hcl: parseHclReport(bytes) }
+}
+
+/** systemd's log may come without the firmware's: then it is the whole log. */
+function parseLog(request: VerifyRequest): ParsedEventLog | undefined {
+  const { eventLog, userspaceLog } = request
+  if (eventLog) return parseLogs(eventLog, request)
+  return userspaceLog && parseLogs(userspaceLog, {})
 }
 
 /** Hardware first: what it does not vouch for is nobody's. Throws FormatError and VerifyError. */
@@ -42,7 +55,8 @@ function verifyHcl(parsed: ParsedHcl, request: VerifyRequest): VerifiedHcl {
   const { hcl } = parsed
   const hardware = hcl.hardware === 'snp' ? verifySnp(parsed, request) : verifyTdx(parsed, request)
   const endorsement = verifyHclEndorsement(hcl, endorsing(hardware))
-  return { hcl, hardware, endorsement, quotes: verifyQuotes(parsed, { request, endorsement }) }
+  const quotes = verifyQuotes(parsed, { request, endorsement })
+  return { hcl, hardware, endorsement, quotes, log: verifyLog(parsed, { request, quotes }) }
 }
 
 function verifySnp({ hcl, vcek }: ParsedHcl, request: VerifyRequest): VerifiedHardware {
@@ -74,10 +88,10 @@ function endorsing(hardware: VerifiedHardware): EndorsingReport {
 }
 
 function verifyQuotes(
-  { quote: carried }: ParsedHcl,
+  { quote: carried, log }: ParsedHcl,
   { request, endorsement }: { readonly request: VerifyRequest; readonly endorsement: VtpmEndorsement },
 ): VerifiedTpmQuotes | undefined {
-  const given = request.quotes
+  const given = [...request.quotes, ...(log?.carriedQuotes ?? [])]
     .filter((quote) => !isTdxQuote(quote))
     .map((quote) => parseTpmQuotes(quote, request))
   const quotes = [...(carried ? [carried] : []), ...given.flatMap((each) => each.quotes)]
@@ -88,9 +102,24 @@ function verifyQuotes(
   })
 }
 
+/** The vTPM is the one whose AK the hardware vouches for, so what its quotes cover is the log of this very VM. */
+function verifyLog(
+  { log }: ParsedHcl,
+  { request, quotes }: { readonly request: VerifyRequest; readonly quotes: VerifiedTpmQuotes | undefined },
+): CoveredEventLog | undefined {
+  if (log === undefined) return undefined
+  if (quotes === undefined)
+    throw new VerifyError('cannot verify the event log: no quote of the vTPM covers its registers', {
+      code: 'endorsement-missing',
+      expected: 'a TPM quote with its PCR values (--quote)',
+      got: 'none',
+    })
+  return coverLog(log, { kind: 'tpm', quotes }, request)
+}
+
 /** The nonce is the vTPM quote's to answer: REPORT_DATA is taken by the runtime data. */
 function appraiseHcl(
-  { hardware, endorsement, quotes }: VerifiedHcl,
+  { hardware, endorsement, quotes, log }: VerifiedHcl,
   context: VerifyRequest,
 ): readonly Finding[] {
   const { policy, nonce } = context
@@ -116,7 +145,8 @@ function appraiseHcl(
         ]
       : []),
     ...(quotes === undefined ? [...nonceGiven(context), ...unquoted(policy)] : []),
-    ...unmetSections(policy, [hardware.kind, 'hcl', 'tpm']),
+    ...(log ? appraiseEventLog(log, context) : []),
+    ...unmetSections(policy, [hardware.kind, 'hcl', 'tpm', ...(log ? ['eventLog' as const] : [])]),
   ]
 }
 

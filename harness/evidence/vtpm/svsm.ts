@@ -1,10 +1,10 @@
-/** The SVSM's way: REPORT_DATA hashes a nonce and a manifest with the vTPM's EK. AMD 58019 rev. 1.00, 7.1 and 8.3. */
+/** The SVSM's way: REPORT_DATA hashes a nonce and a manifest with the vTPM's EK. AMD 58019, 7 (attestation). */
 import { digest, equalBytes } from '../../base/digest.ts'
 import { parseServicesManifest, VTPM_SERVICE } from '../../formats/svsm-manifest.ts'
 import { parseTpmPublic, type TpmPublic, tpmName } from '../../formats/tpm2/public.ts'
 import { bindingMismatch, type EndorsingReport, mustBeMostPrivileged } from './hardware-report.ts'
 
-/** What an SVSM answered: AMD 58019, 7.1. */
+/** What an SVSM answered: AMD 58019, 7.1 (SVSM_ATTEST_SERVICES) and 7.2. */
 export interface SvsmAttestation {
   /** `services`: the GUID table of all services (SVSM_ATTEST_SERVICES). `single`: the vTPM's manifest alone. */
   readonly form: 'services' | 'single'
@@ -34,7 +34,8 @@ export interface SvsmVtpmEndorsement {
 
 /**
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
- * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed manifest.
+ * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed
+ * manifest.
  */
 export function verifySvsmEndorsement(
   attestation: SvsmAttestation,

@@ -1,13 +1,15 @@
 /** HCL reports on their way: parsed, and with everything that vouches for the vTPM. */
 import type { HclReport } from '../../formats/hcl-report.ts'
+import type { CoveredEventLog, ParsedEventLog } from '../event-log/covered.ts'
 import type { VerifiedSnpReport } from '../snp/verify.ts'
 import type { VerifiedTdxQuote } from '../tdx/verify.ts'
 import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
 import type { AzureEvidence } from './azure-evidence.ts'
 import type { VtpmEndorsement } from './hcl.ts'
 
-/** What came in the file: the report, and in a container what belongs to it. */
-export type ParsedHcl = Pick<AzureEvidence, 'hcl'> & Partial<AzureEvidence>
+/** What came in the file: the report, and in a container what belongs to it; and the log that was given beside it. */
+export type ParsedHcl = Pick<AzureEvidence, 'hcl'> &
+  Partial<AzureEvidence> & { readonly log?: ParsedEventLog | undefined }
 
 /** The report that endorses the vTPM. */
 export type VerifiedHardware =
@@ -21,4 +23,6 @@ export interface VerifiedHcl {
   readonly endorsement: VtpmEndorsement
   /** By the endorsed AK; undefined where none was given. */
   readonly quotes: VerifiedTpmQuotes | undefined
+  /** What the quotes cover of the log; undefined where none was given. */
+  readonly log: CoveredEventLog | undefined
 }

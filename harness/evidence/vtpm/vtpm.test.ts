@@ -1,11 +1,11 @@
 import { createPublicKey, generateKeyPairSync, type JsonWebKey } from 'node:crypto'
 import t from 'tap'
 import { parse as parseYaml } from 'yaml'
-import { ByteWriter } from '../../base/bytes.ts'
 import { type DigestAlgorithm, digest } from '../../base/digest.ts'
 import { refusesToParse, refusesToVerify, refusesTruncation } from '../../base/testing/rejects.ts'
 import { vector, vectorsMissing, vectorText } from '../../base/testing/vectors.ts'
 import { type HclReport, parseHclReport } from '../../formats/hcl-report.ts'
+import { type HclSpec, hclReport as hclReportOf } from '../testing/hcl-report.ts'
 import { encodeAttest, makeAk, signAttest } from '../testing/software-tpm.ts'
 import { parseAzCvmVtpmQuote } from '../tpm/files/az-cvm-vtpm.ts'
 import { verifyTpmQuote } from '../tpm/quote.ts'
@@ -27,32 +27,7 @@ const RUNTIME = {
   'user-data': '00'.repeat(64),
 }
 
-interface HclSpec {
-  readonly type?: number
-  readonly hash?: number
-  readonly runtime?: unknown
-  readonly padding?: number
-}
-
-function hclReport({ type = 2, hash = 1, runtime = RUNTIME, padding = 100 }: HclSpec = {}): Buffer {
-  const data = Buffer.from(typeof runtime === 'string' ? runtime : JSON.stringify(runtime))
-  return new ByteWriter({ what: 'HCL report' })
-    .bytes(Buffer.from('HCLA'), 'signature')
-    .u32le(2, 'version')
-    .u32le(32 + 1184 + 20 + data.length, 'report_size')
-    .u32le(2, 'request_type')
-    .zeros(16)
-    .bytes(Buffer.alloc(type === 4 ? 1024 : 1184, 0x5a), 'hw_report')
-    .zeros(type === 4 ? 160 : 0)
-    .u32le(20 + data.length, 'data_size')
-    .u32le(1, 'data_version')
-    .u32le(type, 'report_type')
-    .u32le(hash, 'hash_type')
-    .u32le(data.length, 'variable_data_size')
-    .bytes(data, 'variable_data')
-    .zeros(padding)
-    .finish()
-}
+const hclReport = (spec: Partial<HclSpec> = {}): Buffer => hclReportOf({ runtime: RUNTIME, ...spec })
 
 /** What a genuine hardware report over this runtime data carries. */
 function endorsing({ runtimeData, hash, hardware }: HclReport): EndorsingReport {

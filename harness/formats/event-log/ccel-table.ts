@@ -1,7 +1,7 @@
-/** The ACPI table that says where a CC event log lies: ACPI 6.5, 5.2.34 ("CCEL"). */
+/** The ACPI table that says where a CC event log lies: ACPI 6.5, "CC Event Log ACPI Table" (CCEL). */
 import { ByteReader } from '../../base/bytes.ts'
 
-/** ACPI 6.5, 5.2.34 (CCEL). */
+/** Bytes of the table: ACPI 6.5, "CC Event Log ACPI Table". */
 export const CCEL_TABLE_BYTES = 56
 
 /** Where the log of a TD lies. */
@@ -13,7 +13,10 @@ export interface CcelTable {
   readonly logBytes: bigint
   /** Guest-physical address of the log area. */
   readonly logAddress: bigint
-  /** Where the sum over the table is zero, as ACPI wants it. Some tables in circulation were edited after they left a guest. */
+  /**
+   * Where the sum over the table is zero, as ACPI wants it. Some tables in circulation were edited after they left a
+   * guest.
+   */
   readonly checksumValid: boolean
 }
 

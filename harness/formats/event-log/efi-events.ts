@@ -1,4 +1,4 @@
-/** What firmware puts into events about variables, images and disks: PFP 1.06, 10.2.3 to 10.2.6. */
+/** What firmware puts into events about variables, images and disks: PFP 1.06, "Event Logging". */
 import { ByteReader } from '../../base/bytes.ts'
 import { type DevicePath, parseDevicePath } from '../device-path.ts'
 import { GUID_BYTES, guidText } from '../guid.ts'
@@ -9,7 +9,7 @@ const GPT_HEADER_BYTES = 92
 const GPT_ENTRY_BYTES = 128
 const MAX_PARTITIONS = 1024
 
-/** UEFI_VARIABLE_DATA, 10.2.6. */
+/** UEFI_VARIABLE_DATA of PFP 1.06. */
 export interface VariableEvent {
   /** VariableName: the vendor's GUID. */
   readonly guid: string
@@ -49,7 +49,7 @@ export function parseVariableEvent(bytes: Uint8Array): VariableEvent {
   return { guid, name, data: reader.bytes(Number(dataBytes), 'VariableData') }
 }
 
-/** UEFI_IMAGE_LOAD_EVENT, 10.2.3. None of it is hashed: the digest of such an event is the image's own. */
+/** UEFI_IMAGE_LOAD_EVENT of PFP 1.06. None of it is hashed: the digest of such an event is the image's own. */
 export interface ImageLoadEvent {
   readonly address: bigint
   readonly bytes: bigint
@@ -57,7 +57,7 @@ export interface ImageLoadEvent {
   readonly path: DevicePath | undefined
 }
 
-/** Throws FormatError. */
+/** Parses 32 bytes and a device path of exactly the length that they say. Throws FormatError. */
 export function parseImageLoadEvent(data: Uint8Array): ImageLoadEvent {
   const reader = new ByteReader(data, { what: 'UEFI_IMAGE_LOAD_EVENT' })
   const address = reader.u64le('ImageLocationInMemory')
@@ -76,7 +76,7 @@ export function parseImageLoadEvent(data: Uint8Array): ImageLoadEvent {
   return { address, bytes, path: path.length === 0 ? undefined : parseDevicePath(path) }
 }
 
-/** A partition of UEFI_GPT_DATA: PFP 1.06, 10.2.6. */
+/** A used entry of UEFI_GPT_DATA, GUIDs in text: PFP 1.06. */
 export interface LoggedPartition {
   readonly type: string
   readonly guid: string
@@ -86,13 +86,13 @@ export interface LoggedPartition {
   readonly label: string
 }
 
-/** UEFI_GPT_DATA, 10.2.5: the used entries of the partition table that was booted from. */
+/** UEFI_GPT_DATA of PFP 1.06: the used entries of the partition table that was booted from. */
 export interface GptEvent {
   readonly diskGuid: string
   readonly partitions: readonly LoggedPartition[]
 }
 
-/** Throws FormatError; nothing may follow the entries. */
+/** Parses a partition table's header and at most 1024 entries. Throws FormatError; nothing may follow the entries. */
 export function parseGptEvent(data: Uint8Array): GptEvent {
   const reader = new ByteReader(data, { what: 'UEFI_GPT_DATA' })
   const header = reader.sub(GPT_HEADER_BYTES, 'UEFIPartitionHeader')

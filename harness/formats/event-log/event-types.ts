@@ -1,4 +1,4 @@
-/** Event types: PFP 1.06, table 12 ("Events"). */
+/** Event types: PFP 1.06, table "Events". */
 export const EV = {
   PREBOOT_CERT: 0x0,
   POST_CODE: 0x1,

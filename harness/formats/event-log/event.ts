@@ -1,6 +1,6 @@
 import type { DigestAlgorithm } from '../../base/digest.ts'
 
-/** An event log as firmware leaves it: TCG PC Client Platform Firmware Profile (PFP) 1.06, chapter 10. */
+/** An event log as firmware leaves it: TCG PC Client Platform Firmware Profile (PFP) 1.06, "Event Logging". */
 
 /** A digest of one event in one bank; `bytes` is as long as the bank's algorithm. */
 export interface EventDigest {
@@ -36,7 +36,7 @@ export interface BankDescription {
   readonly digestBytes: number
 }
 
-/** TCG_EfiSpecIdEvent, PFP 10.4.5.1. */
+/** TCG_EfiSpecIdEvent of PFP 1.06. */
 export interface SpecId {
   readonly platformClass: number
   /** "2.0", errata 0 is left out. */
@@ -46,7 +46,7 @@ export interface SpecId {
   readonly vendorInfo: Uint8Array
 }
 
-/** A whole log. */
+/** A whole log, at most 16 MiB and 65536 events. Offsets are in bytes from its start; byte fields are views of it. */
 export interface EventLog {
   /** `crypto-agile`: TCG_PCR_EVENT2 behind a Spec ID event; `sha1`: TCG_PCClientPCREvent only. */
   readonly format: 'crypto-agile' | 'sha1'

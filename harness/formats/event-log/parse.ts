@@ -1,4 +1,4 @@
-/** TCG event logs, TPM 2.0 and older, and the CC event log of a TD: PFP 1.06, chapters 10.2 and 10.4. */
+/** TCG event logs, TPM 2.0 and older, and the CC event log of a TD: PFP 1.06, "Event Logging". */
 import { ByteReader } from '../../base/bytes.ts'
 import { hashAlgorithm } from '../tpm2/hash-algorithms.ts'
 import type { BankDescription, EventDigest, EventLog, LogEvent, SpecId } from './event.ts'
@@ -23,9 +23,10 @@ const STARTUP_LOCALITY = 'StartupLocality\0'
 
 /**
  * Parses a log: `/sys/kernel/security/tpm0/binary_bios_measurements`, or the area that a CCEL table points to, padded
- * or not. Both formats are recognised by the first entry. Throws FormatError with field and offset. A log that is cut
- * at an entry's boundary is a valid shorter log: only comparing its replay with a register shows that something is
- * missing.
+ * or not; at most 16 MiB, 65536 events, 1 MiB in one of them (PFP 1.06, "Event Logging"). Both formats are recognised
+ * by the first entry. Throws FormatError with field and offset: `truncated`, `too-large`, `bad-value`, `reserved-bit`.
+ * A log that is cut at an entry's boundary is a valid shorter log: only comparing its replay with a register shows that
+ * something is missing.
  */
 export function parseEventLog(bytes: Uint8Array): EventLog {
   const reader = new ByteReader(bytes, { what: 'event log' })
@@ -52,7 +53,7 @@ export function parseEventLog(bytes: Uint8Array): EventLog {
   }
 }
 
-/** TCG_PCClientPCREvent, PFP 10.2.1. */
+/** TCG_PCClientPCREvent, PFP 1.06, 10.2.1. */
 function readLegacyEvent(reader: ByteReader, number: number): LogEvent {
   const offset = reader.offset
   const register = readRegister(reader)
@@ -62,7 +63,7 @@ function readLegacyEvent(reader: ByteReader, number: number): LogEvent {
   return { number, offset, register, type, digests: [{ algorithm: 4, bank: 'sha1', bytes }], data }
 }
 
-/** TCG_PCR_EVENT2, PFP 10.2.2: one digest for each bank that the header names, in any order. */
+/** TCG_PCR_EVENT2, PFP 1.06, 10.2.2: one digest for each bank that the header names, in any order. */
 function readEvent2(reader: ByteReader, banks: readonly BankDescription[], number: number): LogEvent {
   const offset = reader.offset
   const register = readRegister(reader)
@@ -125,7 +126,7 @@ function isSpecId03({ type, data }: LogEvent): boolean {
   return type === EV.NO_ACTION && startsWith(data, SPEC_ID_03)
 }
 
-/** TCG_EfiSpecIdEvent, PFP 10.4.5.1: the first entry of a crypto-agile log. */
+/** TCG_EfiSpecIdEvent of PFP 1.06: the first entry of a crypto-agile log. */
 function readHeader(outer: ByteReader, event: LogEvent): { specId: SpecId; banks: BankDescription[] } {
   const zeroAt = event.digests[0]?.bytes.findIndex((byte) => byte !== 0) ?? -1
   if (zeroAt >= 0)
@@ -189,7 +190,7 @@ function readBanks(reader: ByteReader): BankDescription[] {
   return banks
 }
 
-/** The locality of TPM2_Startup, from its event; undefined for any other event. PFP 10.4.5.3. */
+/** The locality of TPM2_Startup, from its TCG_EfiStartupLocalityEvent (PFP 1.06); undefined for any other event. */
 export function startupLocality({ type, register, data }: LogEvent): number | undefined {
   const isOne = type === EV.NO_ACTION && register === 0 && startsWith(data, STARTUP_LOCALITY)
   return isOne && data.length === STARTUP_LOCALITY.length + 1 ? data[STARTUP_LOCALITY.length] : undefined

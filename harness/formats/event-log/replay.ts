@@ -1,11 +1,13 @@
-/** What the registers hold after the events of a log: TPM 2.0 Part 1, 17.2; Intel TDX module ABI, TDG.MR.RTMR.EXTEND. */
+/**
+ * What the registers hold after the events of a log: TPM2_PCR_Extend (TPM 2.0 Part 3), TDG.MR.RTMR.EXTEND (TDX module).
+ */
 import { DIGEST_LENGTHS, type DigestAlgorithm, digest } from '../../base/digest.ts'
 import { digestIn, type EventLog, type LogEvent } from './event.ts'
 import { EV } from './event-types.ts'
 import { startupLocality } from './parse.ts'
 import type { SystemdRecord } from './systemd-log.ts'
 
-/** EV_NO_ACTION is never extended: PFP 10.4.5. */
+/** EV_NO_ACTION is never extended: PFP 1.06, EV_NO_ACTION. */
 export function extendsRegister(event: LogEvent): boolean {
   return event.type !== EV.NO_ACTION
 }

@@ -39,7 +39,10 @@ export interface SystemdRecord {
   readonly text: string | undefined
 }
 
-/** Throws FormatError with the offset of the record. An empty log is a log without records. */
+/**
+ * Parses at most 4 MiB and 16384 records of 64 KiB (RFC 7464, CEL-JSON). Throws FormatError with the offset of the
+ * record. An empty log is a log without records.
+ */
 export function parseSystemdLog(bytes: Uint8Array): readonly SystemdRecord[] {
   const reader = new ByteReader(bytes, { what: 'systemd measurement log' })
   if (bytes.length > MAX_SYSTEMD_LOG_BYTES)

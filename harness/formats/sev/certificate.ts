@@ -1,6 +1,7 @@
 /**
- * Certificates of SEV and SEV-ES, before AMD used X.509: Secure Encrypted Virtualization API (AMD 55766, revision 3.24),
- * appendix B.1 (ARK, ASK) and C.1 (CEK, OCA, PEK, PDH). They have no validity; numbers are little-endian.
+ * Certificates of SEV and SEV-ES, before AMD used X.509: Secure Encrypted Virtualization API (AMD 55766, revision
+ * 3.24), the certificate formats of its appendices (ARK, ASK; CEK, OCA, PEK, PDH). They have no validity; numbers are
+ * little-endian.
  */
 import { ByteReader } from '../../base/bytes.ts'
 import {
@@ -73,7 +74,7 @@ function readVersion(reader: ByteReader): void {
   if (version !== 1) throw reader.error('bad-value', 'VERSION', `is ${version}, must be 1`, 0)
 }
 
-/** Hashes of the signatures: AMD 55766, appendix B. */
+/** Hashes of the signatures: AMD 55766 (SEV API). */
 export type SevHash = 'sha256' | 'sha384'
 
 /** By whom a platform's certificate is signed; a certificate has none, one or two. */
@@ -100,7 +101,10 @@ const ALGORITHMS: Readonly<Record<number, { readonly kind: 'rsa' | 'ecdsa'; read
 /** ECDSA, and ECDH of the PDH, each with SHA-256 or SHA-384. */
 const KEY_ALGORITHMS: readonly number[] = [2, 3, 0x102, 0x103]
 
-/** Exactly 2084 bytes. Throws FormatError. */
+/**
+ * Parses exactly 2084 bytes (AMD 55766). Throws FormatError: `truncated`, `trailing-bytes`, `bad-value` for another
+ * version, role or algorithm, `reserved-bit`.
+ */
 export function parseSevPlatformCertificate(bytes: Uint8Array): SevPlatformCertificate {
   const reader = new ByteReader(bytes, { what: 'SEV platform certificate' })
   readVersion(reader)

@@ -30,8 +30,8 @@ const MAX_ENTRIES = 64
 const MAX_TABLE_BYTES = 1024 * 1024
 
 /**
- * Entries up to the one that is all zero, in their order; an empty input is an empty table. What no entry points to is
- * the host's padding. Throws FormatError.
+ * Entries up to the one that is all zero, in their order: at most 64, in 1 MiB (AMD 56421, 4.1.8.1). An empty input is
+ * an empty table. What no entry points to is the host's padding. Throws FormatError.
  */
 export function parseCertificateTable(bytes: Uint8Array): readonly TableEntry[] {
   const reader = new ByteReader(bytes, { what: 'certificate table' })

@@ -1,5 +1,5 @@
 /**
- * ECDSA P-384 signatures and public keys as AMD's firmware lays them out: AMD 56860 revision 1.58, chapter 10. Numbers
+ * ECDSA P-384 signatures and public keys as AMD's firmware lays them out: AMD 56860, "Digital Signatures". Numbers
  * are little-endian in 72 bytes, of which P-384 needs 48.
  */
 import type { ByteReader } from '../../base/bytes.ts'
@@ -7,9 +7,9 @@ import type { ByteReader } from '../../base/bytes.ts'
 /** Bytes of a P-384 number in FIPS form. */
 export const COMPONENT_BYTES = 48
 const FIELD_BYTES = 72
-/** AMD 56860, chapter 10: SIGNATURE with its reserved bytes. */
+/** An ECDSA P-384 signature of AMD 56860 with its reserved bytes. */
 export const SIGNATURE_BYTES = 512
-/** AMD 56860, chapter 10: PUBKEY with its reserved bytes. */
+/** An ECDSA P-384 public key of AMD 56860 with its reserved bytes. */
 export const PUBLIC_KEY_BYTES = 0x404
 const CURVE_P384 = 2
 

@@ -1,4 +1,4 @@
-/** Bit fields of an SNP report: AMD 56860 revision 1.58, tables 9 (POLICY), 23 (PLATFORM_INFO, KEY_INFO). */
+/** Bit fields of an SNP report: AMD 56860, "Guest Policy" and table 23 (ATTESTATION_REPORT). */
 
 /** What the guest's owner allows the host; the firmware enforced it at launch. */
 export interface GuestPolicy {
@@ -18,10 +18,10 @@ export interface GuestPolicy {
 
 const bit = (value: bigint, index: number): boolean => ((value >> BigInt(index)) & 1n) === 1n
 
-/** Bit 17 of POLICY: AMD 56860, 4.3. */
+/** Bit 17 of POLICY: AMD 56860, "Guest Policy". */
 export const POLICY_MUST_BE_ONE = 1n << 17n
 
-/** POLICY, 64 bits: AMD 56860, 4.3. Reserved bits are for the report's parser to refuse. */
+/** POLICY, 64 bits: AMD 56860, "Guest Policy". Reserved bits are for the report's parser to refuse. */
 export function decodeGuestPolicy(raw: bigint): GuestPolicy {
   return {
     raw,
@@ -52,7 +52,7 @@ export interface PlatformInfo {
   readonly sevTio: boolean
 }
 
-/** PLATFORM_INFO, 64 bits: AMD 56860, 7.3. */
+/** PLATFORM_INFO, 64 bits: AMD 56860, table 23 (ATTESTATION_REPORT). */
 export function decodePlatformInfo(raw: bigint): PlatformInfo {
   return {
     raw,
@@ -70,7 +70,7 @@ export function decodePlatformInfo(raw: bigint): PlatformInfo {
 /** Which key signed; `none`: the host asked for a report without a signature. */
 export type SnpSigningKey = 'vcek' | 'vlek' | 'none'
 
-/** KEY_INFO, 32 bits at 0x48 of a report: AMD 56860, 7.3. */
+/** KEY_INFO, 32 bits at 0x48 of a report: AMD 56860, table 23 (ATTESTATION_REPORT). */
 export interface KeyInfo {
   readonly raw: number
   /** AUTHOR_KEY_DIGEST is present. */
@@ -84,7 +84,7 @@ const SIGNING_KEYS: Readonly<Record<number, SnpSigningKey>> = { 0: 'vcek', 1: 'v
 /** Bits of KEY_INFO that are defined. */
 export const KEY_INFO_DEFINED = 0x1f
 
-/** Undefined for the reserved values of SIGNING_KEY, 2 to 6. */
+/** Undefined for the reserved values of SIGNING_KEY, 2 to 6; bits from 5 on are for the report's parser to refuse. */
 export function decodeKeyInfo(raw: number): KeyInfo | undefined {
   const signingKey = SIGNING_KEYS[(raw >> 2) & 7]
   return signingKey && { raw, authorKeyEnabled: (raw & 1) !== 0, maskChipKey: (raw & 2) !== 0, signingKey }

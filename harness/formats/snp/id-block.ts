@@ -1,5 +1,5 @@
 /**
- * The ID block and its authentication, which the owner gives to SNP_LAUNCH_FINISH: AMD 56860 revision 1.58, 8.18 with
+ * The ID block and its authentication, which the owner gives to SNP_LAUNCH_FINISH: AMD 56860, its
  * tables "Structure of the ID Block" and "Structure of the ID Authentication Information".
  */
 import { ByteReader } from '../../base/bytes.ts'
@@ -11,12 +11,12 @@ import {
   readEcdsaSignature,
 } from './ecdsa.ts'
 
-/** AMD 56860, 8.18. */
+/** Bytes of the ID block. */
 export const ID_BLOCK_BYTES = 96
-/** AMD 56860, 8.18. */
+/** Bytes of the ID authentication, its reserved ones with it. */
 export const ID_AUTH_BYTES = 4096
 
-/** The ID block: AMD 56860, 8.18. */
+/** The ID block, 96 bytes, numbers little-endian: AMD 56860, SNP_LAUNCH_FINISH. */
 export interface SnpIdBlock {
   /** The 96 bytes that the ID key signs. */
   readonly raw: Uint8Array
@@ -29,7 +29,10 @@ export interface SnpIdBlock {
   readonly policy: bigint
 }
 
-/** Throws FormatError for another length than 96 bytes and another version than 1. */
+/**
+ * Parses exactly 96 bytes: AMD 56860, "Structure of the ID Block". Throws FormatError: `truncated`, `trailing-bytes`,
+ * `bad-value` for another version than 1.
+ */
 export function parseIdBlock(bytes: Uint8Array): SnpIdBlock {
   const reader = new ByteReader(bytes, { what: 'ID block' })
   const launchDigest = reader.bytes(48, 'LD')
@@ -44,7 +47,7 @@ export function parseIdBlock(bytes: Uint8Array): SnpIdBlock {
   return { raw: bytes, launchDigest, familyId, imageId, guestSvn, policy }
 }
 
-/** Keys and signatures of the ID block: AMD 56860, 8.18. */
+/** Keys and signatures of the ID block, 4096 bytes: AMD 56860, SNP_LAUNCH_FINISH. */
 export interface SnpIdAuthentication {
   readonly idSignature: EcdsaSignature
   readonly idKey: EcdsaPublicKey
@@ -58,7 +61,10 @@ export interface SnpIdAuthentication {
 
 const ECDSA_P384_SHA384 = 1
 
-/** Throws FormatError for another length than 4096 bytes, other algorithms, and reserved bytes that are not zero. */
+/**
+ * Parses exactly 4096 bytes: AMD 56860, "Structure of the ID Authentication Information". Throws FormatError:
+ * `truncated`, `trailing-bytes`, `bad-value` for another algorithm or curve, `reserved-bit`.
+ */
 export function parseIdAuthentication(bytes: Uint8Array): SnpIdAuthentication {
   const reader = new ByteReader(bytes, { what: 'ID authentication' })
   const idAlgorithm = reader.u32le('ID_KEY_ALGO')

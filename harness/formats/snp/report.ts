@@ -114,7 +114,10 @@ const CHIP_ID_BYTES = 64
 const TURIN_CHIP_ID_BYTES = 8
 const ZEROS = new Uint8Array(CHIP_ID_BYTES)
 
-/** Parses exactly 1184 bytes. Throws FormatError, also for every reserved bit that is set. */
+/**
+ * Parses exactly 1184 bytes: AMD 56860, table 23. Throws FormatError: `truncated`, `trailing-bytes`, `bad-value` for a
+ * version other than 2 to 5 or a value that no firmware writes, `reserved-bit` for every reserved bit that is set.
+ */
 export function parseSnpReport(bytes: Uint8Array): SnpReport {
   const reader = new ByteReader(bytes, { what: 'SNP report' })
   const raw = reader.bytes(SNP_REPORT_BYTES, 'ATTESTATION_REPORT')
@@ -181,7 +184,10 @@ function readProcessor(
   return { processor, layout: tcbLayout(processor.product) }
 }
 
-/** Version 2 has no CPUID. A masked CHIP_ID says nothing: then it is taken for one of the many, and verification decides. */
+/**
+ * Version 2 has no CPUID. A masked CHIP_ID says nothing: then it is taken for one of the many, and verification
+ * decides.
+ */
 function layoutByChipId(raw: Uint8Array): TcbLayout {
   const chipId = raw.subarray(CHIP_ID_AT, CHIP_ID_AT + CHIP_ID_BYTES)
   const short = isZero(chipId.subarray(TURIN_CHIP_ID_BYTES))

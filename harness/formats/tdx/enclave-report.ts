@@ -8,7 +8,7 @@ export const ENCLAVE_REPORT_BYTES = 384
 /** Bit 1 of ATTRIBUTES: the enclave can be debugged, so what it signs proves nothing. */
 export const ENCLAVE_DEBUG = 0x02
 
-/** SGX REPORTBODY: Intel SDM volume 3D, 38.15. */
+/** SGX REPORTBODY: Intel SDM volume 3D, "Report (REPORT)". */
 export interface EnclaveReport {
   readonly cpuSvn: Uint8Array
   /** MISCSELECT, 32 bits. */
@@ -23,7 +23,9 @@ export interface EnclaveReport {
   readonly reportData: Uint8Array
 }
 
-/** Reads ENCLAVE_REPORT_BYTES bytes. Throws FormatError 'truncated' or, for a reserved byte that is set, 'reserved-bit'. */
+/**
+ * Reads ENCLAVE_REPORT_BYTES bytes. Throws FormatError 'truncated' or, for a reserved byte that is set, 'reserved-bit'.
+ */
 export function readEnclaveReport(reader: ByteReader): EnclaveReport {
   const cpuSvn = reader.bytes(16, 'QE CPUSVN')
   const miscSelect = reader.u32le('QE MISCSELECT')

@@ -3,7 +3,7 @@ import { ENCLAVE_REPORT_BYTES, type EnclaveReport, readEnclaveReport } from './e
 import { readTdReport, TD_REPORT_10_BYTES, TD_REPORT_15_BYTES, type TdReport } from './td-report.ts'
 
 /**
- * TDX quotes of versions 4 and 5: Intel TDX DCAP Quoting Library API, appendix A.3 and A.4. Parsing decides nothing
+ * TDX quotes of versions 4 and 5: Intel TDX DCAP Quoting Library API, appendix "Quote Format". Parsing decides nothing
  * about authenticity; `verifyTdxQuote` does.
  */
 
@@ -25,7 +25,7 @@ const BODY_TYPES: Readonly<Record<number, { readonly version: TdReport['version'
   }
 const SGX_BODY_TYPE = 1
 
-/** The first 48 bytes: Intel TDX DCAP Quoting Library, A.3.1. */
+/** The first 48 bytes: Intel TDX DCAP Quoting Library API, "Quote Header". */
 export interface TdxQuoteHeader {
   readonly version: 4 | 5
   /** 2: ECDSA over P-256, the only type that exists in the field. */
@@ -47,7 +47,10 @@ export interface CertificationData {
   readonly data: Uint8Array
 }
 
-/** Byte fields are views of the input, never copies. */
+/**
+ * A quote of version 4 or 5: header of 48 bytes, body of 584 or 648, signature data. Byte fields are views of the
+ * input.
+ */
 export interface TdxQuote {
   readonly header: TdxQuoteHeader
   readonly body: TdReport
@@ -137,7 +140,7 @@ function readDescribedBody(reader: ByteReader): TdReport {
 
 type SignatureData = Omit<TdxQuote, 'header' | 'body' | 'signedBytes' | 'trailingBytes'>
 
-/** Appendix A.3.8: everything is nested by lengths, and each length must be exactly what its content takes. */
+/** Quote signature data: everything is nested by lengths, and each length must be exactly what its content takes. */
 function readSignatureData(reader: ByteReader): SignatureData {
   const signature = reader.bytes(SIGNATURE_BYTES, 'quote signature')
   const attestationKey = reader.bytes(KEY_BYTES, 'ECDSA attestation key')

@@ -1,7 +1,7 @@
 import type { ByteReader } from '../../base/bytes.ts'
 
 /**
- * The TD's report as a quote carries it: Intel TDX DCAP Quoting Library API, appendix A.3.2 "TD Quote Body". Version 1.5
+ * The TD's report as a quote carries it: Intel TDX DCAP Quoting Library API, "TD Quote Body". Version 1.5
  * appends two fields to version 1.0. Every field is attacker-controlled until the quote's signature was checked.
  */
 

@@ -1,4 +1,4 @@
-/** TPMS_ATTEST, the structure that a TPM signs: TPM 2.0 Part 2, 10.12. */
+/** TPMS_ATTEST, the structure that a TPM signs: TPM 2.0 Part 2, "Attestation Structures". */
 import { ByteReader } from '../../base/bytes.ts'
 import { type PcrSelection, readPcrSelections } from './pcr-selection.ts'
 import { readSized } from './sized-buffer.ts'
@@ -6,7 +6,7 @@ import { readSized } from './sized-buffer.ts'
 /** "\xffTCG": a TPM puts it in front of what it made itself, and refuses to sign other data that starts with it. */
 export const TPM_GENERATED = Buffer.from('ff544347', 'hex')
 
-/** TPM_ST: TPM 2.0 Part 2, 6.9. */
+/** TPM_ST: TPM 2.0 Part 2, "Structure Tags". */
 export const ATTEST_TYPES = {
   nv: 0x8014,
   'command-audit': 0x8015,
@@ -17,10 +17,10 @@ export const ATTEST_TYPES = {
   creation: 0x801a,
   'nv-digest': 0x801c,
 } as const
-/** TPMI_ST_ATTEST: TPM 2.0 Part 2, 10.12.10. */
+/** TPMI_ST_ATTEST: TPM 2.0 Part 2, 16 bits. */
 export type AttestType = keyof typeof ATTEST_TYPES
 
-/** TPMS_CLOCK_INFO: TPM 2.0 Part 2, 10.11.1. */
+/** TPMS_CLOCK_INFO: TPM 2.0 Part 2. */
 export interface ClockInfo {
   /** Milliseconds that the TPM was powered, over its life. */
   readonly clock: bigint
@@ -32,14 +32,14 @@ export interface ClockInfo {
   readonly safe: boolean
 }
 
-/** TPMS_QUOTE_INFO: TPM 2.0 Part 2, 10.12.4. */
+/** TPMS_QUOTE_INFO: TPM 2.0 Part 2. */
 export interface QuoteInfo {
   readonly selections: readonly PcrSelection[]
   /** Over the selected PCR values, in the hash algorithm of the signature. */
   readonly pcrDigest: Uint8Array
 }
 
-/** TPMS_ATTEST: TPM 2.0 Part 2, 10.12.12. */
+/** TPMS_ATTEST: TPM 2.0 Part 2. */
 export interface Attest {
   readonly type: AttestType
   /** Qualified name of the key that signed: TPM_ALG_ID and a digest. */
@@ -54,7 +54,10 @@ export interface Attest {
   readonly attested: Uint8Array
 }
 
-/** Parses the bytes that were signed, without a TPM2B around them. Throws FormatError with field and offset. */
+/**
+ * Parses the bytes that were signed, without a TPM2B around them: TPM 2.0 Part 2, TPMS_ATTEST. Throws FormatError with
+ * field and offset: `bad-magic`, `bad-value` for lengths that no TPM writes, `truncated`, `trailing-bytes`.
+ */
 export function parseAttest(bytes: Uint8Array): Attest {
   const reader = new ByteReader(bytes, { what: 'TPMS_ATTEST' })
   reader.magic(TPM_GENERATED, 'magic')

@@ -1,11 +1,11 @@
-/** A credential for TPM2_ActivateCredential: TPM 2.0 Part 1, 24; Part 2, 12.4.3 and 11.4.33. */
+/** A credential for TPM2_ActivateCredential: TPM 2.0 Part 1, "Credential Protection". */
 import { ByteReader, ByteWriter } from '../../base/bytes.ts'
 import { readSized, writeSized } from './sized-buffer.ts'
 
 /** What tpm2_makecredential puts in front of the two structures, and its version. */
 const FILE_MAGIC = Buffer.from('badcc0de00000001', 'hex')
 
-/** TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET without their sizes: TPM 2.0 Part 2, 12.4.3 and 11.4.3. */
+/** TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET without their sizes: TPM 2.0 Part 2. */
 export interface Credential {
   /** TPMS_ID_OBJECT without a TPM2B around it: TPM2B integrity HMAC, then the encrypted TPM2B of the secret. */
   readonly idObject: Uint8Array
@@ -19,7 +19,7 @@ export function encodeCredentialFile({ idObject, encryptedSecret }: Credential):
   return writeSized(writeSized(writer, idObject, 'credentialBlob'), encryptedSecret, 'secret').finish()
 }
 
-/** Throws FormatError. */
+/** Parses a file of tpm2_makecredential: 8 bytes, then 1 to 132 and 1 to 512 bytes in TPM2Bs. Throws FormatError. */
 export function parseCredentialFile(bytes: Uint8Array): Credential {
   const reader = new ByteReader(bytes, { what: 'credential file' })
   reader.magic(FILE_MAGIC, 'magic')

@@ -1,4 +1,4 @@
-/** TPML_PCR_SELECTION: TPM 2.0 Part 2, 10.6.2 and 10.9.7. */
+/** TPML_PCR_SELECTION: TPM 2.0 Part 2, "PCR Structures". */
 import type { ByteReader, ByteWriter } from '../../base/bytes.ts'
 import { hashAlgorithm } from './hash-algorithms.ts'
 
@@ -7,7 +7,7 @@ const MAX_BANKS = 16
 /** 24 PCRs need 3 bytes; TSS allows for 32. */
 const MAX_SELECT_BYTES = 4
 
-/** TPMS_PCR_SELECTION: TPM 2.0 Part 2, 10.6.2. */
+/** TPMS_PCR_SELECTION: TPM 2.0 Part 2. */
 export interface PcrSelection {
   /** TPM_ALG_ID of the bank. */
   readonly algorithm: number
@@ -15,7 +15,10 @@ export interface PcrSelection {
   readonly pcrs: readonly number[]
 }
 
-/** Big-endian as it is signed. Throws FormatError, also where a bank occurs twice. */
+/**
+ * Reads at most 16 banks of 1 to 4 bytes, big-endian as it is signed. Throws FormatError, also where a bank occurs
+ * twice.
+ */
 export function readPcrSelections(reader: ByteReader): readonly PcrSelection[] {
   const at = reader.offset
   const count = reader.u32be('pcrSelect.count')
@@ -59,7 +62,7 @@ export function selectedPcrs(bitmap: Uint8Array): readonly number[] {
   )
 }
 
-/** TPML_PCR_SELECTION: TPM 2.0 Part 2, 10.9.7. */
+/** Writes a TPML_PCR_SELECTION (TPM 2.0 Part 2): 3 bytes for each bank, PCRs 0 to 23. */
 export function writePcrSelections(writer: ByteWriter, selections: readonly PcrSelection[]): ByteWriter {
   writer.u32be(selections.length, 'pcrSelect.count')
   for (const { algorithm, pcrs } of selections) {

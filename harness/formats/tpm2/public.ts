@@ -1,4 +1,4 @@
-/** TPMT_PUBLIC, a key's public area: TPM 2.0 Part 2, 12.2.4; attributes 8.3. */
+/** TPMT_PUBLIC, a key's public area: TPM 2.0 Part 2, TPMT_PUBLIC and TPMA_OBJECT. */
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { ByteReader } from '../../base/bytes.ts'
 import { digest } from '../../base/digest.ts'
@@ -33,7 +33,7 @@ const ATTRIBUTES = {
   sign: 18,
   x509Sign: 19,
 } as const
-/** TPMA_OBJECT: TPM 2.0 Part 2, 8.3. */
+/** TPMA_OBJECT, 32 bits, those that are read: TPM 2.0 Part 2. */
 export type ObjectAttributes = { readonly [name in keyof typeof ATTRIBUTES]: boolean }
 const KNOWN_BITS = Object.values(ATTRIBUTES).reduce<number>((bits, bit) => bits | (1 << bit), 0)
 
@@ -51,7 +51,7 @@ export type KeyMaterial =
   | { readonly kind: 'rsa'; readonly bits: number; readonly exponent: number; readonly modulus: Uint8Array }
   | { readonly kind: 'ecc'; readonly curve: EccCurve; readonly x: Uint8Array; readonly y: Uint8Array }
 
-/** TPMT_PUBLIC: TPM 2.0 Part 2, 12.2.4. */
+/** TPMT_PUBLIC: TPM 2.0 Part 2. */
 export interface TpmPublic {
   /** The bytes it was parsed from: what its name is computed over. */
   readonly bytes: Uint8Array
@@ -68,7 +68,11 @@ export interface TpmPublic {
   readonly key: KeyMaterial
 }
 
-/** Parses a public area without a TPM2B around it. Throws FormatError; RSA and NIST curves are supported. */
+/**
+ * Parses a public area without a TPM2B around it: TPM 2.0 Part 2, TPMT_PUBLIC. RSA of 1024 to 4096 bits, and P-256,
+ * P-384, P-521. Throws FormatError: `truncated`, `trailing-bytes`, `bad-value` for other algorithms and lengths,
+ * `reserved-bit` for a reserved attribute.
+ */
 export function parseTpmPublic(bytes: Uint8Array): TpmPublic {
   const reader = new ByteReader(bytes, { what: 'TPMT_PUBLIC' })
   const type = reader.u16be('type')
@@ -84,7 +88,7 @@ export function parseTpmPublic(bytes: Uint8Array): TpmPublic {
   return { bytes, nameAlgorithm, attributes, authPolicy, symmetric, scheme, schemeHash, key }
 }
 
-/** A TPM2B_PUBLIC, as tpm2-tools write it. */
+/** Parses a TPM2B_PUBLIC of at most 4096 bytes, as tpm2-tools write it. Throws FormatError. */
 export function parseTpm2bPublic(bytes: Uint8Array): TpmPublic {
   const reader = new ByteReader(bytes, { what: 'TPM2B_PUBLIC' })
   const area = readSized(reader, 'publicArea', { min: 1 })
@@ -92,7 +96,10 @@ export function parseTpm2bPublic(bytes: Uint8Array): TpmPublic {
   return parseTpmPublic(area)
 }
 
-/** nameAlg ‖ H(public area): TPM 2.0 Part 1, 16. Throws TypeError for a hash that we do not compute. */
+/**
+ * nameAlg (2 bytes, big-endian) ‖ H(public area): TPM 2.0 Part 1, "Names". Throws TypeError for a hash that we do not
+ * compute.
+ */
 export function tpmName({ bytes, nameAlgorithm }: TpmPublic): Buffer {
   if (!nameAlgorithm.bank) throw new TypeError(`names in ${nameAlgorithm.name} are not supported`)
   const name = Buffer.alloc(2)

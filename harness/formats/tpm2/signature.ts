@@ -1,9 +1,9 @@
-/** TPMT_SIGNATURE: TPM 2.0 Part 2, 11.3.4. */
+/** TPMT_SIGNATURE: TPM 2.0 Part 2. */
 import { ByteReader } from '../../base/bytes.ts'
 import { type HashAlgorithm, hashAlgorithm } from './hash-algorithms.ts'
 import { readSized } from './sized-buffer.ts'
 
-/** TPMI_ALG_SIG_SCHEME, as far as they are read: TPM 2.0 Part 2, 9.33. */
+/** TPMI_ALG_SIG_SCHEME, as far as they are read: TPM 2.0 Part 2. */
 export const SIGNATURE_SCHEMES = { rsassa: 0x0014, rsapss: 0x0016, ecdsa: 0x0018 } as const
 /** One of them. */
 export type SignatureScheme = keyof typeof SIGNATURE_SCHEMES
@@ -12,13 +12,16 @@ export type SignatureScheme = keyof typeof SIGNATURE_SCHEMES
 const MAX_ECC_BYTES = 66
 const MAX_RSA_BYTES = 512
 
-/** TPMT_SIGNATURE: TPM 2.0 Part 2, 11.3.4. */
+/** TPMT_SIGNATURE: TPM 2.0 Part 2. */
 export type TpmSignature =
   | { readonly scheme: 'rsassa' | 'rsapss'; readonly hash: HashAlgorithm; readonly bytes: Uint8Array }
   /** Big-endian numbers; leading zeros may be missing. */
   | { readonly scheme: 'ecdsa'; readonly hash: HashAlgorithm; readonly r: Uint8Array; readonly s: Uint8Array }
 
-/** Throws FormatError, also for schemes other than RSASSA, RSAPSS and ECDSA. */
+/**
+ * Parses a TPMT_SIGNATURE: at most 512 bytes of RSA, 66 of each ECDSA number. Throws FormatError, also for other
+ * schemes.
+ */
 export function parseTpmSignature(bytes: Uint8Array): TpmSignature {
   const reader = new ByteReader(bytes, { what: 'TPMT_SIGNATURE' })
   const scheme = readScheme(reader)

@@ -9,7 +9,10 @@ export interface SizedBufferLimits {
   readonly max?: number
 }
 
-/** TPM2B_…: u16 length, big-endian, and that many bytes. TPM 2.0 Part 2, 10.4. FormatError where the length is not within the limits. */
+/**
+ * TPM2B_…: u16 length, big-endian, and that many bytes (TPM 2.0 Part 2, "Sized Buffers"). Throws FormatError
+ * 'bad-value' where the length is not within the limits, 'truncated' where the bytes end before it.
+ */
 export function readSized(
   reader: ByteReader,
   field: string,

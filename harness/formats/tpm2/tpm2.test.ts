@@ -19,7 +19,7 @@ function patched(bytes: Uint8Array, offset: number, value: string): Buffer {
 
 // --- TPMS_ATTEST ---
 
-/** Field by field after Part 2, 10.12.12: magic, type, signer, data, clock, firmware, selection, digest. */
+/** Field by field after Part 2, TPMS_ATTEST: magic, type, signer, data, clock, firmware, selection, digest. */
 const ATTEST = hex(
   `ff544347 8018 0022 000b ${'aa'.repeat(32)} 0004 01020304 00000000000003e8 00000007 00000002 01 2026000000000000
    00000001 000b 03 810800 0020 ${'bb'.repeat(32)}`.replaceAll('\n', ''),

@@ -25,7 +25,9 @@ export interface GoTpmToolsAttestation {
   readonly akCertificate: Uint8Array | undefined
 }
 
-/** Throws FormatError; fields that we do not use are passed over. */
+/**
+ * At most 4 MiB, 16 quotes, 32 PCR values in each. Throws FormatError; fields that we do not use are passed over.
+ */
 export function parseGoTpmToolsAttestation(bytes: Uint8Array): GoTpmToolsAttestation {
   const reader = new ByteReader(bytes, { what: 'Attestation protobuf' })
   if (bytes.length > MAX_BYTES)

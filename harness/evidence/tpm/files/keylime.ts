@@ -1,11 +1,13 @@
-/** Keylime's quote: "r", then TPMS_ATTEST, TPMT_SIGNATURE and PCR values of tpm2-tools in base64, with colons between. */
+/**
+ * Keylime's quote: "r", then TPMS_ATTEST, TPMT_SIGNATURE and PCR values of tpm2-tools in base64, with colons between.
+ */
 import { FormatError } from '../../../base/errors.ts'
 import type { TpmQuote } from '../quote.ts'
 import { parseTpm2ToolsQuote } from './tpm2-tools.ts'
 
 const MAX_CHARACTERS = 64 * 1024
 
-/** Throws FormatError. */
+/** Text of at most 64 KiB, each part canonical base64. Throws FormatError, also for what a part holds. */
 export function parseKeylimeQuote(text: string): TpmQuote {
   if (text.length > MAX_CHARACTERS)
     throw malformed('too-large', 'quote', `has ${text.length} characters, at most ${MAX_CHARACTERS} are read`)

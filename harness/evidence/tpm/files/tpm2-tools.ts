@@ -24,7 +24,7 @@ export interface Tpm2ToolsFiles {
   readonly pcrs?: Uint8Array | undefined
 }
 
-/** Throws FormatError. */
+/** A quote of its files; `attest` is taken as it was signed. Throws FormatError for signature and PCR values. */
 export function parseTpm2ToolsQuote({ attest, signature, pcrs }: Tpm2ToolsFiles): TpmQuote {
   return { attest, signature: parseTpmSignature(signature), pcrs: pcrs ? parseSerializedPcrs(pcrs) : [] }
 }
