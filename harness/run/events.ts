@@ -71,6 +71,8 @@ export interface BrokenAttempt {
   readonly reason: string
   readonly seconds: number
   readonly dir: string
+  /** Those that it had decided; none is false, since it would not have been followed. */
+  readonly claims: readonly ClaimResult[]
 }
 
 /** A mark of the matrix that says `skip` until a day that is over. */
