@@ -1,7 +1,7 @@
 import t from 'tap'
 import { HostError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { ClaimResult } from './events.ts'
-import { judge } from './outcome.ts'
+import { failsRun, judge } from './outcome.ts'
 
 const claim = (outcome: ClaimResult['outcome'], id = 'opens'): ClaimResult => ({
   id,
@@ -73,4 +73,13 @@ t.test('an unknown error is our bug and says where', async (t) => {
   const judged = judge({ claims: [], undecided: [], thrown: new TypeError('x is undefined') })
   t.equal(judged.outcome, 'error')
   t.match(judged.reason, /^bug: TypeError: x is undefined\n\s+at /)
+})
+
+t.test('a run fails, and --until-failure ends, for what the matrix does not mark as unstable', async (t) => {
+  t.ok(failsRun({ outcome: 'fail' }))
+  t.ok(failsRun({ outcome: 'error' }))
+  t.notOk(failsRun({ outcome: 'fail', unstable: 'now and then' }))
+  t.notOk(failsRun({ outcome: 'error', unstable: 'now and then' }))
+  t.notOk(failsRun({ outcome: 'pass' }))
+  t.notOk(failsRun({ outcome: 'skip' }))
 })

@@ -13,6 +13,7 @@ import {
   type ScenarioResult,
 } from './events.ts'
 import { executeRetrying, notStarted } from './execute.ts'
+import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { type Sampling, samplingOf } from './power-cut/sampling.ts'
@@ -128,7 +129,7 @@ class Run {
     const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
     const execution = { ...bound, point, bench, runDirectory: directory, keep, signal, emit }
     const result = await executeRetrying(execution, retries)
-    if (result.outcome === 'fail' || result.outcome === 'error') this.#failed = true
+    if (failsRun(result)) this.#failed = true
     return result
   }
 
