@@ -171,6 +171,26 @@ include: [{ platform: tdx, vcpus: 16 }]
   },
 )
 
+t.test('by pairs, what is marked unstable stands only for pairs that nothing else has', async (t) => {
+  const text = `
+scenarios: [boot/first-command]
+axes: { platform: [tcg, kvm, sev], vtpm: [none], vcpus: [1, 2, 4], memory: [1G, 2G, 4G] }
+marks:
+  - { match: { platform: tcg, vcpus: 1 }, unstable: now and then }
+  - { match: { platform: kvm, vcpus: 2 }, skip: never until 2027-01-01 }
+`
+  const { points } = await planFile(t, text, { ...BIG, pairwise: true })
+  const steady = points.filter(({ skip, unstable }) => skip === undefined && unstable === undefined)
+  const pairs = (some: readonly PlannedPoint[]) =>
+    new Set(
+      some.flatMap(({ variant: { platform, vcpus, memoryMiB } }) => [
+        ...[`${platform} ${vcpus} cpu`, `${platform} ${memoryMiB} MiB`, `${vcpus} cpu ${memoryMiB} MiB`],
+      ]),
+    )
+  const missing = [...pairs(points)].filter((pair) => !pairs(steady).has(pair))
+  t.same(missing.sort(), ['kvm 2 cpu', 'tcg 1 cpu'])
+})
+
 t.test('what this host lacks is skipped with its reason, and stands in a plan for CI', async (t) => {
   const text = 'scenarios: [boot]\naxes: { platform: [tcg, sev-snp], vtpm: [none], memory: [1G] }'
   const here = await planFile(t, text, {}, { usable: ['tcg'] })

@@ -215,9 +215,15 @@ function reducedByPairs(points: readonly PlannedPoint[]): readonly PlannedPoint[
   const byScenario = Map.groupBy(points, ({ id }) => id)
   return [...byScenario.values()].flatMap((candidates) => {
     const rows = candidates.map(({ variant }) => Object.values(variant).map(String))
-    const chosen = pairwise(rows, (index) => candidates[index]?.skip === undefined)
+    const chosen = pairwise(rows, (index) => tierOf(candidates[index]))
     return chosen.flatMap((index) => candidates[index] ?? [])
   })
+}
+
+/** How much a pair is worth that the point stands for: one that may fail unheeded less, one that is skipped nothing. */
+function tierOf(point: PlannedPoint | undefined): number {
+  if (point?.skip !== undefined) return 2
+  return point?.unstable === undefined ? 0 : 1
 }
 
 function requireWithinBudget(count: number, matrix: Matrix | undefined): void {
