@@ -88,7 +88,9 @@ export class AxisCatalogue {
     const images = byId(await each(placed('image'), describe), await each(plain(named.images), describe))
     const qemus = byId(await each(placed('qemu'), qemu), await each(plain(named.qemus), qemu))
     return {
-      platforms: platforms?.map(platform) ?? [bestPlatform(host)],
+      ...(platforms
+        ? { platforms: platforms.map(platform) }
+        : { platforms: [bestPlatform(host)], isOwnPlatform: true }),
       ...(vtpms && { vtpms }),
       ...(firmware && { firmware }),
       ...(images && { images }),

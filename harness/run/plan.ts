@@ -1,4 +1,5 @@
 /** From scenarios and axes to points of the matrix: what will run, and why the rest is skipped. */
+import { basename } from 'node:path'
 import { HostError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformDescriptor } from '../platforms/descriptor.ts'
@@ -21,6 +22,8 @@ export interface QemuChoice {
 /** What the user asked for; an absent axis means that the plan chooses. */
 export interface Axes {
   readonly platforms: readonly PlatformDescriptor[]
+  /** Nobody named one: `platforms` is the best that this host has, and another host's may be another. */
+  readonly isOwnPlatform?: boolean
   readonly vtpms?: readonly VtpmKind[]
   readonly firmware?: readonly FirmwareBuild[]
   /** Absent: the images that each scenario names. */
@@ -35,6 +38,8 @@ export interface Axes {
 export interface PlannedPoint {
   /** Identifies the point within a run, and its folder in the run directory. */
   readonly key: string
+  /** What was asked for, the same on every host: the key without the platform or firmware that this host chose. */
+  readonly asked: string
   readonly id: string
   readonly found: FoundScenario
   readonly variant: Variant
@@ -99,7 +104,8 @@ function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): reado
         for (const build of builds)
           for (const qemu of qemus) {
             const id = [platform.id, vtpm, image.id, build?.id, qemu.id].join('\n')
-            const request = { found, platform, vtpm, image, build, qemu, context }
+            const isOwnPlatform = axes.isOwnPlatform ?? false
+            const request = { found, platform, isOwnPlatform, vtpm, image, build, qemu, context }
             const choice = choices.get(id) ?? firmwareOf(request)
             choices.set(id, choice)
             for (const vcpuCount of vcpus)
@@ -112,6 +118,7 @@ function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): reado
 interface FirmwareQuestion {
   readonly found: FoundScenario
   readonly platform: PlatformDescriptor
+  readonly isOwnPlatform: boolean
   readonly vtpm: VtpmKind
   readonly image: ImageDescription
   readonly build: FirmwareBuild | undefined
@@ -172,15 +179,29 @@ function point(candidate: Candidate, choice: FirmwareOf): PlannedPoint {
     choice.skip ??
     belowNeed(candidate) ??
     (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room))
+  const asked = keyOf(found, { ...variant, ...askedValues(candidate) })
   return {
-    ...{ key: keyOf(found, variant), id: found.id, found, variant, platform },
+    ...{ key: keyOf(found, variant), asked, id: found.id, found, variant, platform },
     ...(image.origin === 'brought' && { imageFile: image.file }),
     ...(skip ? { skip } : firmware && { firmware }),
   }
 }
 
+interface KeyedVariant extends Omit<Variant, 'platform'> {
+  readonly platform: string
+}
+
+/** Where they differ from the variant's: a checkout may lie elsewhere on another host, and its QEMU with it. */
+function askedValues({ platform, isOwnPlatform, build, qemu }: Candidate) {
+  return {
+    platform: isOwnPlatform ? 'best' : platform.id,
+    firmware: build?.id ?? 'any',
+    qemu: basename(qemu.id),
+  }
+}
+
 /** Names only what differs from what runs without a matrix: an axis that is added later leaves keys as they are. */
-function keyOf({ id, scenario }: FoundScenario, variant: Variant): string {
+function keyOf({ id, scenario }: FoundScenario, variant: KeyedVariant): string {
   const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
   const { budget } = scenario
   return [

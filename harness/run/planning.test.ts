@@ -145,6 +145,48 @@ t.test('shards share the plan, and what is added to it moves nothing to another 
   for (const [key, index] of before) t.equal(after.get(key), index, key)
 })
 
+t.test('hosts that choose otherwise lose nothing between their shards', async (t) => {
+  const text = `
+scenarios: [boot/first-command, encrypted-root/stateful-vtpm]
+axes: { vcpus: [1, 2, 3, 4], memory: [1G, 2G] }
+include: [{ scenario: boot, platform: kvm, vcpus: [1, 2, 3, 4], memory: [1G, 2G] }]
+`
+  const hosts: readonly OfficeSpec[] = [
+    { usable: ['tcg'] },
+    { usable: ['tcg', 'kvm'] },
+    { usable: ['sev-snp'] },
+  ]
+  const wordsOf = ({ id, variant: { vtpm, vcpus, memoryMiB } }: PlannedPoint) =>
+    [id, vtpm, vcpus, memoryMiB].join(' ')
+  const all = new Set((await planFile(t, text, BIG)).points.map(wordsOf))
+  const count = 4
+  for (const first of hosts.keys()) {
+    const points: PlannedPoint[] = []
+    for (let index = 1; index <= count; index++) {
+      const host = hosts[(first + index) % hosts.length]
+      const part = await planFile(t, text, { ...BIG, shard: { index, count } }, host)
+      for (const point of part.points) points.push(point)
+    }
+    t.same(new Set(points.map(wordsOf)), all)
+    const onKvm = points.filter(({ variant }) => variant.platform === 'kvm').map(wordsOf)
+    const included = [...all].filter((words) => words.startsWith('boot'))
+    t.same(
+      included.filter((words) => !onKvm.includes(words)),
+      [],
+      'what an include names is not taken for what a host chose',
+    )
+  }
+})
+
+t.test('a QEMU of the checkout is in the same shard wherever the checkout lies', async (t) => {
+  const asked = async (qemu: string) => {
+    const { points } = await planOf({ patterns: ['boot'], vtpms: ['none'], qemus: [qemu] })
+    return points.map((point) => point.asked)
+  }
+  t.same(await asked('/nowhere/a/qemu-system-x86_64'), await asked('/nowhere/b/qemu-system-x86_64'))
+  t.notSame(await asked('/nowhere/a/qemu-system-x86_64'), await asked('tools'))
+})
+
 t.test(
   'pairwise takes few variants, all that excludes allow to meet, and what was included on purpose',
   async (t) => {

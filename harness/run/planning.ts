@@ -164,7 +164,7 @@ function reduce(
 ): Pick<RunPlan, 'points' | 'leftOut' | 'expired'> {
   const leftOut = { excluded: 0, pairwise: 0, otherShards: 0 }
   const expired = new Map<string, ExpiredMark>()
-  const points = new Map<string, PlannedPoint>()
+  const points: PlannedPoint[] = []
   for (const { axes, scenarios, block } of blocks) {
     const spanned = plan(scenarios, axes, context)
     const allowed = block?.exclude ? spanned.filter((point) => !block.exclude?.(point)) : spanned
@@ -174,14 +174,21 @@ function reduce(
     const isIncluded = block !== undefined && block.exclude === undefined
     const kept = request.pairwise && !isIncluded ? reducedByPairs(marked) : marked
     leftOut.pairwise += marked.length - kept.length
-    for (const point of kept) if (!points.has(point.key)) points.set(point.key, point)
+    for (const point of kept) points.push(point)
   }
-  const all = [...points.values()]
+  const all = firstOfEachKey(points)
   requireWithinBudget(all.length, matrix)
   const { shard } = request
-  const own = shard ? all.filter(({ key }) => isInShard(key, shard)) : all
+  // Before variants that are the same here become one: on another host they may be two, and in two shards.
+  const own = shard ? firstOfEachKey(points.filter((point) => isInShard(point, shard))) : all
   leftOut.otherShards = all.length - own.length
   return { points: own, leftOut, expired: [...expired.values()] }
+}
+
+function firstOfEachKey(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
+  const firsts = new Map<string, PlannedPoint>()
+  for (const point of points) if (!firsts.has(point.key)) firsts.set(point.key, point)
+  return [...firsts.values()]
 }
 
 interface Marking {

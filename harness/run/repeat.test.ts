@@ -27,6 +27,7 @@ function pointOf(run: Run = async () => {}): PlannedPoint {
   const found = { id: 'a/b', scenario }
   return {
     key: 'a/b@tcg,none,ovmf,micro,qemu=/opt/a b/qemu',
+    asked: 'a/b@best,none,any,micro,qemu=qemu',
     id: 'a/b',
     found,
     variant,
