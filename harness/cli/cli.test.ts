@@ -218,6 +218,17 @@ t.test('interruption', async (t) => {
   })
 })
 
+t.test('an empty shard says so and is a success, an empty plan is wrong usage', async (t) => {
+  const { code, stdout, stderr } = await fakeRun('empty-shard')
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  t.match(stdout, 'Nothing to run in this shard: the others have 5 variants.\n')
+  await t.rejects(
+    run([], { json: true }, async () => ({ results: [] })),
+    { code: 'bad-value', message: /^nothing to run/ },
+  )
+})
+
 t.test('the exit code of a run', async (t) => {
   const codeOf = (
     results: readonly ScenarioResult[],
@@ -261,6 +272,15 @@ t.test('the exit code of a run', async (t) => {
     runExitCode({ results, expired }, { requireHardware: false, interrupted: undefined })
   t.equal(outdated([pass]), 2, 'a mark that is out of date')
   t.equal(outdated([pass, fail]), 1)
+  const inShard = (results: readonly ScenarioResult[], marks: typeof expired = []) =>
+    runExitCode(
+      { results, expired: marks, otherShards: 7 },
+      { requireHardware: true, interrupted: undefined },
+    )
+  t.equal(inShard([]), 0, 'a shard without variants')
+  t.equal(inShard([], expired), 2)
+  t.equal(inShard([skip]), 3)
+  t.equal(codeOf([]), 3)
 })
 
 t.test('failures', async (t) => {

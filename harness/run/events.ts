@@ -94,6 +94,8 @@ export interface RunResult {
   readonly results: readonly ScenarioResult[]
   /** The run fails for each of them; absent where the matrix has none. */
   readonly expired?: readonly ExpiredMark[]
+  /** How many variants are in other shards; absent where there are none. */
+  readonly otherShards?: number
 }
 
 /** A point of the matrix that a run is to work on. */

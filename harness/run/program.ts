@@ -71,7 +71,12 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
     isOver: () => run.failed || request.signal.aborted,
     announce: (points) => emit({ type: 'run-extended', at: Date.now(), planned: entriesOf(points) }),
   })
-  const result: RunResult = { results, ...(plan.expired.length > 0 && { expired: plan.expired }) }
+  const { otherShards } = plan.leftOut
+  const result: RunResult = {
+    results,
+    ...(plan.expired.length > 0 && { expired: plan.expired }),
+    ...(otherShards > 0 && { otherShards }),
+  }
   emit({ type: 'run-ended', at: Date.now(), result })
   return result
 }
