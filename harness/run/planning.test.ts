@@ -213,6 +213,43 @@ include: [{ platform: tdx, vcpus: 16 }]
   },
 )
 
+const pairsOf = (points: readonly PlannedPoint[]) =>
+  new Set(
+    points.flatMap(({ variant: { platform, vcpus, memoryMiB } }) => [
+      ...[`${platform} ${vcpus} cpu`, `${platform} ${memoryMiB} MiB`, `${vcpus} cpu ${memoryMiB} MiB`],
+    ]),
+  )
+
+t.test('by pairs, hosts with different room and platforms lose no pair between their shards', async (t) => {
+  const text = `
+scenarios: [boot/first-command]
+axes: { platform: [tcg, kvm, sev-snp], vtpm: [none], vcpus: [1, 2, 4], memory: [1G, 2G, 4G, 8G] }
+exclude: [{ platform: tcg, memory: 8G }]
+`
+  const hosts: readonly OfficeSpec[] = [
+    { usable: ['tcg'] },
+    { usable: ['kvm', 'sev-snp'], freeMemoryMiB: 3000 },
+    { usable: [], freeMemoryMiB: 100 },
+  ]
+  const all = pairsOf((await planFile(t, text, BIG)).points)
+  const planned = await planFile(t, text, { ...BIG, pairwise: true, isShared: true })
+  const count = 5
+  const points: PlannedPoint[] = []
+  for (let index = 1; index <= count; index++) {
+    const request = { pairwise: true, shard: { index, count } }
+    const part = await planFile(t, text, request, hosts[index % hosts.length])
+    for (const point of part.points) points.push(point)
+  }
+  t.same([...pairsOf(points)].sort(), [...all].sort())
+  t.equal(points.length, planned.points.length, 'the plan for CI has as many')
+  t.ok(points.length < 20)
+  for (const own of [{ shard: { index: 1, count } }, { isShared: true }])
+    await t.rejects(planFile(t, 'axes: { vcpus: [1, 2] }', { pairwise: true, ...own }), {
+      code: 'bad-value',
+      message: /needs a named platform/,
+    })
+})
+
 t.test('by pairs, what is marked unstable stands only for pairs that nothing else has', async (t) => {
   const text = `
 scenarios: [boot/first-command]
@@ -223,13 +260,7 @@ marks:
 `
   const { points } = await planFile(t, text, { ...BIG, pairwise: true })
   const steady = points.filter(({ skip, unstable }) => skip === undefined && unstable === undefined)
-  const pairs = (some: readonly PlannedPoint[]) =>
-    new Set(
-      some.flatMap(({ variant: { platform, vcpus, memoryMiB } }) => [
-        ...[`${platform} ${vcpus} cpu`, `${platform} ${memoryMiB} MiB`, `${vcpus} cpu ${memoryMiB} MiB`],
-      ]),
-    )
-  const missing = [...pairs(points)].filter((pair) => !pairs(steady).has(pair))
+  const missing = [...pairsOf(points)].filter((pair) => !pairsOf(steady).has(pair))
   t.same(missing.sort(), ['kvm 2 cpu', 'tcg 1 cpu'])
 })
 
