@@ -92,6 +92,7 @@ export class AxisCatalogue {
         ? { platforms: platforms.map(platform) }
         : { platforms: [bestPlatform(host)], isOwnPlatform: true }),
       ...(vtpms && { vtpms }),
+      ...(own.vtpm && { vtpmsOf: vtpmsOf(named, block) }),
       ...(firmware && { firmware }),
       ...(images && { images }),
       ...(qemus && { qemus }),
@@ -99,6 +100,12 @@ export class AxisCatalogue {
       ...(memoryMiB && { memoryMiB }),
     }
   }
+}
+
+/** Axes that the user narrows select, as flags do: what they leave out was left out on purpose. */
+function vtpmsOf({ vtpms }: NamedAxes, block: MatrixBlock | undefined): NonNullable<Axes['vtpmsOf']> {
+  if (block?.exclude === undefined) return 'include'
+  return vtpms === undefined ? 'axes' : 'flags'
 }
 
 interface Placed {

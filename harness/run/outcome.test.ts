@@ -49,6 +49,11 @@ t.test('what the host lacks is a skip with its code', async (t) => {
   })
 })
 
+t.test('what a scenario lacks for a variant is a skip', async (t) => {
+  const thrown = new HostError('x runs with vtpm stateful', { code: 'scenario-lacks' })
+  t.equal(judge({ claims: [], undecided: [], thrown }).outcome, 'skip')
+})
+
 t.test('what the host lacks only after a claim was decided is an error', async (t) => {
   const thrown = new HostError('no memory is left for the guest', { code: 'not-enough-memory' })
   t.equal(judge({ claims: [], undecided: ['opens'], thrown }).outcome, 'skip')

@@ -23,6 +23,7 @@ const LACKING: ReadonlySet<HostCode> = new Set<HostCode>([
   ...([
     'platform-unusable',
     'image-lacks',
+    'scenario-lacks',
     'program-missing',
     'program-too-old',
     'not-enough-memory',

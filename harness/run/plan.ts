@@ -25,6 +25,11 @@ export interface Axes {
   /** Nobody named one: `platforms` is the best that this host has, and another host's may be another. */
   readonly isOwnPlatform?: boolean
   readonly vtpms?: readonly VtpmKind[]
+  /**
+   * Who names the vTPMs; absent: flags. Flags and axes select among the kinds that a scenario has. But where an include
+   * names one that it has not, or the axes name no other, that is planned and skipped: what a file asks for must not vanish.
+   */
+  readonly vtpmsOf?: 'flags' | 'axes' | 'include'
   readonly firmware?: readonly FirmwareBuild[]
   /** Absent: the images that each scenario names. */
   readonly images?: readonly ImageDescription[]
@@ -84,13 +89,20 @@ export function plan(
 export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe }: PlanContext) {
   return {
     platforms: axes.platforms,
-    vtpms: scenario.vtpms.filter((vtpm) => axes.vtpms === undefined || axes.vtpms.includes(vtpm)),
+    vtpms: vtpmsOf(scenario.vtpms, axes),
     images: axes.images ?? scenario.images.map(describe),
     builds: axes.firmware ?? [undefined],
     qemus: axes.qemus ?? [{ id: TOOLS_QEMU, host }],
     vcpus: axes.vcpus ?? [scenario.budget.vcpus],
     memories: axes.memoryMiB ?? [scenario.budget.memoryMiB],
   }
+}
+
+function vtpmsOf(own: readonly VtpmKind[], { vtpms, vtpmsOf }: Axes): readonly VtpmKind[] {
+  if (vtpms === undefined) return own
+  const common = own.filter((vtpm) => vtpms.includes(vtpm))
+  if (vtpmsOf === 'include' || (vtpmsOf === 'axes' && common.length === 0)) return vtpms
+  return common
 }
 
 function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): readonly PlannedPoint[] {
@@ -147,6 +159,7 @@ function firmwareOf(question: FirmwareQuestion): FirmwareOf {
   const choice = firmwareFor(platform, request, stock)
   const skip =
     (context.anyHost ? undefined : unusable(platform, qemu)) ??
+    lackingVtpm(question) ??
     lackingImage(question) ??
     (choice.kind === 'none' ? new HostError(choice.reason, { code: 'platform-unusable' }) : undefined)
   return { firmware: choice.kind === 'found' ? choice.build : build, skip }
@@ -231,6 +244,12 @@ export function shippedKeysFor(
   secureBoot: boolean,
 ): FirmwareBuild['keys'] | undefined {
   return secureBoot && keys === 'microsoft' ? keys : undefined
+}
+
+function lackingVtpm({ found: { id, scenario }, vtpm }: FirmwareQuestion): HostError | undefined {
+  if (scenario.vtpms.includes(vtpm)) return undefined
+  const wanted = `${id} runs with vtpm ${scenario.vtpms.join(' or ')}`
+  return new HostError(`${wanted}, the matrix names ${vtpm}`, { code: 'scenario-lacks' })
 }
 
 function lackingImage({ found, image }: FirmwareQuestion): HostError | undefined {

@@ -299,6 +299,42 @@ t.test('a QEMU that is not there is a reason to skip what asks for it', async (t
   )
 })
 
+t.test('a vTPM that the matrix names and a scenario does not have is skipped with its reason', async (t) => {
+  const text = `
+scenarios: [boot, encrypted-root/stateful-vtpm, encrypted-root/stateless-vtpm]
+axes: { platform: [tcg], vtpm: [none, stateful] }
+include:
+  - { scenario: encrypted-root/stateful-vtpm, platform: kvm, vtpm: [none, stateful] }
+`
+  const found = async (request: Partial<PlanRequest> = {}) =>
+    (await planFile(t, text, { ...BIG, ...request })).points.map(({ id, variant, skip }) =>
+      [id.split('/')[1], variant.platform, variant.vtpm, skip?.code ?? 'runs'].join(' '),
+    )
+  t.same((await found()).sort(), [
+    'first-command tcg none runs',
+    'first-command tcg stateful runs',
+    'stateful-vtpm kvm none scenario-lacks',
+    'stateful-vtpm kvm stateful runs',
+    'stateful-vtpm tcg stateful runs',
+    'stateless-vtpm tcg none scenario-lacks',
+    'stateless-vtpm tcg stateful scenario-lacks',
+  ])
+  t.same(
+    await found({ vtpms: ['stateful'], patterns: ['boot'] }),
+    ['first-command tcg stateful runs'],
+    'flags narrow',
+  )
+  t.same(await found({ vtpms: ['none'], patterns: ['encrypted-root'] }), [
+    'stateful-vtpm kvm none scenario-lacks',
+  ])
+  const { points } = await planFile(t, text, BIG)
+  t.match(points.find(({ id }) => id === 'encrypted-root/stateless-vtpm')?.skip, {
+    message: 'encrypted-root/stateless-vtpm runs with vtpm stateless, the matrix names none',
+  })
+  const unasked = await planOf({ patterns: ['encrypted-root/stateless-vtpm'], vtpms: ['none'] })
+  t.same(unasked.points, [], 'a flag alone selects')
+})
+
 const numbers = (count: number, unit = '') =>
   Array.from({ length: count }, (_, i) => `${i + 1}${unit}`).join(', ')
 const WRONG: readonly (readonly [what: string, text: string, message: RegExp])[] = [
