@@ -92,7 +92,7 @@ export class AxisCatalogue {
         ? { platforms: platforms.map(platform) }
         : { platforms: [bestPlatform(host)], isOwnPlatform: true }),
       ...(vtpms && { vtpms }),
-      ...(own.vtpm && { vtpmsOf: vtpmsOf(named, block) }),
+      ...(own.vtpm && { vtpmsOf: whoNamesVtpms(named, block) }),
       ...(firmware && { firmware }),
       ...(images && { images }),
       ...(qemus && { qemus }),
@@ -103,7 +103,7 @@ export class AxisCatalogue {
 }
 
 /** Axes that the user narrows select, as flags do: what they leave out was left out on purpose. */
-function vtpmsOf({ vtpms }: NamedAxes, block: MatrixBlock | undefined): NonNullable<Axes['vtpmsOf']> {
+function whoNamesVtpms({ vtpms }: NamedAxes, block: MatrixBlock | undefined): NonNullable<Axes['vtpmsOf']> {
   if (block?.exclude === undefined) return 'include'
   return vtpms === undefined ? 'axes' : 'flags'
 }

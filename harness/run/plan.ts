@@ -89,7 +89,7 @@ export function plan(
 export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe }: PlanContext) {
   return {
     platforms: axes.platforms,
-    vtpms: vtpmsOf(scenario.vtpms, axes),
+    vtpms: spannedVtpms(scenario.vtpms, axes),
     images: axes.images ?? scenario.images.map(describe),
     builds: axes.firmware ?? [undefined],
     qemus: axes.qemus ?? [{ id: TOOLS_QEMU, host }],
@@ -98,7 +98,7 @@ export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe
   }
 }
 
-function vtpmsOf(own: readonly VtpmKind[], { vtpms, vtpmsOf }: Axes): readonly VtpmKind[] {
+function spannedVtpms(own: readonly VtpmKind[], { vtpms, vtpmsOf }: Axes): readonly VtpmKind[] {
   if (vtpms === undefined) return own
   const common = own.filter((vtpm) => vtpms.includes(vtpm))
   if (vtpmsOf === 'include' || (vtpmsOf === 'axes' && common.length === 0)) return vtpms
