@@ -58,6 +58,7 @@ export class UsageError extends AttestbedError<UsageCode> {
 export type HostCode =
   | 'platform-unusable'
   | 'image-lacks'
+  | 'scenario-lacks'
   | 'program-missing'
   | 'program-too-old'
   | 'no-network'

@@ -218,6 +218,17 @@ t.test('interruption', async (t) => {
   })
 })
 
+t.test('an empty shard says so and is a success, an empty plan is wrong usage', async (t) => {
+  const { code, stdout, stderr } = await fakeRun('empty-shard')
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  t.match(stdout, 'Nothing to run in this shard: the others have 5 variants.\n')
+  await t.rejects(
+    run([], { json: true }, async () => ({ results: [] })),
+    { code: 'bad-value', message: /^nothing to run/ },
+  )
+})
+
 t.test('the exit code of a run', async (t) => {
   const codeOf = (
     results: readonly ScenarioResult[],
@@ -247,14 +258,29 @@ t.test('the exit code of a run', async (t) => {
   const unstable = { unstable: 'now and then' }
   const forgiven = result({ outcome: 'fail', ...unstable })
   t.equal(codeOf([pass, forgiven, result({ outcome: 'error', ...unstable })]), 0, 'a mark of the matrix')
-  t.equal(codeOf([forgiven]), 0, 'it ran')
-  t.equal(codeOf([result({ outcome: 'error', ...unstable })]), 4, 'but this did not, and nothing else did')
+  const broken = result({ outcome: 'error', ...unstable })
+  t.equal(codeOf([forgiven]), 1, 'a mark forgives beside what holds; here nothing does')
+  t.equal(codeOf([forgiven, broken, skip]), 1)
+  t.equal(codeOf([broken, skip]), 4)
+  t.equal(codeOf([result({ ...unstable }), forgiven]), 0)
+  t.equal(codeOf([proven, forgiven], true), 3, 'hardware has not proved what failed, marked or not')
+  t.equal(codeOf([proven, broken], true), 3)
+  t.equal(codeOf([proven, result({ ...unstable })], true), 3, 'nor what was emulated')
   t.equal(codeOf([forgiven, fail]), 1)
   const expired = [{ place: 'm.yaml:1:1', reason: 'x', until: '2026-01-01', variants: 1 }]
   const outdated = (results: readonly ScenarioResult[]) =>
     runExitCode({ results, expired }, { requireHardware: false, interrupted: undefined })
   t.equal(outdated([pass]), 2, 'a mark that is out of date')
   t.equal(outdated([pass, fail]), 1)
+  const inShard = (results: readonly ScenarioResult[], marks: typeof expired = []) =>
+    runExitCode(
+      { results, expired: marks, otherShards: 7 },
+      { requireHardware: true, interrupted: undefined },
+    )
+  t.equal(inShard([]), 0, 'a shard without variants')
+  t.equal(inShard([], expired), 2)
+  t.equal(inShard([skip]), 3)
+  t.equal(codeOf([]), 3)
 })
 
 t.test('failures', async (t) => {

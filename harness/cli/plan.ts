@@ -27,7 +27,10 @@ export async function plan(patterns: readonly string[], flags: PlanFlags): Promi
       code: 'bad-value',
       hint: 'one part of a plan is --shard 1/4',
     })
-  const request = { ...planRequestOf(patterns, flags), anyHost: flags.format !== undefined }
+  const request = {
+    ...planRequestOf(patterns, flags),
+    ...{ anyHost: flags.format !== undefined, isShared: flags.shards !== undefined },
+  }
   const [selection, office] = await Promise.all([selectScenarios(request), openPlanningOffice(flags.tools)])
   const made = await planRun(request, selection, office)
   if (made.points.length === 0 && made.leftOut.otherShards === 0) throw nothingSelected()

@@ -1,4 +1,5 @@
 import type { RunResult } from '../run/events.ts'
+import { failsRun } from '../run/outcome.ts'
 
 export interface RunDemands {
   /** What was skipped for lack of hardware, or only emulated, counts as a failure of this host. */
@@ -14,24 +15,29 @@ const HOST_LACKS = 3
 const INFRASTRUCTURE = 4
 
 /** A false claim outweighs everything: it was found, whatever else broke. */
-export function runExitCode({ results: all, expired = [] }: RunResult, demands: RunDemands): number {
+export function runExitCode({ results, expired = [], otherShards }: RunResult, demands: RunDemands): number {
   if (demands.interrupted !== undefined) return demands.interrupted
-  // What the matrix marks as unstable was shown, and is nothing to fail for.
-  const results = all.filter(
-    ({ outcome, unstable }) => unstable === undefined || outcome === 'pass' || outcome === 'skip',
-  )
-  if (results.some((result) => result.outcome === 'fail')) return CLAIM_FALSE
-  if (results.some((result) => result.outcome === 'error')) return INFRASTRUCTURE
+  const failing = results.filter(failsRun)
+  if (failing.some(({ outcome }) => outcome === 'fail')) return CLAIM_FALSE
+  if (failing.length > 0) return INFRASTRUCTURE
   if (expired.length > 0) return MATRIX_OUTDATED
-  // Nothing that was asked for ran: to call that a success would be to pass wrongly.
-  const ran = all.some(({ outcome }) => outcome === 'pass' || outcome === 'fail')
-  if (!ran && all.some(({ outcome }) => outcome === 'error')) return INFRASTRUCTURE
-  if (!ran && !printed(results)) return HOST_LACKS
+  // A part of a plan that others have more of.
+  if (results.length === 0 && otherShards !== undefined) return 0
+  // Nothing that was asked for holds: to call that a success would be to pass wrongly, whatever is forgiven.
+  if (!results.some(({ outcome }) => outcome === 'pass') && !printed(results)) return nothingHolds(results)
+  // Of all: a mark says that a fail is known, not that hardware proved anything.
   const unproven = results.some(
     ({ outcome, claims }) =>
-      outcome === 'skip' || claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated'),
+      outcome !== 'pass' || claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated'),
   )
   return demands.requireHardware && unproven ? HOST_LACKS : 0
+}
+
+/** Of results none of which is a pass: as if nothing were marked. */
+function nothingHolds(results: RunResult['results']): number {
+  if (results.some(({ outcome }) => outcome === 'fail')) return CLAIM_FALSE
+  if (results.some(({ outcome }) => outcome === 'error')) return INFRASTRUCTURE
+  return HOST_LACKS
 }
 
 /** Only command lines were asked for, and they were given. */

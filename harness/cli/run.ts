@@ -49,9 +49,12 @@ export async function run(
   using interruption = watchInterrupts((words) => view.announce(words))
   const request = requestOf(patterns, flags, interruption.signal, sink)
   const result = await runScenarios(request).finally(close)
-  if (result.results.length === 0) throw nothingSelected()
-  const broke = result.results.some(({ outcome }) => outcome === 'error')
-  if (!flags.printArgv || broke)
+  const { results, otherShards } = result
+  if (results.length === 0 && otherShards === undefined) throw nothingSelected()
+  if (results.length === 0)
+    human.write(`Nothing to run in this shard: the others have ${otherShards} variants.\n`)
+  const broke = results.some(({ outcome }) => outcome === 'error')
+  if (results.length > 0 && (!flags.printArgv || broke))
     human.write(
       verdictTable(result, { palette: paletteFor(human), width: widthOf(human), ...summary.totals() }),
     )

@@ -56,7 +56,7 @@ t.test('the verdict table', async (t) => {
     t.notMatch(table(), /^(ok|not ok|Bail out!|1\.\.)/m)
   })
   t.test('tells retries, marks, and marks that are out of date', async (t) => {
-    const broken = [{ reason: `qemu-start: ${HOSTILE}`, seconds: 1, dir: '/runs/1/a' }]
+    const broken = [{ reason: `qemu-start: ${HOSTILE}`, seconds: 1, dir: '/runs/1/a', claims: [] }]
     const results = [
       result({ attempts: 2, broken }),
       result({ outcome: 'fail', unstable: 'resets now and then', repetition: 3 }),

@@ -88,8 +88,11 @@ export class AxisCatalogue {
     const images = byId(await each(placed('image'), describe), await each(plain(named.images), describe))
     const qemus = byId(await each(placed('qemu'), qemu), await each(plain(named.qemus), qemu))
     return {
-      platforms: platforms?.map(platform) ?? [bestPlatform(host)],
+      ...(platforms
+        ? { platforms: platforms.map(platform) }
+        : { platforms: [bestPlatform(host)], isOwnPlatform: true }),
       ...(vtpms && { vtpms }),
+      ...(own.vtpm && { vtpmsOf: whoNamesVtpms(named, block) }),
       ...(firmware && { firmware }),
       ...(images && { images }),
       ...(qemus && { qemus }),
@@ -97,6 +100,12 @@ export class AxisCatalogue {
       ...(memoryMiB && { memoryMiB }),
     }
   }
+}
+
+/** Axes that the user narrows select, as flags do: what they leave out was left out on purpose. */
+function whoNamesVtpms({ vtpms }: NamedAxes, block: MatrixBlock | undefined): NonNullable<Axes['vtpmsOf']> {
+  if (block?.exclude === undefined) return 'include'
+  return vtpms === undefined ? 'axes' : 'flags'
 }
 
 interface Placed {

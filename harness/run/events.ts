@@ -71,6 +71,8 @@ export interface BrokenAttempt {
   readonly reason: string
   readonly seconds: number
   readonly dir: string
+  /** Those that it had decided; none is false, since it would not have been followed. */
+  readonly claims: readonly ClaimResult[]
 }
 
 /** A mark of the matrix that says `skip` until a day that is over. */
@@ -92,6 +94,8 @@ export interface RunResult {
   readonly results: readonly ScenarioResult[]
   /** The run fails for each of them; absent where the matrix has none. */
   readonly expired?: readonly ExpiredMark[]
+  /** How many variants are in other shards; absent where there are none. */
+  readonly otherShards?: number
 }
 
 /** A point of the matrix that a run is to work on. */

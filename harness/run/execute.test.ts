@@ -25,6 +25,7 @@ function point(run: Run, seconds = 5): PlannedPoint {
   return {
     ...{
       key: 'a/b@tcg,none,ovmf,micro',
+      asked: 'a/b@tcg,none,ovmf,micro',
       id: 'a/b',
       found: { id: 'a/b', scenario },
       platform: platform('tcg'),

@@ -41,7 +41,8 @@ export async function executeRetrying(execution: Execution, retries: number): Pr
     const retriesLeft = retries + 1 - attempt
     const { result, isRetried } = await tryOnce({ ...execution, attempt, broken: [...broken], retriesLeft })
     if (!isRetried) return result
-    broken.push({ reason: result.reason, seconds: result.seconds, dir: result.dir })
+    const { reason, seconds, dir, claims } = result
+    broken.push({ reason, seconds, dir, claims })
   }
 }
 
@@ -106,8 +107,9 @@ async function tryOnce(execution: Execution): Promise<Tried> {
     ...(broken.length > 0 && { broken }),
     ...marksOf(point),
   }
-  // Only where the infrastructure broke: a false claim stays false.
-  const isRetried = judged.outcome === 'error' && retriesLeft > 0 && !signal.aborted
+  // A false claim stays false, even beside a fault that may have caused it: a retry that passes would hide it.
+  const isFalse = claims.decided.some((claim) => claim.outcome === 'fail')
+  const isRetried = judged.outcome === 'error' && !isFalse && retriesLeft > 0 && !signal.aborted
   send({ type: isRetried ? 'attempt-ended' : 'scenario-ended', result })
   return { result, isRetried }
 }

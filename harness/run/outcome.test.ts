@@ -1,7 +1,7 @@
 import t from 'tap'
 import { HostError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { ClaimResult } from './events.ts'
-import { judge } from './outcome.ts'
+import { failsRun, judge } from './outcome.ts'
 
 const claim = (outcome: ClaimResult['outcome'], id = 'opens'): ClaimResult => ({
   id,
@@ -49,6 +49,11 @@ t.test('what the host lacks is a skip with its code', async (t) => {
   })
 })
 
+t.test('what a scenario lacks for a variant is a skip', async (t) => {
+  const thrown = new HostError('x runs with vtpm stateful', { code: 'scenario-lacks' })
+  t.equal(judge({ claims: [], undecided: [], thrown }).outcome, 'skip')
+})
+
 t.test('what the host lacks only after a claim was decided is an error', async (t) => {
   const thrown = new HostError('no memory is left for the guest', { code: 'not-enough-memory' })
   t.equal(judge({ claims: [], undecided: ['opens'], thrown }).outcome, 'skip')
@@ -73,4 +78,13 @@ t.test('an unknown error is our bug and says where', async (t) => {
   const judged = judge({ claims: [], undecided: [], thrown: new TypeError('x is undefined') })
   t.equal(judged.outcome, 'error')
   t.match(judged.reason, /^bug: TypeError: x is undefined\n\s+at /)
+})
+
+t.test('a run fails, and --until-failure ends, for what the matrix does not mark as unstable', async (t) => {
+  t.ok(failsRun({ outcome: 'fail' }))
+  t.ok(failsRun({ outcome: 'error' }))
+  t.notOk(failsRun({ outcome: 'fail', unstable: 'now and then' }))
+  t.notOk(failsRun({ outcome: 'error', unstable: 'now and then' }))
+  t.notOk(failsRun({ outcome: 'pass' }))
+  t.notOk(failsRun({ outcome: 'skip' }))
 })

@@ -1,6 +1,6 @@
 /** How the end of a scenario becomes its outcome. */
 import { AttestbedError, type HostCode, HostError } from '../base/errors.ts'
-import type { ClaimResult, Outcome } from './events.ts'
+import type { ClaimResult, Outcome, ScenarioResult } from './events.ts'
 
 export interface Ending {
   readonly claims: readonly ClaimResult[]
@@ -23,6 +23,7 @@ const LACKING: ReadonlySet<HostCode> = new Set<HostCode>([
   ...([
     'platform-unusable',
     'image-lacks',
+    'scenario-lacks',
     'program-missing',
     'program-too-old',
     'not-enough-memory',
@@ -64,6 +65,11 @@ export function judge({ claims, undecided, thrown, fault }: Ending): Judgement {
   if (claims.every((claim) => claim.outcome === 'skip'))
     return { outcome: 'skip', reason: 'hardware-required: every claim needs hardware' }
   return { outcome: 'pass', reason: '' }
+}
+
+/** Whether the run fails for it: what the matrix marks as unstable is shown, and nothing to fail or to stop for. */
+export function failsRun({ outcome, unstable }: Pick<ScenarioResult, 'outcome' | 'unstable'>): boolean {
+  return unstable === undefined && (outcome === 'fail' || outcome === 'error')
 }
 
 function hintOf(error: unknown): Pick<Judgement, 'hint'> {

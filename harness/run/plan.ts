@@ -1,4 +1,5 @@
 /** From scenarios and axes to points of the matrix: what will run, and why the rest is skipped. */
+import { basename } from 'node:path'
 import { HostError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformDescriptor } from '../platforms/descriptor.ts'
@@ -21,7 +22,14 @@ export interface QemuChoice {
 /** What the user asked for; an absent axis means that the plan chooses. */
 export interface Axes {
   readonly platforms: readonly PlatformDescriptor[]
+  /** Nobody named one: `platforms` is the best that this host has, and another host's may be another. */
+  readonly isOwnPlatform?: boolean
   readonly vtpms?: readonly VtpmKind[]
+  /**
+   * Who names the vTPMs; absent: flags. Flags and axes select among the kinds that a scenario has. But where an include
+   * names one that it has not, or the axes name no other, that is planned and skipped: what a file asks for must not vanish.
+   */
+  readonly vtpmsOf?: 'flags' | 'axes' | 'include'
   readonly firmware?: readonly FirmwareBuild[]
   /** Absent: the images that each scenario names. */
   readonly images?: readonly ImageDescription[]
@@ -35,6 +43,8 @@ export interface Axes {
 export interface PlannedPoint {
   /** Identifies the point within a run, and its folder in the run directory. */
   readonly key: string
+  /** What was asked for, the same on every host: the key without the platform or firmware that this host chose. */
+  readonly asked: string
   readonly id: string
   readonly found: FoundScenario
   readonly variant: Variant
@@ -79,13 +89,20 @@ export function plan(
 export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe }: PlanContext) {
   return {
     platforms: axes.platforms,
-    vtpms: scenario.vtpms.filter((vtpm) => axes.vtpms === undefined || axes.vtpms.includes(vtpm)),
+    vtpms: spannedVtpms(scenario.vtpms, axes),
     images: axes.images ?? scenario.images.map(describe),
     builds: axes.firmware ?? [undefined],
     qemus: axes.qemus ?? [{ id: TOOLS_QEMU, host }],
     vcpus: axes.vcpus ?? [scenario.budget.vcpus],
     memories: axes.memoryMiB ?? [scenario.budget.memoryMiB],
   }
+}
+
+function spannedVtpms(own: readonly VtpmKind[], { vtpms, vtpmsOf }: Axes): readonly VtpmKind[] {
+  if (vtpms === undefined) return own
+  const common = own.filter((vtpm) => vtpms.includes(vtpm))
+  if (vtpmsOf === 'include' || (vtpmsOf === 'axes' && common.length === 0)) return vtpms
+  return common
 }
 
 function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): readonly PlannedPoint[] {
@@ -99,7 +116,8 @@ function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): reado
         for (const build of builds)
           for (const qemu of qemus) {
             const id = [platform.id, vtpm, image.id, build?.id, qemu.id].join('\n')
-            const request = { found, platform, vtpm, image, build, qemu, context }
+            const isOwnPlatform = axes.isOwnPlatform ?? false
+            const request = { found, platform, isOwnPlatform, vtpm, image, build, qemu, context }
             const choice = choices.get(id) ?? firmwareOf(request)
             choices.set(id, choice)
             for (const vcpuCount of vcpus)
@@ -112,6 +130,7 @@ function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): reado
 interface FirmwareQuestion {
   readonly found: FoundScenario
   readonly platform: PlatformDescriptor
+  readonly isOwnPlatform: boolean
   readonly vtpm: VtpmKind
   readonly image: ImageDescription
   readonly build: FirmwareBuild | undefined
@@ -140,6 +159,7 @@ function firmwareOf(question: FirmwareQuestion): FirmwareOf {
   const choice = firmwareFor(platform, request, stock)
   const skip =
     (context.anyHost ? undefined : unusable(platform, qemu)) ??
+    lackingVtpm(question) ??
     lackingImage(question) ??
     (choice.kind === 'none' ? new HostError(choice.reason, { code: 'platform-unusable' }) : undefined)
   return { firmware: choice.kind === 'found' ? choice.build : build, skip }
@@ -172,15 +192,29 @@ function point(candidate: Candidate, choice: FirmwareOf): PlannedPoint {
     choice.skip ??
     belowNeed(candidate) ??
     (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room))
+  const asked = keyOf(found, { ...variant, ...askedValues(candidate) })
   return {
-    ...{ key: keyOf(found, variant), id: found.id, found, variant, platform },
+    ...{ key: keyOf(found, variant), asked, id: found.id, found, variant, platform },
     ...(image.origin === 'brought' && { imageFile: image.file }),
     ...(skip ? { skip } : firmware && { firmware }),
   }
 }
 
+interface KeyedVariant extends Omit<Variant, 'platform'> {
+  readonly platform: string
+}
+
+/** Where they differ from the variant's: a checkout may lie elsewhere on another host, and its QEMU with it. */
+function askedValues({ platform, isOwnPlatform, build, qemu }: Candidate) {
+  return {
+    platform: isOwnPlatform ? 'best' : platform.id,
+    firmware: build?.id ?? 'any',
+    qemu: basename(qemu.id),
+  }
+}
+
 /** Names only what differs from what runs without a matrix: an axis that is added later leaves keys as they are. */
-function keyOf({ id, scenario }: FoundScenario, variant: Variant): string {
+function keyOf({ id, scenario }: FoundScenario, variant: KeyedVariant): string {
   const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
   const { budget } = scenario
   return [
@@ -210,6 +244,12 @@ export function shippedKeysFor(
   secureBoot: boolean,
 ): FirmwareBuild['keys'] | undefined {
   return secureBoot && keys === 'microsoft' ? keys : undefined
+}
+
+function lackingVtpm({ found: { id, scenario }, vtpm }: FirmwareQuestion): HostError | undefined {
+  if (scenario.vtpms.includes(vtpm)) return undefined
+  const wanted = `${id} runs with vtpm ${scenario.vtpms.join(' or ')}`
+  return new HostError(`${wanted}, the matrix names ${vtpm}`, { code: 'scenario-lacks' })
 }
 
 function lackingImage({ found, image }: FirmwareQuestion): HostError | undefined {

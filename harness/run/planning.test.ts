@@ -145,6 +145,48 @@ t.test('shards share the plan, and what is added to it moves nothing to another 
   for (const [key, index] of before) t.equal(after.get(key), index, key)
 })
 
+t.test('hosts that choose otherwise lose nothing between their shards', async (t) => {
+  const text = `
+scenarios: [boot/first-command, encrypted-root/stateful-vtpm]
+axes: { vcpus: [1, 2, 3, 4], memory: [1G, 2G] }
+include: [{ scenario: boot, platform: kvm, vcpus: [1, 2, 3, 4], memory: [1G, 2G] }]
+`
+  const hosts: readonly OfficeSpec[] = [
+    { usable: ['tcg'] },
+    { usable: ['tcg', 'kvm'] },
+    { usable: ['sev-snp'] },
+  ]
+  const wordsOf = ({ id, variant: { vtpm, vcpus, memoryMiB } }: PlannedPoint) =>
+    [id, vtpm, vcpus, memoryMiB].join(' ')
+  const all = new Set((await planFile(t, text, BIG)).points.map(wordsOf))
+  const count = 4
+  for (const first of hosts.keys()) {
+    const points: PlannedPoint[] = []
+    for (let index = 1; index <= count; index++) {
+      const host = hosts[(first + index) % hosts.length]
+      const part = await planFile(t, text, { ...BIG, shard: { index, count } }, host)
+      for (const point of part.points) points.push(point)
+    }
+    t.same(new Set(points.map(wordsOf)), all)
+    const onKvm = points.filter(({ variant }) => variant.platform === 'kvm').map(wordsOf)
+    const included = [...all].filter((words) => words.startsWith('boot'))
+    t.same(
+      included.filter((words) => !onKvm.includes(words)),
+      [],
+      'what an include names is not taken for what a host chose',
+    )
+  }
+})
+
+t.test('a QEMU of the checkout is in the same shard wherever the checkout lies', async (t) => {
+  const asked = async (qemu: string) => {
+    const { points } = await planOf({ patterns: ['boot'], vtpms: ['none'], qemus: [qemu] })
+    return points.map((point) => point.asked)
+  }
+  t.same(await asked('/nowhere/a/qemu-system-x86_64'), await asked('/nowhere/b/qemu-system-x86_64'))
+  t.notSame(await asked('/nowhere/a/qemu-system-x86_64'), await asked('tools'))
+})
+
 t.test(
   'pairwise takes few variants, all that excludes allow to meet, and what was included on purpose',
   async (t) => {
@@ -170,6 +212,57 @@ include: [{ platform: tdx, vcpus: 16 }]
     t.notOk(few.points.some(({ variant }) => variant.platform === 'tcg' && variant.vcpus > 2))
   },
 )
+
+const pairsOf = (points: readonly PlannedPoint[]) =>
+  new Set(
+    points.flatMap(({ variant: { platform, vcpus, memoryMiB } }) => [
+      ...[`${platform} ${vcpus} cpu`, `${platform} ${memoryMiB} MiB`, `${vcpus} cpu ${memoryMiB} MiB`],
+    ]),
+  )
+
+t.test('by pairs, hosts with different room and platforms lose no pair between their shards', async (t) => {
+  const text = `
+scenarios: [boot/first-command]
+axes: { platform: [tcg, kvm, sev-snp], vtpm: [none], vcpus: [1, 2, 4], memory: [1G, 2G, 4G, 8G] }
+exclude: [{ platform: tcg, memory: 8G }]
+`
+  const hosts: readonly OfficeSpec[] = [
+    { usable: ['tcg'] },
+    { usable: ['kvm', 'sev-snp'], freeMemoryMiB: 3000 },
+    { usable: [], freeMemoryMiB: 100 },
+  ]
+  const all = pairsOf((await planFile(t, text, BIG)).points)
+  const planned = await planFile(t, text, { ...BIG, pairwise: true, isShared: true })
+  const count = 5
+  const points: PlannedPoint[] = []
+  for (let index = 1; index <= count; index++) {
+    const request = { pairwise: true, shard: { index, count } }
+    const part = await planFile(t, text, request, hosts[index % hosts.length])
+    for (const point of part.points) points.push(point)
+  }
+  t.same([...pairsOf(points)].sort(), [...all].sort())
+  t.equal(points.length, planned.points.length, 'the plan for CI has as many')
+  t.ok(points.length < 20)
+  for (const own of [{ shard: { index: 1, count } }, { isShared: true }])
+    await t.rejects(planFile(t, 'axes: { vcpus: [1, 2] }', { pairwise: true, ...own }), {
+      code: 'bad-value',
+      message: /needs a named platform/,
+    })
+})
+
+t.test('by pairs, what is marked unstable stands only for pairs that nothing else has', async (t) => {
+  const text = `
+scenarios: [boot/first-command]
+axes: { platform: [tcg, kvm, sev], vtpm: [none], vcpus: [1, 2, 4], memory: [1G, 2G, 4G] }
+marks:
+  - { match: { platform: tcg, vcpus: 1 }, unstable: now and then }
+  - { match: { platform: kvm, vcpus: 2 }, skip: never until 2027-01-01 }
+`
+  const { points } = await planFile(t, text, { ...BIG, pairwise: true })
+  const steady = points.filter(({ skip, unstable }) => skip === undefined && unstable === undefined)
+  const missing = [...pairsOf(points)].filter((pair) => !pairsOf(steady).has(pair))
+  t.same(missing.sort(), ['kvm 2 cpu', 'tcg 1 cpu'])
+})
 
 t.test('what this host lacks is skipped with its reason, and stands in a plan for CI', async (t) => {
   const text = 'scenarios: [boot]\naxes: { platform: [tcg, sev-snp], vtpm: [none], memory: [1G] }'
@@ -204,6 +297,42 @@ t.test('a QEMU that is not there is a reason to skip what asks for it', async (t
       ['/nowhere/qemu', 'there is no program /nowhere/qemu that may be run'],
     ],
   )
+})
+
+t.test('a vTPM that the matrix names and a scenario does not have is skipped with its reason', async (t) => {
+  const text = `
+scenarios: [boot, encrypted-root/stateful-vtpm, encrypted-root/stateless-vtpm]
+axes: { platform: [tcg], vtpm: [none, stateful] }
+include:
+  - { scenario: encrypted-root/stateful-vtpm, platform: kvm, vtpm: [none, stateful] }
+`
+  const found = async (request: Partial<PlanRequest> = {}) =>
+    (await planFile(t, text, { ...BIG, ...request })).points.map(({ id, variant, skip }) =>
+      [id.split('/')[1], variant.platform, variant.vtpm, skip?.code ?? 'runs'].join(' '),
+    )
+  t.same((await found()).sort(), [
+    'first-command tcg none runs',
+    'first-command tcg stateful runs',
+    'stateful-vtpm kvm none scenario-lacks',
+    'stateful-vtpm kvm stateful runs',
+    'stateful-vtpm tcg stateful runs',
+    'stateless-vtpm tcg none scenario-lacks',
+    'stateless-vtpm tcg stateful scenario-lacks',
+  ])
+  t.same(
+    await found({ vtpms: ['stateful'], patterns: ['boot'] }),
+    ['first-command tcg stateful runs'],
+    'flags narrow',
+  )
+  t.same(await found({ vtpms: ['none'], patterns: ['encrypted-root'] }), [
+    'stateful-vtpm kvm none scenario-lacks',
+  ])
+  const { points } = await planFile(t, text, BIG)
+  t.match(points.find(({ id }) => id === 'encrypted-root/stateless-vtpm')?.skip, {
+    message: 'encrypted-root/stateless-vtpm runs with vtpm stateless, the matrix names none',
+  })
+  const unasked = await planOf({ patterns: ['encrypted-root/stateless-vtpm'], vtpms: ['none'] })
+  t.same(unasked.points, [], 'a flag alone selects')
 })
 
 const numbers = (count: number, unit = '') =>

@@ -19,6 +19,8 @@ export interface PlanRequest extends NamedAxes {
   /** As few variants as have every pair of values that can meet. */
   readonly pairwise?: boolean
   readonly shard?: Shard
+  /** Other hosts make the same plan, and run shards of it; so it is with `shard`. */
+  readonly isShared?: boolean
   /** For a host that is not this one: what this one lacks is no reason to skip. */
   readonly anyHost?: boolean
   /** ISO 8601; absent: today, in UTC. */
@@ -164,24 +166,43 @@ function reduce(
 ): Pick<RunPlan, 'points' | 'leftOut' | 'expired'> {
   const leftOut = { excluded: 0, pairwise: 0, otherShards: 0 }
   const expired = new Map<string, ExpiredMark>()
-  const points = new Map<string, PlannedPoint>()
-  for (const { axes, scenarios, block } of blocks) {
-    const spanned = plan(scenarios, axes, context)
-    const allowed = block?.exclude ? spanned.filter((point) => !block.exclude?.(point)) : spanned
-    leftOut.excluded += spanned.length - allowed.length
-    const marked = allowed.map((point) => withMarks(point, { matrix, today, expired }))
+  const points: PlannedPoint[] = []
+  const isExcluded = ({ block }: Block, point: PlannedPoint) => block?.exclude?.(point) ?? false
+  for (const block of blocks) {
+    const spanned = plan(block.scenarios, block.axes, context)
     // What an include names, it names on purpose.
-    const isIncluded = block !== undefined && block.exclude === undefined
-    const kept = request.pairwise && !isIncluded ? reducedByPairs(marked) : marked
-    leftOut.pairwise += marked.length - kept.length
-    for (const point of kept) if (!points.has(point.key)) points.set(point.key, point)
+    const isIncluded = block.block !== undefined && block.block.exclude === undefined
+    const isReduced = (request.pairwise ?? false) && !isIncluded
+    const judged = isReduced && isShared(request) ? sameOnAnyHost(block, context) : spanned
+    const candidates = spanned.flatMap((here, index): readonly Candidate[] => {
+      const seen = judged[index] ?? here
+      if (isExcluded(block, seen)) return []
+      const point = withMarks(here, { matrix, today, expired })
+      // Marks that are over are counted once.
+      return [
+        { point, judged: seen === here ? point : withMarks(seen, { matrix, today, expired: new Map() }) },
+      ]
+    })
+    const kept = isReduced ? reducedByPairs(candidates) : candidates
+    leftOut.pairwise += candidates.length - kept.length
+    // The firmware that this host has may be another than the one that pairs were chosen with.
+    const allowed = kept.filter(({ point }) => !isExcluded(block, point))
+    leftOut.excluded += spanned.length - candidates.length + kept.length - allowed.length
+    for (const { point } of allowed) points.push(point)
   }
-  const all = [...points.values()]
+  const all = firstOfEachKey(points)
   requireWithinBudget(all.length, matrix)
   const { shard } = request
-  const own = shard ? all.filter(({ key }) => isInShard(key, shard)) : all
+  // Before variants that are the same here become one: on another host they may be two, and in two shards.
+  const own = shard ? firstOfEachKey(points.filter((point) => isInShard(point, shard))) : all
   leftOut.otherShards = all.length - own.length
   return { points: own, leftOut, expired: [...expired.values()] }
+}
+
+function firstOfEachKey(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
+  const firsts = new Map<string, PlannedPoint>()
+  for (const point of points) if (!firsts.has(point.key)) firsts.set(point.key, point)
+  return [...firsts.values()]
 }
 
 interface Marking {
@@ -210,14 +231,43 @@ function withMarks(point: PlannedPoint, { matrix, today, expired }: Marking): Pl
   return marked
 }
 
+interface Candidate {
+  readonly point: PlannedPoint
+  /** What pairs are chosen by: the point, or what it would be on any host. */
+  readonly judged: PlannedPoint
+}
+
+function isShared({ shard, isShared = false }: PlanRequest): boolean {
+  return shard !== undefined || isShared
+}
+
+/**
+ * The block's points in the same order, without what this host lacks: each host must choose the same pairs, or one that
+ * two of them take for the other's is tried by none. Throws UsageError `bad-value` where each host has its own platform.
+ */
+function sameOnAnyHost({ scenarios, axes }: Block, context: PlanContext): readonly PlannedPoint[] {
+  if (axes.isOwnPlatform)
+    throw new UsageError(
+      '--pairwise with shards needs a named platform: hosts that choose their own would choose other pairs',
+      { code: 'bad-value', hint: 'name it with --platform, or on the axes of the matrix' },
+    )
+  return plan(scenarios, axes, { ...context, anyHost: true })
+}
+
 /** Of each scenario on its own: two scenarios have no values in common that could meet. */
-function reducedByPairs(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
-  const byScenario = Map.groupBy(points, ({ id }) => id)
+function reducedByPairs(all: readonly Candidate[]): readonly Candidate[] {
+  const byScenario = Map.groupBy(all, ({ point }) => point.id)
   return [...byScenario.values()].flatMap((candidates) => {
-    const rows = candidates.map(({ variant }) => Object.values(variant).map(String))
-    const chosen = pairwise(rows, (index) => candidates[index]?.skip === undefined)
+    const rows = candidates.map(({ judged }) => Object.values(judged.variant).map(String))
+    const chosen = pairwise(rows, (index) => tierOf(candidates[index]?.judged))
     return chosen.flatMap((index) => candidates[index] ?? [])
   })
+}
+
+/** How much a pair is worth that the point stands for: one that may fail unheeded less, one that is skipped nothing. */
+function tierOf(point: PlannedPoint | undefined): number {
+  if (point?.skip !== undefined) return 2
+  return point?.unstable === undefined ? 0 : 1
 }
 
 function requireWithinBudget(count: number, matrix: Matrix | undefined): void {

@@ -13,6 +13,7 @@ import {
   type ScenarioResult,
 } from './events.ts'
 import { executeRetrying, notStarted } from './execute.ts'
+import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { type Sampling, samplingOf } from './power-cut/sampling.ts'
@@ -70,7 +71,12 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
     isOver: () => run.failed || request.signal.aborted,
     announce: (points) => emit({ type: 'run-extended', at: Date.now(), planned: entriesOf(points) }),
   })
-  const result: RunResult = { results, ...(plan.expired.length > 0 && { expired: plan.expired }) }
+  const { otherShards } = plan.leftOut
+  const result: RunResult = {
+    results,
+    ...(plan.expired.length > 0 && { expired: plan.expired }),
+    ...(otherShards > 0 && { otherShards }),
+  }
   emit({ type: 'run-ended', at: Date.now(), result })
   return result
 }
@@ -128,7 +134,7 @@ class Run {
     const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
     const execution = { ...bound, point, bench, runDirectory: directory, keep, signal, emit }
     const result = await executeRetrying(execution, retries)
-    if (result.outcome === 'fail' || result.outcome === 'error') this.#failed = true
+    if (failsRun(result)) this.#failed = true
     return result
   }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import t from 'tap'
@@ -27,6 +27,7 @@ function pointOf(run: Run = async () => {}): PlannedPoint {
   const found = { id: 'a/b', scenario }
   return {
     key: 'a/b@tcg,none,ovmf,micro,qemu=/opt/a b/qemu',
+    asked: 'a/b@best,none,any,micro,qemu=qemu',
     id: 'a/b',
     found,
     variant,
@@ -34,9 +35,17 @@ function pointOf(run: Run = async () => {}): PlannedPoint {
   }
 }
 
+/** A fault that needs no VM: the free space of the attempt's directory can no longer be told. */
+async function breakDirectory(events: readonly RunEvent[]): Promise<void> {
+  const started = events.findLast((event) => event.type === 'scenario-started')
+  if (started?.type !== 'scenario-started') throw new Error('nothing was started')
+  await rm(started.directory, { recursive: true })
+  await symlink(started.directory, started.directory)
+}
+
 /** Runs a scenario that breaks as often as `outcomes` say, each time in its own way. */
 async function attempts(
-  outcomes: readonly ('error' | 'fail' | 'pass')[],
+  outcomes: readonly ('error' | 'fail' | 'pass' | 'fail-then-fault' | 'pass-then-fault')[],
   { retries, abort = new AbortController() }: { retries: number; abort?: AbortController },
 ) {
   const events: RunEvent[] = []
@@ -46,7 +55,9 @@ async function attempts(
   const point = pointOf(async (lab) => {
     const outcome = outcomes[started++]
     if (outcome === 'error') throw new MaterialError(`broke ${started}`, { code: 'missing' })
-    lab.claim('opens', { expected: 'pass', got: outcome ?? 'never' })
+    const [claimed, fault] = outcome?.split('-then-') ?? []
+    lab.claim('opens', { expected: 'pass', got: claimed ?? 'never' })
+    if (fault) await breakDirectory(events)
   })
   const execution = {
     ...{ point, runDirectory, keep: false, signal: abort.signal, bench: async () => ({}) as Bench },
@@ -80,6 +91,19 @@ t.test('a false claim is never tried again, not even after an attempt that broke
   t.match(once, { started: 1, result: { outcome: 'fail', attempts: 1 } })
   const later = await attempts(['error', 'fail', 'pass'], { retries: 5 })
   t.match(later, { started: 2, result: { outcome: 'fail', attempts: 2 } })
+})
+
+t.test('a false claim beside a fault is in the result, not hidden by a retry that passes', async (t) => {
+  const falseThenFault = await attempts(['fail-then-fault', 'pass'], { retries: 5 })
+  t.match(falseThenFault, {
+    started: 1,
+    result: { outcome: 'error', attempts: 1, claims: [{ id: 'opens', outcome: 'fail' }] },
+  })
+  const trueThenFault = await attempts(['pass-then-fault', 'pass'], { retries: 5 })
+  t.match(trueThenFault, {
+    started: 2,
+    result: { outcome: 'pass', broken: [{ claims: [{ id: 'opens', outcome: 'pass' }] }] },
+  })
 })
 
 t.test('retries come to an end, and an interruption ends them', async (t) => {

@@ -5,7 +5,7 @@ import type { PlannedPoint } from './plan.ts'
 export interface Repetition {
   /** How often each point is run; with `untilFailure`, at most so often. Default 1, or without an end. */
   readonly repeat?: number
-  /** Runs everything again and again until something fails or breaks. */
+  /** Runs everything again and again until something fails or breaks that the matrix does not mark as unstable. */
   readonly untilFailure?: boolean
 }
 

@@ -1,6 +1,7 @@
 /**
  * `attestbed run` over a fake run, as a program for tests of what a process does: streams, signals, exit codes.
- * Arguments: `json`, `argv`; `wait`: does not end before it is interrupted; `stubborn`: not even then.
+ * Arguments: `json`, `argv`; `empty-shard`: has no variant; `wait`: does not end before it is interrupted;
+ * `stubborn`: not even then.
  */
 import { endEvents, MIXED, startEvents } from '../../report/testing/fake-run.ts'
 import { ignoreClosedPipes } from '../output.ts'
@@ -10,6 +11,11 @@ const words = new Set(process.argv.slice(2))
 ignoreClosedPipes()
 
 const fakeRun: RunScenarios = async ({ onEvent, signal }) => {
+  if (words.has('empty-shard')) {
+    const empty = { results: [], otherShards: 5 }
+    for (const event of [...startEvents([], ''), ...endEvents(empty)]) onEvent(event)
+    return empty
+  }
   for (const event of startEvents(MIXED.results, '')) {
     // Run directories belong to the tests of the reports.
     if (event.type === 'scenario-started') onEvent({ ...event, directory: '' })

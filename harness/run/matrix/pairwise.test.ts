@@ -43,16 +43,18 @@ t.test('every pair that can meet meets, whatever is left out; the same rows give
   )
 })
 
-t.test('what can run covers all that it can by itself; what cannot stands only for the rest', async () => {
+t.test('each tier covers all that it can by itself; the next stands only for what is left', async () => {
+  const tiers = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 24, maxLength: 24 })
   fc.assert(
-    fc.property(fc.array(fc.boolean(), { minLength: 24, maxLength: 24 }), (runs) => {
+    fc.property(tiers, (given) => {
       const rows = product([2, 3, 4])
-      const can = (index: number): boolean => runs[index] === true
-      const indices = pairwise(rows, can)
-      const runnable = pairsIn(rows.filter((_, index) => can(index)))
-      const covered = pairsIn(chosenFrom(rows, indices.filter(can)))
-      const all = pairsIn(chosenFrom(rows, indices))
-      return covered.size === runnable.size && all.size === pairsIn(rows).size
+      const tierOf = (index: number): number => given[index] ?? 0
+      const indices = pairwise(rows, tierOf)
+      return [0, 1, 2].every((tier) => {
+        const upTo = (index: number): boolean => tierOf(index) <= tier
+        const possible = pairsIn(rows.filter((_, index) => upTo(index)))
+        return pairsIn(chosenFrom(rows, indices.filter(upTo))).size === possible.size
+      })
     }),
   )
 })

@@ -9,22 +9,19 @@ export type Row = readonly string[]
 
 /**
  * Indices of `rows` that together have every pair that any of them has, ascending. The same rows give the same set.
- * `isPreferred`: every pair that preferred rows have is taken from these; the others add only what is left.
+ * `tierOf`: every pair that rows of tier 0 have is taken from these; those of tier 1 add only what is left, and so on.
  */
 export function pairwise(
   rows: readonly Row[],
-  isPreferred: (index: number) => boolean = () => true,
+  tierOf: (index: number) => number = () => 0,
 ): readonly number[] {
   const pairs = pairsOf(rows)
-  const indices = rows.map((_, index) => index)
+  const tiers = Map.groupBy(rows.keys(), tierOf)
   const covered = new Set<number>()
-  const first = coverOf(
-    pairs,
-    indices.filter((index) => isPreferred(index)),
-    covered,
-  )
-  const others = indices.filter((index) => !isPreferred(index))
-  return [...first, ...coverOf(pairs, others, covered)].sort((left, right) => left - right)
+  return [...tiers]
+    .sort(([left], [right]) => left - right)
+    .flatMap(([, indices]) => coverOf(pairs, indices, covered))
+    .sort((left, right) => left - right)
 }
 
 /** For each row the numbers of its pairs; a row of a single axis has its value as its only one. */
