@@ -5,6 +5,7 @@ import t from 'tap'
 import { digest } from '../base/digest.ts'
 import { FormatError } from '../base/errors.ts'
 import { outcomeOf } from '../base/testing/rejects.ts'
+import { syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
 import { encodeIdAuthentication, encodeIdBlock } from '../formats/snp/id-block.ts'
 import { parseSnpReport, SNP_REPORT_BYTES } from '../formats/snp/report.ts'
 import { publicKeyObject } from '../formats/tpm2/public.ts'
@@ -25,6 +26,7 @@ import {
   tpmRequest,
 } from './testing/emulated-requests.ts'
 import { bytes, finds, hex } from './testing/finds.ts'
+import { honest } from './testing/honest-log.ts'
 import { idBlockCase } from './testing/id-block.ts'
 import { ukiBoot } from './testing/measured-boot.ts'
 import {
@@ -72,6 +74,24 @@ t.test('evidence-missing: a policy has rules for evidence that was not there', a
   await finds(t, logRequest({ ...log, policy: { eventLog: {}, ...claims } }), 'evidence-missing')
   await finds(t, snpRequest({ policy: { snp: {}, tpm: {}, hcl: {}, eventLog: {} } }), ...[])
 })
+
+t.test(
+  'evidence-missing: a TD stands for a guest of SNP only where the policy has rules for TDs',
+  async (t) => {
+    const { values } = honest(ukiBoot('rtmr'), { registers: 'rtmr' })
+    const rtmrs = [0, 1, 2, 3].map((index) => values.get(index) ?? bytes(0, 48))
+    const td = tdxRequest({ quote: { body: { rtmrs } } })
+    const { simulatedRoots } = td.policy
+    const log = (policy: ResolvedPolicy): VerifyRequest => ({
+      ...{ ...td, policy: { eventLog: {}, simulatedRoots, ...policy } },
+      ...{ evidence: syntheticLog(ukiBoot('rtmr'), { banks: ['sha384'] }), quotes: [td.evidence] },
+    })
+    const snp = { launchDigests: [hex(1, 48)] }
+    await finds(t, log({}))
+    await finds(t, log({ snp }), 'evidence-missing')
+    await finds(t, log({ snp, tdx: {} }))
+  },
+)
 
 t.test('quotes-inconsistent: quotes given together are of different states', async (t) => {
   const events = ukiBoot('pcr')
