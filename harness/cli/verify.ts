@@ -49,13 +49,13 @@ function settleFailures(failures: readonly HostError[], { findings }: Verdict): 
 }
 
 async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date }): Promise<VerifyRequest> {
-  const { kind, certs = [], collateral = [], crl = [], quote = [], akRoot = [], nonce, at } = flags
+  const { kind, certs = [], collateral = [], crl = [], quote = [], akRoot, nonce, at } = flags
   const optional = (path: string | undefined) => (path === undefined ? undefined : readEvidenceFile(path))
   return {
     evidence: await readEvidenceFile(file),
     ...{ kind, nonce, at },
     ak: await optional(flags.ak),
-    akRoots: await readEvidenceFiles(akRoot),
+    akRoots: akRoot && (await readEvidenceFiles(akRoot)),
     svsmManifest: await optional(flags.svsmManifest),
     idBlock: await optional(flags.idBlock),
     idAuth: await optional(flags.idAuth),

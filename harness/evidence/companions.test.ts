@@ -142,6 +142,7 @@ t.test('an AK counts where an authority of the caller certified it', async (t) =
     extensions: [authority()],
   })
   t.same(await codesOf(request({ akRoots: [other] })), ['certificate-signature'], "another's root")
+  t.same(await codesOf(request({ akRoots: [] })), ['endorsement-missing'], 'no authority at all')
   const revoked = makeCrl({ ...common, revoked: [{ serial: 7 }] })
   t.same(await codesOf(request({ crls: [revoked] })), ['revoked'])
 })
