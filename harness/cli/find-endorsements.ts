@@ -4,7 +4,7 @@
  */
 import { FormatError, HostError } from '../base/errors.ts'
 import { type CacheEntry, cacheEntries } from '../evidence/collect/cache-key.ts'
-import { attempt, certificatesOf } from '../evidence/collect/vouched.ts'
+import { attempt, certificatesOf, sortOutVouched } from '../evidence/collect/vouched.ts'
 import { readEndorsementFiles } from '../evidence/endorsements.ts'
 import { type HardwareEvidence, hardwareEvidence } from '../evidence/hardware-evidence.ts'
 import type { FoundEndorsements, VerifyRequest } from '../evidence/request.ts'
@@ -95,9 +95,15 @@ function missingFor(evidence: HardwareEvidence, { request, cached, services }: N
     })
   }
   const given = [request, found].map((files) => attempt(() => readEndorsementFiles(files)))
+  const certificates = [...evidence.certificates, ...given.flatMap((each) => each?.certificates ?? [])]
+  const { vouched } = sortOutVouched(
+    certificates.flatMap(({ raw }) => cacheEntries(raw)),
+    { beside: [], simulatedRoots: request.policy.simulatedRoots ?? [] },
+  )
   const have = {
-    certificates: [...evidence.certificates, ...given.flatMap((each) => each?.certificates ?? [])],
-    crls: [...evidence.crls, ...given.flatMap((each) => each?.crls ?? [])],
+    ...{ certificates, vouched: certificatesOf(vouched) },
+    // Lists in the evidence are anybody's.
+    crls: given.flatMap((each) => each?.crls ?? []),
   }
   return missingForReport(evidence.report, { have, at, service: services.kds })
 }
