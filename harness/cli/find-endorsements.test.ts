@@ -298,3 +298,20 @@ t.test('of two that a root vouches for the newer stays', async (t) => {
     'no issuer',
   )
 })
+
+t.test('a cached list that revokes is heeded when the next one is due, another is not', async (t) => {
+  const verdictWith = async (request: VerifyRequest, ...files: readonly Uint8Array[]) => {
+    const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })
+    t.same((await cache.import(files, [parseCertificate(root)])).refused, [])
+    return verifyEvidence((await withFoundEndorsements(request, { cache, services: undefined })).request)
+  }
+  const ended = list('2025-12-31', '2025-01-01', REVOKED)
+  const certificates = [leaf, intermediate, root]
+  const revoked = { authentic: false, findings: [{ code: 'revoked' }] }
+  t.match(await verdictWith(snp, ...certificates, ended), revoked)
+  t.match(await verdictWith({ ...snp, certificates }, ended), revoked, 'the chain is given')
+  const extended = Buffer.concat([snp.evidence, emulation.certificateTable()])
+  t.match(await verdictWith({ ...snp, evidence: extended }, ended), revoked, 'the evidence has it')
+  const ofAnother = list('2025-12-31', '2025-01-01', [{ serial: 0x20000 }])
+  t.match(await verdictWith(snp, ...certificates, ofAnother), { acceptable: true })
+})

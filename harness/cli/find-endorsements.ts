@@ -9,6 +9,7 @@ import { readEndorsementFiles } from '../evidence/endorsements.ts'
 import { type HardwareEvidence, hardwareEvidence } from '../evidence/hardware-evidence.ts'
 import type { FoundEndorsements, VerifyRequest } from '../evidence/request.ts'
 import { mergeTdxCollateral, parseTdxCollateral } from '../evidence/tdx/collateral.ts'
+import { carriedCertificates } from '../evidence/tdx/pck.ts'
 import { platformSelector } from '../evidence/tdx/pcs.ts'
 import type { Certificate } from '../formats/x509.ts'
 import { type CacheTime, type EndorsementCache, foundIn } from './endorsement-cache.ts'
@@ -38,7 +39,7 @@ export async function withFoundEndorsements(request: VerifyRequest, finder: Find
   const failures: HostError[] = []
   let found: FoundEndorsements = { certificates: [], crls: [], collateral: [] }
   for (const evidence of attempt(() => hardwareEvidence(request)) ?? []) {
-    const beside = givenCertificates(request)
+    const beside = [...givenCertificates(request), ...carried(evidence)]
     const lookUp = () => fromCache(evidence, { when: { at: request.at, beside }, cache: finder.cache })
     const cached = await lookUp()
     const missing = finder.services
@@ -56,6 +57,12 @@ function givenCertificates({ certificates, collateral }: VerifyRequest): readonl
   return [...certificates, ...collateral].flatMap(
     (file) => attempt(() => certificatesOf(cacheEntries(file))) ?? [],
   )
+}
+
+/** What came with the evidence: of no more weight than what was given, since whatever uses it looks for a pinned root. */
+function carried(evidence: HardwareEvidence): readonly Certificate[] {
+  if (evidence.kind === 'snp') return evidence.certificates
+  return attempt(() => carriedCertificates(evidence.quote)) ?? []
 }
 
 async function fromCache(
