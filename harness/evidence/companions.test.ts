@@ -105,6 +105,16 @@ t.test('quotes-inconsistent: quotes given together are of different states', asy
   await finds(t, together({ pcrs: new Map([[23, bytes(5, 32)]]) }), 'quotes-inconsistent')
 })
 
+t.test('endorsement-missing: a quote was given without its signature', async (t) => {
+  const events = ukiBoot('pcr')
+  const { quotes } = logRequest({ events })
+  const bare = Buffer.from(JSON.parse(quoteFile().toString()).message, 'hex')
+  for (const given of [[bare], [...quotes, bare], [bare, ...quotes]]) {
+    const { findings } = await verifyEvidence(logRequest({ events, more: { quotes: given } }))
+    t.match(findings, [{ code: 'endorsement-missing', message: /its signature is missing/ }])
+  }
+})
+
 const ROOT = commonNameOf('TPM root')
 const rootKey = ecKeyPair('P-384')
 const common = { issuer: ROOT, signer: rootKey }
