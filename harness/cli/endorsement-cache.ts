@@ -19,6 +19,7 @@ import {
 import { certificatesOf, issuersOf, sortOutVouched, type Vouched } from '../evidence/collect/vouched.ts'
 import type { FoundEndorsements } from '../evidence/request.ts'
 import { vcekIdentity } from '../evidence/snp/leaf.ts'
+import type { Crl } from '../formats/crl.ts'
 import type { SnpReport } from '../formats/snp/report.ts'
 import { SNP_PRODUCTS } from '../formats/snp/tcb.ts'
 import type { Certificate } from '../formats/x509.ts'
@@ -81,7 +82,7 @@ export class EndorsementCache {
     return this.#readAll(await this.#names())
   }
 
-  /** What may vouch for a report; of revocation lists only those that are current at `at`. */
+  /** What may vouch for a report; of revocation lists those that are current at `at`, and those that revoke a part of it. */
   async forReport(report: SnpReport, when: CacheTime): Promise<readonly CacheEntry[]> {
     const lines = report.processor ? [report.processor.product] : SNP_PRODUCTS
     const tcb = report.reportedTcb.raw
@@ -110,13 +111,18 @@ export class EndorsementCache {
     const { vouched } = this.#sortOut([...named, ...shared], beside)
     const leaves = certificatesOf(vouched.filter(({ name }) => names.includes(name)))
     const above = new Set(leaves.flatMap((leaf) => issuersOf(leaf, certificatesOf(shared))))
+    const chosen = vouched.filter(({ content, name, about }) => {
+      if (content.kind !== 'certificate') return false
+      if (names.includes(name) || above.has(content.certificate)) return true
+      return leaves.length === 0 && authorities.some((beginning) => about.startsWith(beginning))
+    })
+    const inUse = [...certificatesOf(chosen), ...beside]
     return vouched.filter((entry) => {
       const { content, notBefore, notAfter } = entry
-      // A stale list or document would refuse what is authentic; a stale certificate is for verification to judge.
-      const isCurrent = notBefore <= at && at <= notAfter
-      if (content.kind !== 'certificate') return isCurrent
-      if (names.includes(entry.name) || above.has(content.certificate)) return true
-      return leaves.length === 0 && authorities.some((beginning) => entry.about.startsWith(beginning))
+      if (content.kind === 'certificate') return chosen.includes(entry)
+      // A stale list or document would refuse what is authentic; but what was revoked stays so when the next is due.
+      if (notBefore <= at && at <= notAfter) return true
+      return content.kind === 'list' && inUse.some((certificate) => isNamed(content.list, certificate))
     })
   }
 
@@ -156,6 +162,10 @@ export class EndorsementCache {
       throw error
     }
   }
+}
+
+function isNamed({ issuer, revoked }: Crl, certificate: Certificate): boolean {
+  return Buffer.compare(issuer.raw, certificate.issuer.raw) === 0 && revoked.has(certificate.serial)
 }
 
 /** As a request takes them. */

@@ -65,7 +65,7 @@ export function addVerify(root: Command, finish: Finish): void {
     )
     .option(
       '--svsm-manifest <file>',
-      'what an SVSM said of its vTPM when it asked for the report with --nonce',
+      'what an SVSM said of its vTPM when it asked for the report with --nonce, of 64 bytes',
     )
     .option(
       '--id-block <file>',
@@ -91,7 +91,7 @@ Examples:
   attestbed verify eventlog.bin --quote quote.json --ak ak.pem --nonce 0123abcd
   attestbed verify hcl-report.bin --certs chain.pem --quote quote.json --event-log eventlog.bin
   attestbed verify quote.json --ak ak-cert.pem --ak-root provider.pem --certs issuers.pem
-  attestbed verify report.bin --certs chain.bin --svsm-manifest manifest.bin --nonce 0123abcd
+  attestbed verify report.bin --certs chain.bin --svsm-manifest manifest.bin --nonce "$(cat nonce.hex)"
 
 Exit codes:
   0 authentic and acceptable, 5 malformed or not authentic, 6 authentic but not acceptable`,

@@ -35,7 +35,10 @@ async function readAtMost(path: string, file: Awaited<ReturnType<typeof open>>):
   return Buffer.concat(pieces)
 }
 
-/** The files themselves, and for a directory every file right in it, in the order of names. */
+/**
+ * The files themselves, and for a directory every file right in it, in the order of names. Throws UsageError `bad-value`
+ * for a directory without any: an empty answer would look as if nothing had been asked for.
+ */
 export async function readEvidenceFiles(paths: readonly string[]): Promise<readonly Buffer[]> {
   const files = await Promise.all(paths.map(filesAt))
   return Promise.all(files.flat().map(readEvidenceFile))
@@ -50,6 +53,7 @@ async function filesAt(path: string): Promise<readonly string[]> {
   const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name)
   if (names.length > MAX_FILES_IN_DIRECTORY)
     throw unreadable(path, `it has ${names.length} files, at most ${MAX_FILES_IN_DIRECTORY} are read`)
+  if (names.length === 0) throw unreadable(path, 'the directory has no files')
   return names.sort().map((name) => join(path, name))
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -74,4 +74,19 @@ t.test('a time that does not exist and a nonce that binds nothing are wrong usag
   for (const at of ['2028-02-29', '2025-07-01T23:30:00-05:00']) t.equal(await codeOf('--at', at), 5, at)
   for (const nonce of ['00', '0x0000', '0', '']) t.equal(await codeOf('--nonce', nonce), 2, nonce)
   t.equal(await codeOf('--collateral', file), 2)
+})
+
+t.test('a directory without files is wrong usage: what is given must count', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  await mkdir(join(directory, 'empty', 'further'), { recursive: true })
+  const file = join(directory, 'evidence')
+  await writeFile(file, snpRequest().evidence)
+  t.capture(process.stdout, 'write')
+  const written = t.capture(process.stderr, 'write')
+  for (const flag of ['--crl', '--certs', '--quote', '--ak-root', '--collateral']) {
+    t.equal(await main(['verify', file, flag, join(directory, 'empty')]), 2, flag)
+    const text = written().map(({ args }) => String(args[0]))
+    t.match(text.join(''), /the directory has no files/, flag)
+  }
 })

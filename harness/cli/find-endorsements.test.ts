@@ -9,12 +9,13 @@ import t, { type Test } from 'tap'
 import { sha256Hex } from '../base/digest.ts'
 import type { VerifyRequest } from '../evidence/request.ts'
 import { snpRequest } from '../evidence/testing/emulated-requests.ts'
-import { commonNameOf, ecKeyPair, makeCrl } from '../evidence/testing/pki.ts'
+import { commonNameOf, ecKeyPair, makeCertificate, makeCrl, publicKeyInfo } from '../evidence/testing/pki.ts'
 import { SnpSignerEmulation } from '../evidence/testing/snp-signer.ts'
 import { collateralFiles, qeIdentity, SIMULATED_TIME, tcbInfo } from '../evidence/testing/tdx-collateral.ts'
 import { makeTdxPki, SIMULATED_FMSPC } from '../evidence/testing/tdx-pki.ts'
 import { makeTdxQuote } from '../evidence/testing/tdx-quote.ts'
 import { verifyEvidence } from '../evidence/verify-evidence.ts'
+import { CERTIFICATE_GUIDS, encodeCertificateTable } from '../formats/snp/certificate-table.ts'
 import { parseCertificate } from '../formats/x509.ts'
 import { EndorsementCache } from './endorsement-cache.ts'
 import { withFoundEndorsements } from './find-endorsements.ts'
@@ -31,9 +32,9 @@ const snp = snpRequest({
   more: { evidence: emulation.report(), certificates: [] },
 })
 const rootName = parseCertificate(root).subject.raw
-const list = (nextUpdate: string, thisUpdate = '2025-01-01') =>
+const list = (nextUpdate: string, thisUpdate = '2025-01-01', revoked: readonly { serial: number }[] = []) =>
   makeCrl({
-    ...{ issuer: rootName, signer: emulation.keys.root, algorithm: 'rsa-pss-sha384' },
+    ...{ issuer: rootName, signer: emulation.keys.root, algorithm: 'rsa-pss-sha384', revoked },
     ...{ thisUpdate: new Date(thisUpdate), nextUpdate: new Date(nextUpdate) },
   })
 
@@ -42,16 +43,16 @@ interface Service {
   readonly asked: string[]
 }
 
-/** On loopback; `answer` writes what it has for a path. */
+/** On loopback; `answer` writes what it has for a path of the whole address. */
 async function service(
   t: Test,
-  answer: (path: string, response: ServerResponse) => Uint8Array | undefined,
+  answer: (path: string, response: ServerResponse, address: string) => Uint8Array | undefined,
 ): Promise<Service> {
   const asked: string[] = []
   const handle = ({ url = '' }: IncomingMessage, response: ServerResponse) => {
     const [, what = ''] = /(cert_chain|pckcrl|rootcacrl|crl|tcb|identity|[0-9a-f]{128})/.exec(url) ?? []
     asked.push(what.length === 128 ? 'vcek' : what)
-    const body = answer(asked.at(-1) ?? '', response)
+    const body = answer(asked.at(-1) ?? '', response, url)
     response.writeHead(body ? 200 : 404).end(body)
   }
   const server = createServer(handle).listen(0, '127.0.0.1')
@@ -96,6 +97,81 @@ t.test('SNP: what was given comes first, then the cache, and only the rest is as
   const certificates = [leaf, intermediate, root]
   t.equal(await ask(await cacheWith(), { certificates }), 'crl', 'the certificates are given')
   t.equal(await ask(await cacheWith(), { certificates, crls: [list('2027-01-01')] }), '', 'all is given')
+})
+
+const REVOKED = [{ serial: 0x10001 }]
+
+t.test('what evidence carries itself keeps no list from being asked for', async (t) => {
+  const ofMilan: Readonly<Record<string, Buffer>> = { ...AMD, crl: list('2027-01-01', '2025-01-01', REVOKED) }
+  const kds = await service(t, (what, _response, url) =>
+    url.includes('/Milan/') ? ofMilan[what] : undefined,
+  )
+  const stranger = ecKeyPair('P-384')
+  const nobody = commonNameOf('nobody')
+  const authority = makeCertificate({
+    ...{ subject: parseCertificate(intermediate).subject.raw, issuer: nobody, serial: 1 },
+    ...{ publicKey: publicKeyInfo(stranger), signer: stranger },
+  })
+  const table = encodeCertificateTable([
+    { guid: CERTIFICATE_GUIDS.ask, bytes: authority },
+    { guid: CERTIFICATE_GUIDS.crl, bytes: makeCrl({ issuer: nobody, signer: stranger }) },
+  ])
+  const hwId = emulation.report().subarray(0x1a0, 0x1e0)
+  const genoa = new SnpSignerEmulation({ product: 'genoa', hwId })
+  const otherLine = encodeCertificateTable([{ guid: CERTIFICATE_GUIDS.vcek, bytes: genoa.certificates.leaf }])
+  for (const evidence of [
+    Buffer.concat([snp.evidence, table]),
+    Buffer.concat([emulation.report({ version: 2 }), otherLine]),
+  ]) {
+    kds.asked.length = 0
+    const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })
+    const certificates = [leaf, intermediate, root]
+    const { request } = await withFoundEndorsements(
+      { ...snp, certificates, evidence },
+      { cache, services: { kds: kds.address } },
+    )
+    t.match(await verifyEvidence(request), { authentic: false, findings: [{ code: 'revoked' }] })
+  }
+})
+
+t.test('version 2 names no product: chain and list of each line that it may be', async (t) => {
+  const genoa = new SnpSignerEmulation({ product: 'genoa', keys: emulation.keys })
+  const { certificates } = genoa
+  const genoaList = makeCrl({
+    ...{ issuer: parseCertificate(certificates.root).subject.raw, signer: genoa.keys.root },
+    ...{ algorithm: 'rsa-pss-sha384', nextUpdate: new Date('2027-01-01') },
+  })
+  const GENOA: Readonly<Record<string, Buffer>> = {
+    cert_chain: Buffer.concat([certificates.intermediate, certificates.root]),
+    ...{ crl: genoaList, vcek: certificates.leaf },
+  }
+  const { vcek: _, ...ofMilan } = AMD
+  const kds = await service(t, (what, _response, url) =>
+    url.includes('/Genoa/') ? GENOA[what] : (ofMilan as typeof AMD)[what],
+  )
+  const simulatedRoots = [emulation.root.keyId]
+  const ask = async (...cached: readonly Uint8Array[]) => {
+    const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots })
+    await cache.import(cached)
+    const asked: string[] = []
+    for (const _time of [1, 2]) {
+      kds.asked.length = 0
+      const { request, failures } = await withFoundEndorsements(
+        { ...snp, evidence: genoa.report({ version: 2 }) },
+        { cache, services: { kds: kds.address } },
+      )
+      t.match(await verifyEvidence(request), { authentic: true, acceptable: true })
+      t.match(
+        request.found?.crls.some((each) => genoaList.equals(each)),
+        true,
+      )
+      t.same(failures, [])
+      asked.push(kds.asked.join(' '))
+    }
+    return asked
+  }
+  t.same(await ask(), ['cert_chain cert_chain vcek vcek crl crl', ''])
+  t.same(await ask(intermediate, root, list('2027-01-01')), ['cert_chain vcek vcek crl', ''])
 })
 
 t.test('a service that cannot be asked is only a failure where something is missing', async (t) => {
@@ -252,4 +328,21 @@ t.test('of two that a root vouches for the newer stays', async (t) => {
     ['VCEK'],
     'no issuer',
   )
+})
+
+t.test('a cached list that revokes is heeded when the next one is due, another is not', async (t) => {
+  const verdictWith = async (request: VerifyRequest, ...files: readonly Uint8Array[]) => {
+    const cache = new EndorsementCache({ directory: newDirectory(), simulatedRoots: [emulation.root.keyId] })
+    t.same((await cache.import(files, [parseCertificate(root)])).refused, [])
+    return verifyEvidence((await withFoundEndorsements(request, { cache, services: undefined })).request)
+  }
+  const ended = list('2025-12-31', '2025-01-01', REVOKED)
+  const certificates = [leaf, intermediate, root]
+  const revoked = { authentic: false, findings: [{ code: 'revoked' }] }
+  t.match(await verdictWith(snp, ...certificates, ended), revoked)
+  t.match(await verdictWith({ ...snp, certificates }, ended), revoked, 'the chain is given')
+  const extended = Buffer.concat([snp.evidence, emulation.certificateTable()])
+  t.match(await verdictWith({ ...snp, evidence: extended }, ended), revoked, 'the evidence has it')
+  const ofAnother = list('2025-12-31', '2025-01-01', [{ serial: 0x20000 }])
+  t.match(await verdictWith(snp, ...certificates, ofAnother), { acceptable: true })
 })

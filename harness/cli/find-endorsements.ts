@@ -4,11 +4,12 @@
  */
 import { FormatError, HostError } from '../base/errors.ts'
 import { type CacheEntry, cacheEntries } from '../evidence/collect/cache-key.ts'
-import { attempt, certificatesOf } from '../evidence/collect/vouched.ts'
+import { attempt, certificatesOf, sortOutVouched } from '../evidence/collect/vouched.ts'
 import { readEndorsementFiles } from '../evidence/endorsements.ts'
 import { type HardwareEvidence, hardwareEvidence } from '../evidence/hardware-evidence.ts'
 import type { FoundEndorsements, VerifyRequest } from '../evidence/request.ts'
 import { mergeTdxCollateral, parseTdxCollateral } from '../evidence/tdx/collateral.ts'
+import { carriedCertificates } from '../evidence/tdx/pck.ts'
 import { platformSelector } from '../evidence/tdx/pcs.ts'
 import type { Certificate } from '../formats/x509.ts'
 import { type CacheTime, type EndorsementCache, foundIn } from './endorsement-cache.ts'
@@ -38,7 +39,7 @@ export async function withFoundEndorsements(request: VerifyRequest, finder: Find
   const failures: HostError[] = []
   let found: FoundEndorsements = { certificates: [], crls: [], collateral: [] }
   for (const evidence of attempt(() => hardwareEvidence(request)) ?? []) {
-    const beside = givenCertificates(request)
+    const beside = [...givenCertificates(request), ...carried(evidence)]
     const lookUp = () => fromCache(evidence, { when: { at: request.at, beside }, cache: finder.cache })
     const cached = await lookUp()
     const missing = finder.services
@@ -56,6 +57,12 @@ function givenCertificates({ certificates, collateral }: VerifyRequest): readonl
   return [...certificates, ...collateral].flatMap(
     (file) => attempt(() => certificatesOf(cacheEntries(file))) ?? [],
   )
+}
+
+/** What came with the evidence: of no more weight than what was given, since whatever uses it looks for a pinned root. */
+function carried(evidence: HardwareEvidence): readonly Certificate[] {
+  if (evidence.kind === 'snp') return evidence.certificates
+  return attempt(() => carriedCertificates(evidence.quote)) ?? []
 }
 
 async function fromCache(
@@ -95,9 +102,15 @@ function missingFor(evidence: HardwareEvidence, { request, cached, services }: N
     })
   }
   const given = [request, found].map((files) => attempt(() => readEndorsementFiles(files)))
+  const certificates = [...evidence.certificates, ...given.flatMap((each) => each?.certificates ?? [])]
+  const { vouched } = sortOutVouched(
+    certificates.flatMap(({ raw }) => cacheEntries(raw)),
+    { beside: [], simulatedRoots: request.policy.simulatedRoots ?? [] },
+  )
   const have = {
-    certificates: [...evidence.certificates, ...given.flatMap((each) => each?.certificates ?? [])],
-    crls: [...evidence.crls, ...given.flatMap((each) => each?.crls ?? [])],
+    ...{ certificates, vouched: certificatesOf(vouched) },
+    // Lists in the evidence are anybody's.
+    crls: given.flatMap((each) => each?.crls ?? []),
   }
   return missingForReport(evidence.report, { have, at, service: services.kds })
 }

@@ -1,10 +1,10 @@
 /** What AMD's key service has to be asked for, beside what is at hand. */
 import { AMD_KDS, fetchAmdChain, fetchAmdCrl, fetchVcek } from '../evidence/collect/amd-key-service.ts'
 import { attempt } from '../evidence/collect/vouched.ts'
-import type { Endorsements } from '../evidence/endorsements.ts'
 import { readEndorsement, signerOf } from '../evidence/snp/endorsement.ts'
 import { isFor, vcekIdentity } from '../evidence/snp/leaf.ts'
 import { AMD_ROOTS, LINE_NAMES } from '../evidence/snp/roots.ts'
+import type { Crl } from '../formats/crl.ts'
 import type { SnpReport } from '../formats/snp/report.ts'
 import type { SnpProduct } from '../formats/snp/tcb.ts'
 import { type Certificate, commonName } from '../formats/x509.ts'
@@ -17,7 +17,14 @@ export interface Missing {
 }
 
 export interface ReportNeed {
-  readonly have: Endorsements
+  readonly have: {
+    /** From anywhere, the evidence itself too. */
+    readonly certificates: readonly Certificate[]
+    /** Those of them that a pinned root vouches for: a stranger's name must not keep anything from being asked for. */
+    readonly vouched: readonly Certificate[]
+    /** None that only the evidence carries. */
+    readonly crls: readonly Crl[]
+  }
   readonly at: Date
   /** Default AMD's. */
   readonly service: string | undefined
@@ -28,50 +35,57 @@ export function missingForReport(
   report: SnpReport,
   { have, at, service = AMD_KDS }: ReportNeed,
 ): readonly Missing[] {
-  const { certificates, crls } = have
+  const { certificates, vouched, crls } = have
   const signer = report.keyInfo.signingKey === 'vlek' ? 'vlek' : 'vcek'
-  const leaf = certificates.find(
+  const leaves = certificates.filter(
     (certificate) => signerOf(certificate) === signer && isFor(report, certificate),
   )
-  const lines = linesOf(report, leaf && attempt(() => readEndorsement(leaf).product))
+  const lines = linesOf(
+    report,
+    leaves.flatMap((leaf) => attempt(() => readEndorsement(leaf).product) ?? []),
+  )
   const options = { address: service }
-  const isIssuer = ({ subject, notAfter }: Certificate, line: SnpProduct) => {
+  const issuersOf = (line: SnpProduct) => {
     const name = `${signer === 'vlek' ? 'SEV-VLEK' : 'SEV'}-${LINE_NAMES[line]}`
-    return commonName(subject) === name && notAfter >= at
+    return vouched.filter(({ subject, notAfter }) => commonName(subject) === name && notAfter >= at)
   }
-  const issuerOf = (line: SnpProduct) => certificates.find((each) => isIssuer(each, line))
-  const hasList = (line: SnpProduct) => {
-    const pinned = AMD_ROOTS.find((each) => each.product === line)?.anchor.name
-    const root = issuerOf(line)?.issuer.raw ?? pinned ?? new Uint8Array()
-    return crls.some(
-      ({ issuer, nextUpdate }) =>
-        Buffer.compare(issuer.raw, root) === 0 && nextUpdate !== undefined && nextUpdate >= at,
+  const hasList = (line: SnpProduct) =>
+    rootNames(line, issuersOf(line)).every((root) =>
+      crls.some(
+        ({ issuer, nextUpdate }) =>
+          Buffer.compare(issuer.raw, root) === 0 && nextUpdate !== undefined && nextUpdate >= at,
+      ),
     )
-  }
-  const toAsk = (
-    what: string,
-    ask: (line: SnpProduct) => Promise<Uint8Array>,
-    of = lines,
-  ): readonly Missing[] =>
-    of.length === 0 ? [] : [{ what, alternatives: of.map((line) => async () => [await ask(line)]) }]
-  const chainOf = (line: SnpProduct) => fetchAmdChain({ product: LINE_NAMES[line], signer }, options)
-  const withoutIssuer = lines.some((line) => issuerOf(line) !== undefined) ? [] : lines
-  const withoutList = lines.some(hasList) ? [] : lines
   return [
-    ...toAsk('the chain of the signing key', chainOf, withoutIssuer),
-    ...(leaf ? [] : vcekOf(report, lines, options)),
-    ...toAsk(
-      'the revocation list of the root',
-      (line) => fetchAmdCrl(LINE_NAMES[line], options),
-      withoutList,
-    ),
+    ...lines
+      .filter((line) => issuersOf(line).length === 0)
+      .map((line) => ({
+        what: `the chain of the signing key of ${LINE_NAMES[line]}`,
+        alternatives: [async () => [await fetchAmdChain({ product: LINE_NAMES[line], signer }, options)]],
+      })),
+    ...(leaves.length > 0 ? [] : vcekOf(report, lines, options)),
+    ...lines
+      .filter((line) => !hasList(line))
+      .map((line) => ({
+        what: `the revocation list of the root of ${LINE_NAMES[line]}`,
+        alternatives: [async () => [await fetchAmdCrl(LINE_NAMES[line], options)]],
+      })),
   ]
 }
 
-/** Version 2 names no product: without a certificate those that have it are asked in turn. */
-function linesOf({ processor }: SnpReport, certified: SnpProduct | undefined): readonly SnpProduct[] {
-  const known = processor?.product ?? certified
-  return known ? [known] : ['milan', 'genoa']
+/** Whose lists count: of those above the issuers, which may be emulated; without any AMD's root. */
+function rootNames(line: SnpProduct, issuers: readonly Certificate[]): readonly Uint8Array[] {
+  if (issuers.length > 0) return issuers.map(({ issuer }) => issuer.raw)
+  return AMD_ROOTS.filter(({ product }) => product === line).map(({ anchor }) => anchor.name)
+}
+
+/**
+ * Version 2 names no product: what the certificates say that are there, and without any those lines that have it. One
+ * more than needed costs a request; one less would leave its root's list unasked for.
+ */
+function linesOf({ processor }: SnpReport, certified: readonly SnpProduct[]): readonly SnpProduct[] {
+  if (processor) return [processor.product]
+  return certified.length > 0 ? [...new Set(certified)] : ['milan', 'genoa']
 }
 
 /** Nobody can be asked for a VLEK, or where CHIP_ID is masked. */

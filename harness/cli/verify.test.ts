@@ -246,7 +246,8 @@ t.test('services are asked over https, http only on this machine', async (t) => 
 t.test(
   'what was given comes before the network, which is missed only where something is missing',
   async (t) => {
-    const unreachable = ['--network', '--kds', 'http://127.0.0.1:9', '--policy', path('good.yaml')]
+    const service = ['--network', '--kds', 'http://127.0.0.1:9']
+    const unreachable = [...service, '--policy', path('good.yaml')]
     const apart = { ATTESTBED_CACHE: path('empty-cache') }
     const enough = await cli(
       ['verify', path('report.bin'), '--certs', path('chain.bin'), ...unreachable, ...AT],
@@ -255,6 +256,16 @@ t.test(
     t.match(enough, { code: 0, stdout: 'revocation: not looked at', stderr: /^warning: cannot fetch http:/ })
     const missing = await cli(['verify', path('report.bin'), ...unreachable, ...AT], apart)
     t.match(missing, { code: 3, stdout: '', stderr: /HostError \[no-network\]/ })
+    const withRevocation = async (digest: string) => {
+      const file = path(`revocation-${digest.slice(0, 2)}.yaml`)
+      await writeFile(file, `revocation: required\n${policy(`"${digest}"`)}`)
+      return cli(['verify', ...given, file, ...service, ...AT], apart)
+    }
+    const [lacking, worse] = await Promise.all(['ab', 'cd'].map((byte) => withRevocation(byte.repeat(48))))
+    t.match(lacking, { code: 3, stdout: '' }, 'only the list is missing')
+    t.match(worse, { code: 6, stderr: /^warning: cannot fetch http:/ }, 'not acceptable whatever a list says')
+    t.match(worse?.stdout, '[launch-digest]')
+    t.match(worse?.stdout, '[revocation-unchecked]')
   },
 )
 

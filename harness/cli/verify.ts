@@ -40,22 +40,25 @@ const LACKING: readonly string[] = [
   ...['collateral-missing', 'collateral-expired', 'collateral-too-old', 'expired'],
 ]
 
-/** A service that could not be asked is an error where it would have been needed, and else a warning. */
+/**
+ * A service that could not be asked is an error where that is all there is to say. Beside another finding it is a
+ * warning: whoever keeps a service from answering must not keep a verdict from being told.
+ */
 function settleFailures(failures: readonly HostError[], { findings }: Verdict): void {
   const [first] = failures
   if (first === undefined) return
-  if (findings.some(({ code }) => LACKING.includes(code))) throw first
+  if (findings.length > 0 && findings.every(({ code }) => LACKING.includes(code))) throw first
   for (const { message } of failures) process.stderr.write(`warning: ${message}\n`)
 }
 
 async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date }): Promise<VerifyRequest> {
-  const { kind, certs = [], collateral = [], crl = [], quote = [], akRoot = [], nonce, at } = flags
+  const { kind, certs = [], collateral = [], crl = [], quote = [], akRoot, nonce, at } = flags
   const optional = (path: string | undefined) => (path === undefined ? undefined : readEvidenceFile(path))
   return {
     evidence: await readEvidenceFile(file),
     ...{ kind, nonce, at },
     ak: await optional(flags.ak),
-    akRoots: await readEvidenceFiles(akRoot),
+    akRoots: akRoot && (await readEvidenceFiles(akRoot)),
     svsmManifest: await optional(flags.svsmManifest),
     idBlock: await optional(flags.idBlock),
     idAuth: await optional(flags.idAuth),

@@ -5,6 +5,7 @@ import t from 'tap'
 import { digest } from '../base/digest.ts'
 import { FormatError } from '../base/errors.ts'
 import { outcomeOf } from '../base/testing/rejects.ts'
+import { syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
 import { encodeIdAuthentication, encodeIdBlock } from '../formats/snp/id-block.ts'
 import { parseSnpReport, SNP_REPORT_BYTES } from '../formats/snp/report.ts'
 import { publicKeyObject } from '../formats/tpm2/public.ts'
@@ -25,6 +26,7 @@ import {
   tpmRequest,
 } from './testing/emulated-requests.ts'
 import { bytes, finds, hex } from './testing/finds.ts'
+import { honest } from './testing/honest-log.ts'
 import { idBlockCase } from './testing/id-block.ts'
 import { ukiBoot } from './testing/measured-boot.ts'
 import {
@@ -73,6 +75,24 @@ t.test('evidence-missing: a policy has rules for evidence that was not there', a
   await finds(t, snpRequest({ policy: { snp: {}, tpm: {}, hcl: {}, eventLog: {} } }), ...[])
 })
 
+t.test(
+  'evidence-missing: a TD stands for a guest of SNP only where the policy has rules for TDs',
+  async (t) => {
+    const { values } = honest(ukiBoot('rtmr'), { registers: 'rtmr' })
+    const rtmrs = [0, 1, 2, 3].map((index) => values.get(index) ?? bytes(0, 48))
+    const td = tdxRequest({ quote: { body: { rtmrs } } })
+    const { simulatedRoots } = td.policy
+    const log = (policy: ResolvedPolicy): VerifyRequest => ({
+      ...{ ...td, policy: { eventLog: {}, simulatedRoots, ...policy } },
+      ...{ evidence: syntheticLog(ukiBoot('rtmr'), { banks: ['sha384'] }), quotes: [td.evidence] },
+    })
+    const snp = { launchDigests: [hex(1, 48)] }
+    await finds(t, log({}))
+    await finds(t, log({ snp }), 'evidence-missing')
+    await finds(t, log({ snp, tdx: {} }))
+  },
+)
+
 t.test('quotes-inconsistent: quotes given together are of different states', async (t) => {
   const events = ukiBoot('pcr')
   const { quotes } = logRequest({ events })
@@ -83,6 +103,16 @@ t.test('quotes-inconsistent: quotes given together are of different states', asy
   await finds(t, together({ pcrs: new Map([[23, bytes(0, 32)]]), nonce: bytes(1, 8) }), 'quotes-inconsistent')
   t.ok((await codesOf(together({ pcrs: new Map([[14, bytes(5, 32)]]) }))).length > 0, 'another PCR 14')
   await finds(t, together({ pcrs: new Map([[23, bytes(5, 32)]]) }), 'quotes-inconsistent')
+})
+
+t.test('endorsement-missing: a quote was given without its signature', async (t) => {
+  const events = ukiBoot('pcr')
+  const { quotes } = logRequest({ events })
+  const bare = Buffer.from(JSON.parse(quoteFile().toString()).message, 'hex')
+  for (const given of [[bare], [...quotes, bare], [bare, ...quotes]]) {
+    const { findings } = await verifyEvidence(logRequest({ events, more: { quotes: given } }))
+    t.match(findings, [{ code: 'endorsement-missing', message: /its signature is missing/ }])
+  }
 })
 
 const ROOT = commonNameOf('TPM root')
@@ -122,6 +152,7 @@ t.test('an AK counts where an authority of the caller certified it', async (t) =
     extensions: [authority()],
   })
   t.same(await codesOf(request({ akRoots: [other] })), ['certificate-signature'], "another's root")
+  t.same(await codesOf(request({ akRoots: [] })), ['endorsement-missing'], 'no authority at all')
   const revoked = makeCrl({ ...common, revoked: [{ serial: 7 }] })
   t.same(await codesOf(request({ crls: [revoked] })), ['revoked'])
 })

@@ -5,6 +5,8 @@ import { GUID_BYTES, guidBytes, guidText } from './guid.ts'
 const SERVICES_MANIFEST = '63849ebb-3d92-4670-a1ff-58f9c94b87bb'
 /** GUID of the vTPM's service: AMD 58019, "vTPM Protocol". */
 export const VTPM_SERVICE = 'c476f1eb-0123-45a5-9641-b4e7dde5bfe3'
+/** As the table begins with it. */
+export const SERVICES_MANIFEST_GUID = guidBytes(SERVICES_MANIFEST)
 const ENTRY_BYTES = 24
 const MAX_SERVICES = 64
 const MAX_BYTES = 1024 * 1024
@@ -24,7 +26,7 @@ export function parseServicesManifest(bytes: Uint8Array): readonly SvsmService[]
   const reader = new ByteReader(bytes, { what: 'SVSM services manifest' })
   if (bytes.length > MAX_BYTES)
     throw reader.error('too-large', 'manifest', `has ${bytes.length} bytes, at most ${MAX_BYTES} are read`)
-  reader.magic(guidBytes(SERVICES_MANIFEST), 'GUID')
+  reader.magic(SERVICES_MANIFEST_GUID, 'GUID')
   const length = reader.u32le('length')
   const count = reader.u32le('services')
   if (length !== bytes.length)

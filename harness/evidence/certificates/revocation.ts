@@ -59,23 +59,22 @@ export function checkRevocation({ path, anchor, at, crls, mode }: RevocationRequ
     const issuer = path[index + 1]
     for (const crl of named) {
       if (issuer) checkUsage(issuer, 'cRLSign')
-      lists.push(checkList(crl, { publicKey: (issuer ?? anchor).publicKey, at }))
+      checkList(crl, (issuer ?? anchor).publicKey)
+      // Before its time: what a list revoked stays so when the next one is due.
       checkEntry(crl, certificate)
+      lists.push(checkTime(crl, at))
     }
     if (named.length > 0) checked += 1
   }
   return { lists, checked }
 }
 
-interface ListContext {
-  readonly publicKey: PublicKeyInfo
-  readonly at: Date
-}
+const listOf = (crl: Crl): string => `the revocation list of "${nameText(crl.issuer)}"`
 
-/** Authenticity and time of a list. */
-function checkList(crl: Crl, { publicKey, at }: ListContext): UsedList {
-  const { signatureAlgorithm: algorithm, tbs: data, signature, thisUpdate, nextUpdate } = crl
-  const what = `the revocation list of "${nameText(crl.issuer)}"`
+/** Authenticity of a list, and whether all of it is understood. */
+function checkList(crl: Crl, publicKey: PublicKeyInfo): void {
+  const { signatureAlgorithm: algorithm, tbs: data, signature } = crl
+  const what = listOf(crl)
   if (!isSignedBy(publicKey, { algorithm, data, signature }))
     throw new VerifyError(`cannot use ${what}: its issuer's key did not sign it`, {
       code: 'crl-signature',
@@ -91,6 +90,11 @@ function checkList(crl: Crl, { publicKey, at }: ListContext): UsedList {
       expected: 'only critical extensions that are understood',
       got: `the critical extension ${critical.oid}`,
     })
+}
+
+function checkTime(crl: Crl, at: Date): UsedList {
+  const { thisUpdate, nextUpdate } = crl
+  const what = listOf(crl)
   if (!(at >= thisUpdate))
     throw new VerifyError(`cannot use ${what}: it is not yet valid`, {
       code: 'crl-not-yet-valid',

@@ -12,7 +12,7 @@ import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
 import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
 import { DEFAULT_BANKS } from '../tpm/appraise.ts'
-import { appraiseTpmEvidence, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import { appraiseTpmEvidence, joinedQuotes, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import { readTpmEvidence } from '../tpm/quote-file.ts'
 import { trustedAk } from '../tpm/trusted-key.ts'
 import { isTdxQuote } from '../unwrap.ts'
@@ -97,11 +97,7 @@ function verifyCover(quotes: readonly Uint8Array[], request: VerifyRequest): Cov
       expected: 'a TD quote, or a TPM quote with its PCR values (--quote)',
       got: 'none',
     })
-  const evidence = {
-    quotes: parsed.flatMap((each) => each.quotes),
-    carriedAk: parsed.find(({ carriedAk }) => carriedAk)?.carriedAk,
-  }
-  return { kind: 'tpm', quotes: verifyTpmQuotes(evidence, request, trustedAk(request)) }
+  return { kind: 'tpm', quotes: verifyTpmQuotes(joinedQuotes(parsed), request, trustedAk(request)) }
 }
 
 /** What user space extends after the firmware's log has ended: IMA; boot phases; machine id and volume keys. */

@@ -16,13 +16,16 @@ const EVIDENCE: Readonly<Record<PolicySection, string>> = {
 
 /**
  * One finding `evidence-missing` for each section that demands something and was held against nothing; `appraised` are
- * those that were. `snp` and `tdx` stand for each other: a guest runs on one of them, so either meets the demand on both.
+ * those that were. A guest runs on one of SNP and TDX, so of a policy for both either meets the demand on both; hardware
+ * that the policy does not speak of meets none.
  */
 export function unmetSections(
   policy: ResolvedPolicy,
   appraised: readonly PolicySection[],
 ): readonly Finding[] {
-  const onHardware = appraised.includes('snp') || appraised.includes('tdx')
+  const onHardware = (['snp', 'tdx'] as const).some(
+    (section) => appraised.includes(section) && policy[section] !== undefined,
+  )
   const open = (Object.keys(EVIDENCE) as PolicySection[]).filter((section) => {
     if (Object.keys(policy[section] ?? {}).length === 0 || appraised.includes(section)) return false
     return !(onHardware && (section === 'snp' || section === 'tdx'))

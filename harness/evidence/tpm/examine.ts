@@ -57,6 +57,16 @@ export function parseTpmQuotes(
   return { ...evidence, attests: attests.map(parseAttest) }
 }
 
+/** Of several files: a quote without its signature in any of them is one of the whole, so that none is passed over. */
+export function joinedQuotes(files: readonly TpmEvidence[]): TpmEvidence {
+  const unsigned = files.find((file) => file.unsigned)?.unsigned
+  return {
+    quotes: files.flatMap(({ quotes }) => quotes),
+    carriedAk: files.find(({ carriedAk }) => carriedAk)?.carriedAk,
+    ...(unsigned && { unsigned }),
+  }
+}
+
 /**
  * Every quote by the one AK, and fresh where a nonce was given. An AK that only the evidence itself vouches for is used
  * to see whether the evidence is consistent, and then refused: anyone can sign with a key of their own. Throws

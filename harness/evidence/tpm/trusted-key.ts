@@ -20,13 +20,14 @@ type AkRequest = Pick<VerifyRequest, 'ak' | 'akRoots' | 'certificates' | 'crls' 
 
 /**
  * Undefined where no AK was given. With roots `ak` must be a certificate for a TPM's attestation key (TCG
- * tcg-kp-AIKCertificate) with a path to one of them through `certificates`. Throws FormatError, and VerifyError as
- * verifyTpmKeyCertificate; `expired` and `not-yet-valid` for a certificate that is trusted itself.
+ * tcg-kp-AIKCertificate) with a path to one of them through `certificates`; a list of none trusts nobody. Throws
+ * FormatError, and VerifyError as verifyTpmKeyCertificate; `expired` and `not-yet-valid` for a certificate that is
+ * trusted itself.
  */
 export function trustedAk(request: AkRequest): TrustedAk | undefined {
-  const { ak, akRoots = [], at } = request
+  const { ak, akRoots, at } = request
   if (ak === undefined) return undefined
-  if (akRoots.length > 0) return certified(ak, { ...request, akRoots })
+  if (akRoots !== undefined) return certified(ak, { ...request, akRoots })
   return { key: readAttestationKey(ak, at), from: 'the attestation key that was given' }
 }
 

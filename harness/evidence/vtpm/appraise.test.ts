@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
 import { vector, vectorsMissing } from '../../base/testing/vectors.ts'
-import { tpmRequest } from '../testing/emulated-requests.ts'
+import { quoteFile, tpmRequest } from '../testing/emulated-requests.ts'
 import { request, verdictOf } from '../testing/vector-requests.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
 import { parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
@@ -60,4 +60,10 @@ t.test('an HCL report is held against hardware and claims', { skip: vectorsMissi
   )
   t.same(await found({ snp: {} }, { nonce: Buffer.of(1) }), ['nonce-missing'], 'nothing answers a nonce')
   t.same(await found({ snp: {}, freshness: { nonce: 'required' } }), ['nonce-missing'])
+  const bare = Buffer.from(JSON.parse(quoteFile().toString()).message, 'hex')
+  t.same(
+    await found({ snp: {} }, { quotes: [bare] }),
+    ['endorsement-missing'],
+    'a quote without its signature',
+  )
 })

@@ -16,7 +16,7 @@ import type { VerifyRequest } from '../request.ts'
 import { appraiseSnpEvidence, verifySnpEvidence } from '../snp/examine.ts'
 import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
-import { parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
+import { joinedQuotes, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
 import { isJson, isTdxQuote } from '../unwrap.ts'
 import { appraiseHclClaims } from './appraise.ts'
@@ -94,9 +94,9 @@ function verifyQuotes(
   const given = [...request.quotes, ...(log?.carriedQuotes ?? [])]
     .filter((quote) => !isTdxQuote(quote))
     .map((quote) => parseTpmQuotes(quote, request))
-  const quotes = [...(carried ? [carried] : []), ...given.flatMap((each) => each.quotes)]
-  if (quotes.length === 0) return undefined
-  return verifyTpmQuotes({ quotes }, request, {
+  const files = [...(carried ? [{ quotes: [carried] }] : []), ...given]
+  if (files.length === 0) return undefined
+  return verifyTpmQuotes(joinedQuotes(files), request, {
     key: endorsement.ak,
     from: 'the attestation key that the hardware report endorses',
   })

@@ -68,6 +68,28 @@ t.test('binding-mismatch: not this manifest, not this nonce, not VMPL 0, no vTPM
   }
 })
 
+t.test('binding-mismatch: the nonce leaves room for a manifest before the true one', async (t) => {
+  // What the SVSM hashed: a nonce that the guest made longer, and the manifest with the true EK.
+  const own = makeEk({ kind: 'rsa' }).area.bytes
+  const forged = manifest([
+    [VTPM_SERVICE, own],
+    [OTHER_SERVICE, ALL],
+  ])
+  for (const nonce of [Buffer.alloc(32, 3), NONCE]) {
+    const reportData = digest('sha512', nonce, forged)
+    const report = { kind: 'snp', reportData, vmpl: 0 } as const
+    t.strictSame(digest('sha512', nonce, forged.subarray(0, -ALL.length), ALL), reportData)
+    const attempt = () => verifySvsmEndorsement({ form: 'services', manifest: forged, nonce }, report)
+    refusesToVerify(t, attempt, 'binding-mismatch', `${nonce.length} bytes`)
+  }
+  for (const length of [0, 1, 32, 63, 65]) {
+    const nonce = Buffer.alloc(length, 3)
+    const report = { kind: 'snp', reportData: digest('sha512', nonce, ALL), vmpl: 0 } as const
+    const attempt = () => verifySvsmEndorsement({ form: 'services', manifest: ALL, nonce }, report)
+    refusesToVerify(t, attempt, 'binding-mismatch', `${length} bytes`)
+  }
+})
+
 t.test('a malformed services manifest is refused', async (t) => {
   refusesTruncation(t, ALL, parseServicesManifest)
   const write = (offset: number, value: number) => () => {

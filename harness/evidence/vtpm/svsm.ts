@@ -1,6 +1,6 @@
 /** The SVSM's way: REPORT_DATA hashes a nonce and a manifest with the vTPM's EK. AMD 58019, 7 (attestation). */
 import { digest, equalBytes } from '../../base/digest.ts'
-import { parseServicesManifest, VTPM_SERVICE } from '../../formats/svsm-manifest.ts'
+import { parseServicesManifest, SERVICES_MANIFEST_GUID, VTPM_SERVICE } from '../../formats/svsm-manifest.ts'
 import { parseTpmPublic, type TpmPublic, tpmName } from '../../formats/tpm2/public.ts'
 import { bindingMismatch, type EndorsingReport, mustBeMostPrivileged } from './hardware-report.ts'
 
@@ -10,7 +10,7 @@ export interface SvsmAttestation {
   readonly form: 'services' | 'single'
   /** As configfs-tsm gives it in `manifestblob`. */
   readonly manifest: Uint8Array
-  /** What was asked with: the verifier's, at most 64 bytes. */
+  /** What was asked with: the verifier's, 64 bytes. */
   readonly nonce: Uint8Array
 }
 
@@ -23,6 +23,12 @@ export function svsmAttestation(manifest: Uint8Array): Pick<SvsmAttestation, 'fo
   return { form: KEY_TYPES.includes(type) ? 'single' : 'services', manifest }
 }
 
+/**
+ * What configfs-tsm demands, and Coconut's SVSM: no longer one is hashed. Nothing says where in what is hashed the nonce
+ * ends, so after a shorter one a guest could begin a manifest of its own, and have the true one follow in it.
+ */
+const NONCE_BYTES = 64
+
 /** A vTPM whose EK the hardware vouches for. */
 export interface SvsmVtpmEndorsement {
   readonly kind: 'svsm'
@@ -34,8 +40,8 @@ export interface SvsmVtpmEndorsement {
 
 /**
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
- * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed
- * manifest.
+ * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, the nonce has not 64 bytes, or there is no vTPM;
+ * FormatError for a malformed manifest.
  */
 export function verifySvsmEndorsement(
   attestation: SvsmAttestation,
@@ -45,6 +51,7 @@ export function verifySvsmEndorsement(
   if (report.kind !== 'snp')
     throw bindingMismatch('an SVSM runs on SEV-SNP only', { expected: 'snp', got: report.kind })
   mustBeMostPrivileged(report)
+  mustNotHideAnother({ manifest, nonce })
   const expected = digest('sha512', nonce, manifest)
   if (!equalBytes(expected, report.reportData))
     throw bindingMismatch('REPORT_DATA is not the SHA-512 digest of the nonce and the manifest', {
@@ -53,6 +60,21 @@ export function verifySvsmEndorsement(
     })
   const ek = parseTpmPublic(form === 'single' ? manifest : vtpmManifest(manifest))
   return { kind: 'svsm', hardware: 'snp', ek, ekName: tpmName(ek) }
+}
+
+/** The second guard is for an SVSM that takes longer nonces after all: no table stands within a manifest. */
+function mustNotHideAnother({ manifest, nonce }: Pick<SvsmAttestation, 'manifest' | 'nonce'>): void {
+  if (nonce.length !== NONCE_BYTES)
+    throw bindingMismatch('only a nonce of full length tells where the manifest begins', {
+      expected: `a nonce of ${NONCE_BYTES} bytes (--nonce)`,
+      got: `${nonce.length} bytes`,
+    })
+  const at = Buffer.from(manifest).indexOf(SERVICES_MANIFEST_GUID, 1)
+  if (at >= 0)
+    throw bindingMismatch('the manifest holds another table of services', {
+      expected: 'one table, at 0x0',
+      got: `another at 0x${at.toString(16)}`,
+    })
 }
 
 function vtpmManifest(manifest: Uint8Array): Uint8Array {

@@ -1,9 +1,9 @@
 /** Events that differ, register by register: changed, or only in one. */
-import type { MeasuredDocument, MeasuredEvent } from '../../measure/documents/document.ts'
+import type { InputName, MeasuredDocument, MeasuredEvent } from '../../measure/documents/document.ts'
 import { aligned, type Pair } from './alignment.ts'
 import type { Difference } from './difference.ts'
 import { type ChangedInputs, causesAmong, shown } from './inputs.ts'
-import { inputsOfEvent, inputsOfRegister } from './register-inputs.ts'
+import { DECIDE_REWRITING, inputsOfEvent, inputsOfRegister, REWRITTEN_KERNEL } from './register-inputs.ts'
 
 /** What versions of QEMU changed, and where it shows. Its own release notes and git history. */
 const QEMU_CHANGES = [
@@ -12,7 +12,7 @@ const QEMU_CHANGES = [
     register: 'rtmr1',
     type: 'EV_EFI_BOOT_SERVICES_APPLICATION',
     // The same version with newer firmware hands the kernel over as it is: the older of the two documents says so.
-    described: /^kernel, with the setup header rewritten by QEMU/,
+    described: REWRITTEN_KERNEL,
     because: 'the kernel setup header is no longer rewritten',
   },
 ] as const
@@ -36,13 +36,26 @@ export function eventDifferences(
   return [...new Set([...left.keys(), ...right.keys()])].sort(byNumber).flatMap((register) => {
     const ofRegister = causesAmong(inputsOfRegister(register), changed)
     return aligned(left.get(register) ?? [], right.get(register) ?? []).map((pair) => {
-      const ofEvent = inputsOfEvent((pair.a ?? pair.b)?.event.description ?? '')
-      const narrower = ofEvent ? causesAmong(ofEvent, changed) : []
-      const causes = narrower.length > 0 ? narrower : ofRegister
+      const ofEvent = descriptionsOf(pair).flatMap((description) => inputsOfEvent(description) ?? [])
+      const narrower = causesAmong([...new Set(ofEvent)], changed)
+      const candidates = narrower.length > 0 ? narrower : ofRegister
+      const causes = candidates.filter((name) => !isBeside(name, pair))
       const because = reason(pair, a, b)
       return { ...pairDifference(register, pair), causes, ...(because !== undefined && { because }) }
     })
   })
+}
+
+function descriptionsOf({ a, b }: Pair): readonly string[] {
+  return [a, b].flatMap((placed) => (placed ? [placed.event.description] : []))
+}
+
+/** Of a kernel that both documents have rewritten, or both as it is, whatever decides the rewriting is no cause. */
+function isBeside(name: InputName, pair: Pair): boolean {
+  const descriptions = descriptionsOf(pair)
+  const areKernels = descriptions.length === 2 && descriptions.every((text) => /^kernel(,|$)/.test(text))
+  const rewritten = descriptions.filter((text) => REWRITTEN_KERNEL.test(text))
+  return areKernels && rewritten.length !== 1 && DECIDE_REWRITING.includes(name)
 }
 
 function banksOf(events: readonly MeasuredEvent[]): ReadonlySet<string> {

@@ -27,13 +27,23 @@ const REGISTER_INPUTS: Readonly<Record<string, readonly InputName[]>> = {
     ...(['firmware', 'memory', 'variables', 'vcpus', 'qemu', 'argv', 'acpi', 'bootSlots'] as const),
     ...(['partitions', 'uki'] as const),
   ],
-  rtmr1: ['kernel', 'uki', 'shim', 'loader', 'loaderConfiguration', 'disk', 'partitions', 'qemu', 'firmware'],
+  rtmr1: [
+    ...(['kernel', 'uki', 'shim', 'loader', 'loaderConfiguration', 'disk', 'partitions'] as const),
+    // The kernel's header, where QEMU rewrites it: the place of the initrd, and what `vga=` asks for.
+    ...(['initrd', 'append', 'memory', 'qemu', 'firmware'] as const),
+  ],
   rtmr2: ['append', 'initrd', 'uki', 'kernel', 'loadOptions'],
 }
+
+/** The kernel event of a QEMU that fills in fields of the setup header before the firmware measures it. */
+export const REWRITTEN_KERNEL = /^kernel, with the setup header rewritten by QEMU/
+/** They decide whether QEMU rewrites, and change nothing of a kernel that both times is, or is not, rewritten. */
+export const DECIDE_REWRITING: readonly InputName[] = ['qemu', 'firmware']
 
 /** Of events whose description says what they are of: fewer inputs than those of the register. */
 const EVENT_INPUTS: readonly (readonly [described: RegExp, inputs: readonly InputName[]])[] = [
   [/^(section|name) [.]/, ['uki', 'kernel', 'profile']],
+  [REWRITTEN_KERNEL, ['kernel', 'initrd', 'append', 'memory', 'qemu', 'firmware']],
   [/^command line passed to the stub/, ['append', 'loadOptions', 'initrd']],
   [/^(addon |command line of addons)/, ['addons']],
   [/^systemd-boot/, ['loader']],
