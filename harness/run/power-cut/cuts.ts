@@ -1,12 +1,13 @@
 /** The power cuts of a recorded update: their states, and what a boot from one of them comes to. */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GuestError, MaterialError, TimeoutError } from '../../base/errors.ts'
+import { MaterialError, TimeoutError } from '../../base/errors.ts'
 import { PARTITION_TYPES, type Partition, parseGpt } from '../../formats/gpt.ts'
 import type { LoggedWrite } from '../../formats/write-log.ts'
 import { PERMANENT_STATE } from '../../machine/vtpm/state.ts'
 import { createOverlay } from '../../materials/boot-disk.ts'
 import { writePrivateFile } from '../../system/files.ts'
+import { isOwnEnd } from '../own-ends.ts'
 import type { ScenarioVm } from '../vm.ts'
 import { CutDisk } from './cut-disk.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
@@ -204,7 +205,7 @@ const TIMES_A_GOOD_BOOT = 3
 /** What the state itself is to blame for. What is not the guest's doing is thrown: it says nothing of the state. */
 function faultOfState(error: unknown): { readonly why: string; readonly late: boolean } {
   if (error instanceof TimeoutError && error.code === 'boot') return { why: firstLine(error), late: true }
-  if (error instanceof GuestError) return { why: firstLine(error), late: false }
+  if (isOwnEnd(error)) return { why: firstLine(error), late: false }
   throw error
 }
 
