@@ -18,6 +18,9 @@ export interface BrokenState {
   readonly write: string
   /** Directory with the state, and a script that boots it again. */
   readonly reproducer?: string
+  readonly why: string
+  /** It hung until its deadline, in place of saying why. */
+  readonly late: boolean
   /** All of it in a line, for people. */
   readonly line: string
 }
@@ -56,19 +59,19 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   note(
     `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}`,
   )
-  const start = await cuts.boot(first)
+  const start = await cuts.control(first)
   note(line('the start', start))
-  const end = last.content === first.content ? start : await cuts.boot(last)
+  const end = last.content === first.content ? start : await cuts.control(last)
   note(line('the end', end))
   const broken: BrokenState[] = []
   for (const [index, candidate] of sample.entries()) {
     const outcome = await cuts.boot(candidate.state, candidate.made)
     const text = line(`state ${index + 1}, ${describe(cuts, candidate)}`, outcome)
     note(text)
-    const { came, reproducer } = outcome
+    const { came, why, late, reproducer } = outcome
     if (came === 'up') continue
     const write = cuts.describe(candidate.made)
-    broken.push({ write, line: text, ...(reproducer !== undefined && { reproducer }) })
+    broken.push({ write, why, late, line: text, ...(reproducer !== undefined && { reproducer }) })
   }
   return { start, end, tried: sample.length, contents: all.length, broken }
 }
