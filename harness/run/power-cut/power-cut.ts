@@ -59,6 +59,8 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   note(
     `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}`,
   )
+  const kinds = kindsLeftOut(all, sample)
+  if (kinds.length > 0) note(`of these kinds none is booted: ${kinds.join(', ')}`)
   const start = await cuts.control(first)
   note(line('the start', start))
   const end = last.content === first.content ? start : await cuts.control(last)
@@ -76,8 +78,19 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   return { start, end, tried: sample.length, contents: all.length, broken }
 }
 
+/** Kinds of danger of which the sample has no state. */
+function kindsLeftOut(
+  all: readonly Candidate[],
+  sample: readonly Candidate[],
+): readonly Candidate['danger'][] {
+  const tried = new Set(sample.map(({ danger }) => danger))
+  return [...new Set(all.map(({ danger }) => danger))].filter((danger) => !tried.has(danger))
+}
+
 function words({ seed, states }: Sampling): string {
-  return states === 'all' ? `all of them; seed ${seed}` : `the worst first; --seed ${seed} draws the same`
+  return states === 'all'
+    ? `all of them; seed ${seed}`
+    : `the two worst kinds first in each round; --seed ${seed} draws the same`
 }
 
 function describe(cuts: PowerCuts, { state, made, danger, alike }: Candidate): string {
