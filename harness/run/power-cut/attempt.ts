@@ -35,8 +35,9 @@ function faultOf(error: unknown, name: string): Pick<Attempt, 'why' | 'late'> {
   throw error
 }
 
-/** The first line, without what differs from boot to boot: the VM's name and the kernel's clock. */
+/** The first line, without what differs from boot to boot: the VM's name, the kernel's clock, how long was waited. */
 function sameAgain({ message }: Error, name: string): string {
   const [line = ''] = message.split('\n')
-  return line.replaceAll(`${name} `, '').replaceAll(/\[ *\d{1,9}\.\d{1,9}\] ?/g, '')
+  const named = line.replaceAll(`${name} `, '').replaceAll(/\[ *\d{1,9}\.\d{1,9}\] ?/g, '')
+  return named.replaceAll(/ for \d{1,9} s\b/g, ' for some time')
 }

@@ -1,10 +1,10 @@
 /** The power cuts of a recorded update: their states, and what a boot from one of them comes to. */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { MaterialError } from '../../base/errors.ts'
 import { PARTITION_TYPES, type Partition, parseGpt } from '../../formats/gpt.ts'
 import type { LoggedWrite } from '../../formats/write-log.ts'
-import { PERMANENT_STATE } from '../../machine/vtpm/state.ts'
+import { copyVtpmState, PERMANENT_STATE } from '../../machine/vtpm/state.ts'
 import { createOverlay } from '../../materials/boot-disk.ts'
 import { writePrivateFile } from '../../system/files.ts'
 import type { ScenarioVm } from '../vm.ts'
@@ -141,6 +141,24 @@ export class PowerCuts {
     const { late, ...outcome } = await this.#tryTwice(state, `cut-${this.#next()}`)
     if (late) throw late
     return { ...outcome, late: false, seconds: secondsSince(startedAt) }
+  }
+
+  /** Boots a copy of what `keepReproducer` kept, and of nothing else. */
+  async bootKept(directory: string): Promise<Attempt> {
+    const { directory: parent, bench } = this.#vm.spec
+    const name = `${basename(directory)}-again`
+    const at = (file: string) => join(parent, `${name}-${file}`)
+    const kept = (file: string) => join(directory, file)
+    await copyFile(kept('variables.fd'), at('variables.fd'))
+    await copyVtpmState(kept('vtpm'), at('vtpm'))
+    const overlay = { file: at('disk.qcow2'), backing: kept('disk.qcow2'), backingFormat: 'qcow2' }
+    await createOverlay(bench.tools, overlay)
+    const vm = await this.#vm.withMaterials({
+      ...{ name, disk: overlay.file, variables: at('variables.fd'), vtpmState: at('vtpm') },
+    })
+    const outcome = await bootOnce(vm, this.#deadlineMs)
+    await rm(overlay.file)
+    return outcome
   }
 
   #next(): number {

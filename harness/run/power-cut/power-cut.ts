@@ -1,4 +1,5 @@
 /** Power cuts as a scenario sees them: an update is recorded, and then states of it are booted. */
+import { basename } from 'node:path'
 import type { ScenarioVm } from '../vm.ts'
 import { type Candidate, candidatesOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
@@ -34,6 +35,8 @@ export interface PowerCutReport {
   readonly tried: number
   readonly contents: number
   readonly broken: readonly BrokenState[]
+  /** Boots a copy of the files that are kept of a state, once more. */
+  readonly bootKept: (reproducer: string) => Promise<Pick<CutOutcome, 'came' | 'why'>>
 }
 
 /** Has the next QEMU process of the VM, which is off, record what it writes. */
@@ -73,9 +76,23 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
     const { came, why, late, reproducer } = outcome
     if (came === 'up') continue
     const write = cuts.describe(candidate.made)
-    broken.push({ write, why, late, line: text, ...(reproducer !== undefined && { reproducer }) })
+    const again = reproducer === undefined ? '' : `; boot it again: ${reproducer}/boot.sh`
+    broken.push({
+      write,
+      why,
+      late,
+      line: `${text}${again}`,
+      ...(reproducer !== undefined && { reproducer }),
+    })
   }
-  return { start, end, tried: sample.length, contents: all.length, broken }
+  return {
+    start,
+    end,
+    tried: sample.length,
+    contents: all.length,
+    broken,
+    bootKept: (kept) => cuts.bootKept(kept),
+  }
 }
 
 /** Kinds of danger of which the sample has no state. */
@@ -100,6 +117,7 @@ function describe(cuts: PowerCuts, { state, made, danger, alike }: Candidate): s
 
 function line(state: string, { came, slot, why, seconds, reproducer }: CutOutcome): string {
   const result = came === 'up' ? `slot ${slot} is up` : `nothing came up (${why})`
-  const kept = reproducer === undefined ? '' : `; boot it again: ${reproducer}/boot.sh`
+  // A scenario that passes, since it had to find this, leaves no disk unless it is told to.
+  const kept = reproducer === undefined ? '' : `; ${basename(reproducer)} boots it again where disks are kept`
   return `${state}: ${result}, ${Math.round(seconds)} s${kept}`
 }
