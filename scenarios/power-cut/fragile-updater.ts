@@ -9,7 +9,7 @@ export const scenario = defineScenario({
     persistentVariables: true,
     image: ['offline-sealing', 'own-uki', 'ab-slots', 'login'],
   },
-  budget: { vcpus: 1, memoryMiB: 512, seconds: 900 },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 900, secondsPerState: 120 },
   claims: {
     start: { claim: 'control: the state before its first write boots slot a' },
     finished: { claim: 'control: the update that is not interrupted boots' },

@@ -1,10 +1,14 @@
 /** Power cuts as a scenario sees them: an update is recorded, and then states of it are booted. */
 import { basename } from 'node:path'
 import type { ScenarioVm } from '../vm.ts'
+import { bootUntil } from './boot-until.ts'
 import { type Candidate, candidatesOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
 import { UpdateRecording } from './recording.ts'
 import { type Sampling, samplingOf } from './sampling.ts'
+
+/** Of the budget: for what the scenario does with the report. */
+const RESERVE_MS = 15_000
 
 export interface RecordedPowerCuts {
   /** The update begins, or one step of it has ended with nothing left to write. */
@@ -31,7 +35,7 @@ export interface PowerCutReport {
   readonly start: CutOutcome
   /** The state after the last write: a control as well. */
   readonly end: CutOutcome
-  /** States that were booted beside it, and how many there are; of each content one. */
+  /** States that were booted beside it, fewer than asked for only where some are broken; and how many there are. */
   readonly tried: number
   readonly contents: number
   readonly broken: readonly BrokenState[]
@@ -68,31 +72,22 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   note(line('the start', start))
   const end = last.content === first.content ? start : await cuts.control(last)
   note(line('the end', end))
-  const broken: BrokenState[] = []
-  for (const [index, candidate] of sample.entries()) {
+  const outcomes = await bootUntil(vm.spec.endsAt - RESERVE_MS, sample, async (candidate, index) => {
     const outcome = await cuts.boot(candidate.state, candidate.made)
     const text = line(`state ${index + 1}, ${describe(cuts, candidate)}`, outcome)
     note(text)
-    const { came, why, late, reproducer } = outcome
-    if (came === 'up') continue
-    const write = cuts.describe(candidate.made)
-    const again = reproducer === undefined ? '' : `; boot it again: ${reproducer}/boot.sh`
-    broken.push({
-      write,
-      why,
-      late,
-      line: `${text}${again}`,
-      ...(reproducer !== undefined && { reproducer }),
-    })
-  }
-  return {
-    start,
-    end,
-    tried: sample.length,
-    contents: all.length,
-    broken,
-    bootKept: (kept) => cuts.bootKept(kept),
-  }
+    return { ...outcome, line: text, write: cuts.describe(candidate.made) }
+  })
+  const broken = outcomes.filter(({ came }) => came === 'down').map(brokenState)
+  const tried = outcomes.length
+  if (tried < sample.length) note(`the budget is spent: ${tried} of ${sample.length} states were booted`)
+  return { start, end, tried, contents: all.length, broken, bootKept: (kept) => cuts.bootKept(kept) }
+}
+
+function brokenState(outcome: CutOutcome & Pick<BrokenState, 'line' | 'write'>): BrokenState {
+  const { write, why, late, line, reproducer } = outcome
+  if (reproducer === undefined) return { write, why, late, line }
+  return { write, why, late, reproducer, line: `${line}; boot it again: ${reproducer}/boot.sh` }
 }
 
 /** Kinds of danger of which the sample has no state. */
