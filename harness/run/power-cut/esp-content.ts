@@ -7,7 +7,7 @@ import { FormatError } from '../../base/errors.ts'
 import { type FatEntry, type FatExtent, type FatVolume, parseFat } from '../../formats/fat.ts'
 
 /** Programs, and what systemd-boot reads beside them. */
-const READ_BY_A_BOOT = /(\.efi$)|^loader\//i
+const READ_BY_A_BOOT = /\.(efi|cred|raw)$|^loader\//i
 export const UNREADABLE = 'unreadable'
 
 export interface EspView {
