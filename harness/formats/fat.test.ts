@@ -123,3 +123,21 @@ t.test('chains that lead outside, in circles or end too early are refused', asyn
     'more clusters than the size needs are no error',
   )
 })
+
+t.test('a directory that is not in order is listed as empty where that is asked for', async (t) => {
+  const image = volume(small)
+  image.chain([4], 4)
+  refuses(t, () => parseFat(image.bytes), 'bad-value', 'EFI/Linux')
+  const fat = parseFat(image.bytes, { brokenDirectories: 'list' })
+  t.strictSame(
+    fat.entries.map(({ path, problem }) => [path, problem !== undefined]),
+    [
+      ['EFI', false],
+      ['EFI/Linux', true],
+      ['EFI/a.efi', false],
+    ],
+  )
+  t.match(fat.find('EFI/Linux')?.problem, /leads to cluster 4/)
+  refuses(t, () => fat.extents('EFI/Linux'), 'bad-value', 'EFI/Linux')
+  survivesChangedBytes(t, volume(small).bytes, (bytes) => parseFat(bytes, { brokenDirectories: 'list' }))
+})

@@ -32,6 +32,13 @@ export interface FatEntry {
   /** Offset of its directory entry in the volume. */
   readonly entryAt: number
   readonly firstCluster: number
+  /** Why what a directory holds is not listed: its clusters are not in order. Only where `parseFat` is to list such. */
+  readonly problem?: string
+}
+
+export interface FatOptions {
+  /** A directory below the root whose clusters are not in order: refuses the volume (default), or is listed as empty. */
+  readonly brokenDirectories?: 'refuse' | 'list'
 }
 
 export interface FatExtent {
@@ -60,10 +67,10 @@ export interface FatVolume {
 }
 
 /** Lists a whole volume. Throws FormatError with the offset in the volume. */
-export function parseFat(volume: Uint8Array): FatVolume {
+export function parseFat(volume: Uint8Array, { brokenDirectories = 'refuse' }: FatOptions = {}): FatVolume {
   const view = new ByteView(volume, WHAT)
   const geometry = parseFatGeometry(view)
-  const entries = listAll(view, geometry)
+  const entries = listAll(view, geometry, brokenDirectories)
   const byPath = new Map(entries.map((entry) => [entry.path.toLowerCase(), entry]))
   const find = (path: string) => byPath.get(path.toLowerCase())
   return {
@@ -158,17 +165,22 @@ interface Directory {
   readonly pieceBytes: number
 }
 
-function listAll(view: ByteView, geometry: FatGeometry): readonly FatEntry[] {
+function listAll(
+  view: ByteView,
+  geometry: FatGeometry,
+  broken: NonNullable<FatOptions['brokenDirectories']>,
+): readonly FatEntry[] {
   const entries: FatEntry[] = []
   const waiting: Directory[] = [rootOf(view, geometry)]
   // Two directories that share a cluster would list each other for ever.
   const seen = new Set(waiting[0]?.pieces)
   for (let directory = waiting.shift(); directory; directory = waiting.shift()) {
     for (const entry of listDirectory(view, directory)) {
-      entries.push(entry)
-      if (entries.length > MOST_ENTRIES)
+      if (entries.length >= MOST_ENTRIES)
         throw refusal(view, entry, 'too-large', `is one of more than ${MOST_ENTRIES} entries`)
-      if (entry.kind === 'directory') waiting.push(subdirectory(view, geometry, { entry, directory, seen }))
+      const below = subdirectoryOf(view, geometry, { entry, directory, seen }, broken)
+      if (below && !('problem' in below)) waiting.push(below)
+      entries.push(below && 'problem' in below ? { ...entry, ...below } : entry)
     }
   }
   return entries
@@ -180,11 +192,29 @@ function rootOf(view: ByteView, geometry: FatGeometry): Directory {
   return { path: '', level: 0, ...chainPieces(view, geometry, geometry.rootCluster, 'root directory') }
 }
 
-function subdirectory(
+interface Within {
+  readonly entry: FatEntry
+  readonly directory: Directory
+  readonly seen: Set<number>
+}
+
+/** Undefined for a file. */
+function subdirectoryOf(
   view: ByteView,
   geometry: FatGeometry,
-  from: { readonly entry: FatEntry; readonly directory: Directory; readonly seen: Set<number> },
-): Directory {
+  from: Within,
+  broken: FatOptions['brokenDirectories'],
+): Directory | { readonly problem: string } | undefined {
+  if (from.entry.kind === 'file') return undefined
+  try {
+    return subdirectory(view, geometry, from)
+  } catch (error) {
+    if (broken === 'refuse' || !(error instanceof FormatError)) throw error
+    return { problem: error.message }
+  }
+}
+
+function subdirectory(view: ByteView, geometry: FatGeometry, from: Within): Directory {
   const { entry, directory, seen } = from
   const level = directory.level + 1
   if (level > MOST_LEVELS) throw refusal(view, entry, 'too-large', `is more than ${MOST_LEVELS} levels deep`)

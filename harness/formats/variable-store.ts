@@ -15,6 +15,7 @@ import {
 
 const WHAT = 'variable record'
 export const RECORD_HEADER_BYTES = 60
+const NAME_SIZE_AT = 36
 export const RECORD_ALIGNMENT = 4
 const START_ID = 0x55aa
 const TIMESTAMP_BYTES = 16
@@ -59,6 +60,8 @@ export interface VariableStore {
   readonly deletedRecords: number
   /** The last record was being written: nothing of it counts. */
   readonly torn: boolean
+  /** How far the writing of that record came, as far as the firmware looks at it; empty where none is torn. */
+  readonly tornAt: string
   readonly unfinishedWrite: UnfinishedWrite
 }
 
@@ -70,16 +73,42 @@ export function parseVariableStore(image: Uint8Array): VariableStore {
   const layout = parseStoreLayout(image)
   const { records, end } = readRecords(image, layout)
   const variables = liveVariables(records)
+  const torn = tornRecord(image, { records, begin: end, end: layout.recordsEnd })
   return {
     variables,
     layout,
     freeBytes: layout.recordsEnd - end,
     deletedRecords: records.length - variables.length,
-    torn:
-      records.at(-1)?.state === STATE_HEADER_VALID ||
-      image.subarray(end, layout.recordsEnd).some((byte) => byte !== ERASED),
+    torn: torn !== undefined,
+    tornAt: torn === undefined ? '' : stageOf(torn),
     unfinishedWrite: unfinishedWrite(image, layout),
   }
+}
+
+/** From where it begins: one whose header is not whole is behind all records, another is the last of them. */
+function tornRecord(
+  image: Uint8Array,
+  { records, begin, end }: { readonly records: readonly FlashRecord[]; begin: number; end: number },
+): Uint8Array | undefined {
+  const behind = image.subarray(begin, end)
+  if (behind.some((byte) => byte !== ERASED)) return behind
+  const last = records.at(-1)
+  return last?.state === STATE_HEADER_VALID ? image.subarray(last.at, end) : undefined
+}
+
+/**
+ * The fields by which the firmware recognises a record, measures it and steps over it (edk2, VariableParsing.c), as they are
+ * in the flash, and how much of its name and data there is. The rest of a header counts for nothing while it is torn.
+ */
+function stageOf(record: Uint8Array): string {
+  const field = (at: number, size: number) => Buffer.from(record.subarray(at, at + size)).toString('hex')
+  const written = record.findLastIndex((byte) => byte !== ERASED) + 1
+  const header = [field(0, 2), field(2, 1), field(4, 4), field(NAME_SIZE_AT, 4), field(NAME_SIZE_AT + 4, 4)]
+  const sizes = Buffer.alloc(RECORD_HEADER_BYTES, ERASED)
+  sizes.set(record.subarray(0, RECORD_HEADER_BYTES))
+  const end = RECORD_HEADER_BYTES + sizes.readUInt32LE(NAME_SIZE_AT) + sizes.readUInt32LE(NAME_SIZE_AT + 4)
+  const content = written <= RECORD_HEADER_BYTES ? 'none' : written < end ? 'part' : 'all'
+  return [...header, content].join(' ')
 }
 
 function liveVariables(records: readonly FlashRecord[]): readonly EfiVariable[] {
@@ -113,6 +142,8 @@ export function variableKey({ name, guid = EFI_GLOBAL_VARIABLE }: VariableRef): 
 
 /** `variable` of a live record; what others hold may be half a name. */
 interface FlashRecord {
+  /** Offset in the image. */
+  readonly at: number
   readonly state: number
   readonly variable?: EfiVariable
 }
@@ -146,11 +177,11 @@ function startsRecord(reader: ByteReader): boolean {
 
 /** Undefined for a record that ends the list: its header was being written when the power went. */
 function readRecord(reader: ByteReader): FlashRecord | undefined {
-  const at = reader.position
+  const { position, offset: at } = reader
   reader.skip(2, 'StartId')
   const state = reader.u8('State')
   if (state === STATE_UNWRITTEN) {
-    reader.seek(at, 'StartId')
+    reader.seek(position, 'StartId')
     return undefined
   }
   reader.mustBeZero(1, 'Reserved')
@@ -164,11 +195,11 @@ function readRecord(reader: ByteReader): FlashRecord | undefined {
   if (state !== STATE_ADDED && state !== STATE_IN_DELETED_TRANSITION) {
     reader.skip(nameSize, 'Name')
     reader.skip(dataSize, 'Data')
-    return { state }
+    return { at, state }
   }
   const name = readName(reader, nameSize)
   const data = reader.bytes(dataSize, 'Data')
-  return { state, variable: { name, guid, attributes, data, monotonicCount, timestamp, publicKeyIndex } }
+  return { at, state, variable: { name, guid, attributes, data, monotonicCount, timestamp, publicKeyIndex } }
 }
 
 function readName(reader: ByteReader, size: number): string {

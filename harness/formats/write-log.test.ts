@@ -113,6 +113,19 @@ t.test('a trace gives the order of entries of several logs, and of TPM commands 
   refuses(t, () => positionsOf(disk, events.slice(0, 7)), 'bad-value', 'bdrv_co_pwritev_part')
 })
 
+t.test('the time of a TPM command is read as any QEMU writes it, or the trace is refused', async (t) => {
+  const event = 'tpm_emulator_handle_request processing TPM command\n'
+  const at = Date.parse('2026-11-22T10:32:29.500Z')
+  const older = `1234@${Math.floor(at / 1000)}.500586:`
+  for (const time of ['2026-11-22T10:32:29.500586Z ', older])
+    t.strictSame(parseWriteTrace(`${time}${event}`), [{ kind: 'tpm-command', at }])
+  t.match(parseWriteTrace('1@2.000003:bdrv_co_pwritev_part bs 0x1 offset 0 bytes 512 flags 0x0\n'), [
+    { kind: 'write', node: '0x1', offset: 0, size: 512 },
+  ])
+  for (const time of ['', '1234@1763807549:', '2026-99-22T10:32:29.500586Z '])
+    refuses(t, () => parseWriteTrace(`${time}${event}`), 'bad-value', 'timestamp')
+})
+
 const write = (offset: number, data: Buffer) => ({
   kind: 'write' as const,
   at: 0,

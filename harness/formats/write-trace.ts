@@ -20,18 +20,21 @@ export type TracedEvent =
   | { readonly kind: 'tpm-command'; readonly at: number }
 
 const WRITE = /\bbdrv_co_pwritev_part bs (0x[0-9a-f]{1,16}) offset (\d{1,15}) bytes (\d{1,15}) flags/
-const TPM_COMMAND = /^(\d{4}-\d\d-\d\dT[\d:.]{8,18}Z) tpm_emulator_handle_request\b/
+const TPM_COMMAND = /\btpm_emulator_handle_request\b/
+const TIME = /^(\d{4}-\d\d-\d\dT[\d:.]{8,18}Z) tpm_/
+/** What the log backend of an older QEMU puts before an event: thread, seconds and microseconds since the epoch. */
+const OLDER_TIME = /^\d{1,10}@(\d{1,11})\.(\d{6}):tpm_/
 /** An entry that holds no data, or whose data is a write of its own. */
 const MOST_EVENTS = 1 << 23
 
-/** Lines of other kinds are passed over. Throws FormatError `too-large`. */
+/** Lines of other kinds are passed over. Throws FormatError `too-large`, `bad-value` for a TPM command without a time. */
 export function parseWriteTrace(trace: string): readonly TracedEvent[] {
   const events: TracedEvent[] = []
   for (let from = 0; from < trace.length; ) {
     const end = trace.indexOf('\n', from)
     // A last line without its end may have been cut off.
     if (end < 0) break
-    const event = parseLine(trace.slice(from, end))
+    const event = parseLine(trace.slice(from, end), from)
     if (event) events.push(event)
     if (events.length > MOST_EVENTS)
       throw new FormatError(`cannot read the trace of writes: it has more than ${MOST_EVENTS} events`, {
@@ -42,14 +45,23 @@ export function parseWriteTrace(trace: string): readonly TracedEvent[] {
   return events
 }
 
-function parseLine(line: string): TracedEvent | undefined {
-  const [, node, offset, size] = WRITE.exec(line) ?? []
-  if (node !== undefined) return { kind: 'write', node, offset: Number(offset), size: Number(size) }
-  const time = TPM_COMMAND.exec(line)?.[1]
-  if (time === undefined) return undefined
+function parseLine(line: string, offset: number): TracedEvent | undefined {
+  const [, node, at, size] = WRITE.exec(line) ?? []
+  if (node !== undefined) return { kind: 'write', node, offset: Number(at), size: Number(size) }
+  return TPM_COMMAND.test(line) ? { kind: 'tpm-command', at: timeOf(line, offset) } : undefined
+}
+
+/** Milliseconds since the epoch; a command without it would be one fewer to order the vTPM's states by. */
+function timeOf(line: string, offset: number): number {
+  const [, seconds, microseconds] = OLDER_TIME.exec(line) ?? []
   // Microseconds: Date keeps three digits of a second's fraction.
-  const at = Date.parse(time)
-  return Number.isNaN(at) ? undefined : { kind: 'tpm-command', at }
+  const at = seconds
+    ? Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
+    : Date.parse(TIME.exec(line)?.[1] ?? '')
+  if (!Number.isNaN(at)) return at
+  throw new FormatError(`cannot read the time of a TPM command in the trace, at offset ${offset}`, {
+    ...{ code: 'bad-value', field: 'timestamp', offset },
+  })
 }
 
 /**

@@ -164,17 +164,22 @@ export class Machine {
     }
   }
 
-  /** Ends QEMU, disks flushed: QMP `quit`, SIGTERM, SIGKILL. Resolves when it is gone; may be called at any time. */
+  /**
+   * Ends QEMU, disks flushed: QMP `quit`, SIGTERM, SIGKILL. Resolves when it is gone and everybody knows (`ended`); may be
+   * called at any time.
+   */
   async quit(): Promise<ProcessEnd> {
-    if (!this.process.running) return this.process.exited
+    if (this.process.running) await this.#askToQuit()
+    const exit = await this.process.exited
+    await this.ended
+    return exit
+  }
+
+  async #askToQuit(): Promise<void> {
     this.#watch.stopRequested('quit')
     await this.qmp.execute('quit', undefined, { timeoutMs: QUIT_MS }).catch(() => {})
     const late = setTimeout(() => void this.process.stop({ graceMs: QUIT_MS }), QUIT_MS)
-    try {
-      return await this.process.exited
-    } finally {
-      clearTimeout(late)
-    }
+    await this.process.exited.finally(() => clearTimeout(late))
   }
 
   /** Pulls the plug: what the guest did not flush is lost, as on a power failure. Resolves when QEMU is gone. */

@@ -223,7 +223,7 @@ export class Boot {
   /**
    * Follows a guest that decides by itself, over as many resets as it takes, to the boot in which its userland is ready.
    * Throws TimeoutError `boot` when one boot takes longer than `deadlineMs` (default: the image's own deadline), GuestError `reset` when the guest
-   * does nothing but reset.
+   * does nothing but reset, and the machine's `endError` where it ended otherwise.
    */
   async settle({ resetsLeft = MOST_RESETS, deadlineMs = this.#bootMs } = {}): Promise<Boot> {
     const over = new AbortController()
@@ -234,7 +234,10 @@ export class Boot {
     const resetByItself = this.#resetByItself()
     const settled = ready.then(
       () => this,
-      async (error: unknown) => ((await this.#endedByReset(error)) ? resetByItself : Promise.reject(error)),
+      async (error: unknown) => {
+        await this.#requireReset(error)
+        return resetByItself
+      },
     )
     const next = await Promise.race([settled, resetByItself]).finally(() => over.abort())
     ready.catch(() => {})
@@ -266,10 +269,16 @@ export class Boot {
     return this.#vm.boot()
   }
 
-  /** Whether a wait failed because QEMU ended at a reset: its console closes before QEMU can be asked why. */
-  async #endedByReset(error: unknown): Promise<boolean> {
-    const gone = error instanceof GuestError && (error.code === 'console-closed' || error.code === 'reset')
-    return gone && (await this.machine.ended).kind === 'reset'
+  /**
+   * Resolves where a wait failed since QEMU ended at a reset, and throws why it failed otherwise. The console closes before
+   * QEMU can be asked: a guest that powered off and a QEMU that crashed are told apart here.
+   */
+  async #requireReset(error: unknown): Promise<void> {
+    const closed = error instanceof GuestError && error.code === 'console-closed'
+    if (!closed && !(error instanceof GuestError && error.code === 'reset')) throw error
+    const end = await this.machine.ended
+    if (end.kind === 'reset') return
+    throw closed ? this.machine.endError(end) : error
   }
 
   #inSameProcess(): Boot {

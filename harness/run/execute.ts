@@ -86,6 +86,7 @@ async function tryOnce(execution: Execution): Promise<Tried> {
       budget,
       secureBoot: scenario.needs.secureBoot,
       signal: AbortSignal.any([signal, limit]),
+      endsAt: Date.now() + seconds * 1000,
     })
     // Before the scope closes: a scenario that lost the race goes on, and sees its VMs being torn down.
     using _ = { [Symbol.dispose]: () => claims.close() }

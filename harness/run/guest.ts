@@ -9,6 +9,8 @@ const REMEMBERED = '/root/attestbed-count'
 const COUNTER_INDEX = '0x01800a77'
 const PCR_PUBLIC_KEY = '/run/systemd/tpm2-pcr-public-key.pem'
 const KEY_FILE = '/run/attestbed-recovery-key'
+const EFI_VARIABLES = '/sys/firmware/efi/efivars'
+const SECURE_BOOT = 'SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c'
 /** TPM commands take seconds under TCG. */
 const SLOW = { timeoutMs: 120_000 }
 
@@ -67,13 +69,29 @@ export class LabGuest {
     return /^CRYPT-([A-Z0-9]+)-/.exec(uuid)?.[1] ?? 'none'
   }
 
-  /** Whether the firmware enforces Secure Boot, by the guest's efivarfs. */
+  /**
+   * Whether the firmware enforces Secure Boot, by the guest's efivarfs: false where the variable says so, and where there
+   * are variables but not that one (UEFI 2.10, 3.3). Throws GuestError `protocol` where there are none to ask.
+   */
   async secureBoot(): Promise<boolean> {
-    const file = '/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c'
-    await this.run(['sh', '-c', `[ -e ${file} ] || mount -t efivarfs efivarfs /sys/firmware/efi/efivars`])
+    let names = await this.text(['ls', EFI_VARIABLES])
+    if (names === '') {
+      await this.succeed(['mount', '-t', 'efivarfs', 'efivarfs', EFI_VARIABLES])
+      names = await this.text(['ls', EFI_VARIABLES])
+    }
+    if (names === '')
+      throw new GuestError(`cannot tell Secure Boot: ${EFI_VARIABLES} of the guest lists no variable`, {
+        code: 'protocol',
+      })
+    if (!names.split(/\s+/).includes(SECURE_BOOT)) return false
     // Four bytes of attributes, then the value.
-    const { stdout } = await this.succeed(['cat', file])
-    return stdout.length === 5 && stdout[4] === 1
+    const { stdout } = await this.succeed(['cat', `${EFI_VARIABLES}/${SECURE_BOOT}`])
+    const value = stdout.length === 5 ? stdout[4] : undefined
+    if (value === 0 || value === 1) return value === 1
+    throw new GuestError(
+      `cannot tell Secure Boot: its variable is ${stdout.subarray(0, 16).toString('hex')}, 5 bytes that end with 00 or 01 are required`,
+      { code: 'protocol' },
+    )
   }
 
   /** Mounts the disk's unencrypted partition. */

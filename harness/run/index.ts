@@ -18,6 +18,7 @@ export type { HardwareLaunch } from './hardware-launch.ts'
 export type { Lab } from './lab.ts'
 export type { LaunchAxes, LaunchControl, LaunchMatrix } from './launch-matrix.ts'
 export { type MachineTables, observeBoot, readMachineTables } from './observed-boot.ts'
+export { nothingCameUp } from './own-ends.ts'
 export {
   type BrokenState,
   type PowerCutReport,

@@ -11,6 +11,8 @@ export interface Budget {
   readonly memoryMiB: number
   /** Upper bound for the whole scenario, in seconds, on a host without KVM. */
   readonly seconds: number
+  /** Of a scenario that boots the states of power cuts: added for each that is asked for beyond the usual few. */
+  readonly secondsPerState?: number
 }
 
 /** `ended` never rejects. */
@@ -35,6 +37,8 @@ export interface LabSpec {
   readonly scope: Scope
   readonly claims: ClaimBook
   readonly signal: AbortSignal
+  /** When the budget is spent; milliseconds since the epoch. */
+  readonly endsAt: number
   /** Large files that are removed when the scenario passed; the lab adds to it. */
   readonly scratch: string[]
   /** Of every swtpm that served a VM; the lab adds to it. */

@@ -16,7 +16,7 @@ import { executeRetrying, notStarted } from './execute.ts'
 import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
-import { type Sampling, samplingOf } from './power-cut/sampling.ts'
+import { type Sampling, samplingOf, secondsFor } from './power-cut/sampling.ts'
 import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
 import { type Repetition, roundOf, runRounds } from './rounds.ts'
 import { schedule } from './schedule.ts'
@@ -36,9 +36,6 @@ export interface RunRequest extends PlanRequest, Repetition {
   readonly signal: AbortSignal
   readonly onEvent: RunEventSink
 }
-
-/** A scenario that tries all there is may take a day. */
-const MOST_SECONDS = 86_400
 
 /**
  * Runs what the request selects. Rejects with what prevents the run as a whole: UsageError for patterns, axes and
@@ -131,8 +128,8 @@ class Run {
       }
     }
     const retries = request.retries ?? plan.budget.retries ?? 0
-    const bound = sampling.states === 'all' ? { seconds: MOST_SECONDS } : {}
-    const execution = { ...bound, point, bench, runDirectory: directory, keep, signal, emit }
+    const seconds = secondsFor(point.found.scenario.budget, sampling)
+    const execution = { seconds, point, bench, runDirectory: directory, keep, signal, emit }
     const result = await executeRetrying(execution, retries)
     if (failsRun(result)) this.#failed = true
     return result

@@ -71,6 +71,7 @@ export async function openShell(target: string, options: ShellOptions): Promise<
       scratch,
       vtpmLogs: [],
       ends: [],
+      endsAt: Number.POSITIVE_INFINITY,
     },
     emit: () => {},
   })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { GuestError, TimeoutError } from '../base/errors.ts'
+import { type GuestCode, GuestError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { BootRecord } from './timeline.ts'
 import { tryUpdate } from './trial.ts'
 import type { ScenarioVm } from './vm.ts'
@@ -58,13 +58,33 @@ t.test('an old slot that stays closed, and one that never comes, can be told', a
   t.match(await tryUpdate(closed.vm, {}), { newSlot: 'panic', slots: ['b', 'a'], oldUnlocked: [false] })
   const error = new GuestError('owner reset 4 times and was never ready', { code: 'reset' })
   const loop = vmThat([booted('b'), booted('b'), booted('b'), booted('b')], { error })
-  t.match(await tryUpdate(loop.vm, {}), { slots: ['b', 'b', 'b', 'b'], oldUnlocked: [] })
+  t.match(await tryUpdate(loop.vm, {}), {
+    slots: ['b', 'b', 'b', 'b', 'nothing'],
+    oldUnlocked: [false],
+  })
   t.same(loop.did, ['offer', 'boot', 'cut'], 'it is off afterwards')
 })
+
+t.test(
+  'a guest that ends by itself in place of coming up has failed, and is no fault of the lab',
+  async (t) => {
+    for (const code of ['firmware-refused', 'panic', 'hang', 'shut-down'] satisfies readonly GuestCode[]) {
+      const error = new GuestError(`owner ended (${code})`, { code })
+      const { vm, did } = vmThat([booted('b'), booted('a', { unlocked: true })], { error })
+      const trial = await tryUpdate(vm, {})
+      t.strictSame(trial.slots, ['b', 'a', 'nothing'], 'the old slot opened the root, and did not come up')
+      t.strictSame(trial.oldUnlocked, [true, false])
+      t.same(did, ['offer', 'boot', 'cut'])
+    }
+  },
+)
 
 t.test('what else goes wrong is no result', async (t) => {
   const late = new TimeoutError('the guest was not ready within 180 s', { code: 'boot' })
   await t.rejects(tryUpdate(vmThat([booted('b')], { error: late }).vm, {}), late)
-  const panic = new GuestError('owner ended (panic)', { code: 'panic' })
-  await t.rejects(tryUpdate(vmThat([booted('b')], { error: panic }).vm, {}), panic)
+  const broken = [
+    ...(['console-closed', 'protocol'] as const).map((code) => new GuestError('the console', { code })),
+    new LaunchError('QEMU was ended by SIGKILL', { code: 'qemu-crashed' }),
+  ]
+  for (const error of broken) await t.rejects(tryUpdate(vmThat([booted('b')], { error }).vm, {}), error)
 })

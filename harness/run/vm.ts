@@ -172,6 +172,8 @@ export class ScenarioVm implements SlotOwner {
       this.spec.vtpmLogs.push(vtpmLog)
     }
     const description = this.#describe(sockets)
+    // A second process would write over what the first one logged.
+    this.#writeLogs = undefined
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')

@@ -1,9 +1,13 @@
 /**
- * Which states are booted, and in which order: one of each content, the worst first. A budget is spent on all kinds of
- * danger in turn, so that a hundred half-written files do not keep the one broken variable from being tried.
+ * Which states are booted, and in which order: one of each content, in rounds of one of each kind of danger, so that a
+ * hundred half-written files do not keep the one broken variable from being tried. A round begins with its two worst kinds;
+ * the others are in an order that the seed draws, so that over many runs a small budget tries them all.
  */
 import { UNREADABLE } from './esp-content.ts'
 import type { CutState, RecordedUpdate } from './states.ts'
+
+/** Of each round so many of the worst come first. */
+const WORST_KINDS = 2
 
 /** The worst first. */
 export const DANGERS = [
@@ -55,14 +59,13 @@ export function candidatesOf(
     const made = firstInARow(states, state)
     return [{ state, made, danger: dangerOf(state, rest), alike: alike.length }]
   })
-  return inTurn(
-    DANGERS.map((danger) =>
-      shuffled(
-        candidates.filter((each) => each.danger === danger),
-        random,
-      ),
+  const byDanger = DANGERS.map((danger) =>
+    shuffled(
+      candidates.filter((each) => each.danger === danger),
+      random,
     ),
   )
+  return inTurn(byDanger, random)
 }
 
 function firstInARow(states: readonly CutState[], state: CutState): CutState {
@@ -109,12 +112,13 @@ function sameNames(a: CutState, b: CutState): boolean {
   )
 }
 
-/** One of each list, then the next of each, until none has any left. */
-function inTurn<Item>(lists: readonly (readonly Item[])[]): readonly Item[] {
+/** One of each list, then the next of each, until none has any left; the first two of a round in the lists' order. */
+function inTurn<Item>(lists: readonly (readonly Item[])[], random: () => number): readonly Item[] {
   const most = Math.max(0, ...lists.map(({ length }) => length))
-  return Array.from({ length: most }, (_, index) =>
-    lists.flatMap((list) => list.slice(index, index + 1)),
-  ).flat()
+  return Array.from({ length: most }, (_, index) => {
+    const round = lists.flatMap((list) => list.slice(index, index + 1))
+    return [...round.slice(0, WORST_KINDS), ...shuffled(round.slice(WORST_KINDS), random)]
+  }).flat()
 }
 
 function shuffled<Item>(items: readonly Item[], random: () => number): readonly Item[] {

@@ -1,13 +1,14 @@
 /** The power cuts of a recorded update: their states, and what a boot from one of them comes to. */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { GuestError, MaterialError, TimeoutError } from '../../base/errors.ts'
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { MaterialError } from '../../base/errors.ts'
 import { PARTITION_TYPES, type Partition, parseGpt } from '../../formats/gpt.ts'
 import type { LoggedWrite } from '../../formats/write-log.ts'
-import { PERMANENT_STATE } from '../../machine/vtpm/state.ts'
+import { copyVtpmState, PERMANENT_STATE } from '../../machine/vtpm/state.ts'
 import { createOverlay } from '../../materials/boot-disk.ts'
 import { writePrivateFile } from '../../system/files.ts'
 import type { ScenarioVm } from '../vm.ts'
+import { type Attempt, bootOnce } from './attempt.ts'
 import { CutDisk } from './cut-disk.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
 import { statesOfLostWrites } from './lost-writes.ts'
@@ -17,15 +18,11 @@ import { type CutEvent, type CutState, cutStates, eventsOf, type RecordedUpdate 
 
 const GPT_BYTES = 34 * 512
 
-export interface CutOutcome {
-  /** `up`: a slot's userland is ready, its root opened by the vTPM, with nothing typed. */
-  readonly came: 'up' | 'down'
-  /** The slot whose initrd ran last; `none` where none did. */
-  readonly slot: string
-  /** Why it is down, safe to print; empty where it is up. */
-  readonly why: string
+export interface CutOutcome extends Omit<Attempt, 'late'> {
   /** From the preparation of its disks to its end. */
   readonly seconds: number
+  /** It is down since it was late twice, on a host where the first state comes up in time. */
+  readonly late: boolean
   /** Where a state that is down is kept. */
   readonly reproducer?: string
 }
@@ -39,7 +36,7 @@ export class PowerCuts {
   readonly #partitions: readonly Partition[]
   #boots = 0
   /** A boot that takes so long hangs; milliseconds. */
-  #deadlineMs = FIRST_DEADLINE_MS
+  #deadlineMs: number
 
   private constructor(
     vm: ScenarioVm,
@@ -51,6 +48,7 @@ export class PowerCuts {
     },
   ) {
     this.#vm = vm
+    this.#deadlineMs = vm.spec.bench.image.description.timeouts.bootSeconds * 1000
     this.#recorded = made.recorded
     this.update = made.update
     this.#disk = made.disk
@@ -117,50 +115,72 @@ export class PowerCuts {
 
   /**
    * Puts disk, flash and vTPM into the state and boots it; `made` is what a state that is kept was made by. Throws what is
-   * no fault of the state.
+   * no fault of the state: also TimeoutError where this host is too slow to tell.
    */
   async boot(state: CutState, made: CutState = state): Promise<CutOutcome> {
     const startedAt = Date.now()
-    this.#boots += 1
-    await this.#disk.goTo(writesOn('disk', eventsOf(this.update, state)))
-    const first = await this.#attempt(state, `cut-${this.#boots}`)
-    // A host that was busy elsewhere makes a boot late; one that is late again hangs.
-    const outcome = first.late ? await this.#attempt(state, `cut-${this.#boots}-again`) : first
-    const seconds = (Date.now() - startedAt) / 1000
+    const number = this.#next()
+    const outcome = await this.#tryTwice(state, `cut-${number}`)
+    const [first] = this.states
+    if (outcome.late && first) await this.control(first)
+    const told = { ...outcome, late: outcome.late !== undefined, seconds: secondsSince(startedAt) }
+    if (outcome.came === 'up') return told
     const { came, slot, why } = outcome
-    if (came === 'up') {
-      this.#deadlineMs = Math.max(this.#deadlineMs, seconds * 1000 * TIMES_A_GOOD_BOOT)
-      return { came, slot, why, seconds }
-    }
+    // Where the control was booted, the disk is in its state.
+    await this.#disk.goTo(writesOn('disk', eventsOf(this.update, state)))
     const reproducer = await keepReproducer(this.#vm, {
-      ...{
-        number: this.#boots,
-        state,
-        outcome: { came, slot, why },
-        disk: this.#disk.file,
-        write: this.describe(made),
-      },
+      ...{ number, state, outcome: { came, slot, why }, disk: this.#disk.file, write: this.describe(made) },
       ...{ flash: this.#flashAfter(state.after), vtpm: this.#vtpmOf(state) },
     })
-    return { came, slot, why, seconds, reproducer }
+    return { ...told, reproducer }
   }
 
-  async #attempt(
-    state: CutState,
-    name: string,
-  ): Promise<Pick<CutOutcome, 'came' | 'slot' | 'why'> & { late: boolean }> {
+  /** A state that has to come up. One that is late tells of the host, not of the state: throws TimeoutError `boot`. */
+  async control(state: CutState): Promise<CutOutcome> {
+    const startedAt = Date.now()
+    const { late, ...outcome } = await this.#tryTwice(state, `cut-${this.#next()}`)
+    if (late) throw late
+    return { ...outcome, late: false, seconds: secondsSince(startedAt) }
+  }
+
+  /** Boots a copy of what `keepReproducer` kept, and of nothing else. */
+  async bootKept(directory: string): Promise<Attempt> {
+    const { directory: parent, bench } = this.#vm.spec
+    const name = `${basename(directory)}-again`
+    const at = (file: string) => join(parent, `${name}-${file}`)
+    const kept = (file: string) => join(directory, file)
+    await copyFile(kept('variables.fd'), at('variables.fd'))
+    await copyVtpmState(kept('vtpm'), at('vtpm'))
+    const overlay = { file: at('disk.qcow2'), backing: kept('disk.qcow2'), backingFormat: 'qcow2' }
+    await createOverlay(bench.tools, overlay)
+    const vm = await this.#vm.withMaterials({
+      ...{ name, disk: overlay.file, variables: at('variables.fd'), vtpmState: at('vtpm') },
+    })
+    const outcome = await bootOnce(vm, this.#deadlineMs)
+    await rm(overlay.file)
+    return outcome
+  }
+
+  #next(): number {
+    this.#boots += 1
+    return this.#boots
+  }
+
+  /** A host that was busy elsewhere makes a boot late; one that is late again hangs. */
+  async #tryTwice(state: CutState, name: string): Promise<Attempt> {
+    await this.#disk.goTo(writesOn('disk', eventsOf(this.update, state)))
+    const first = await this.#attempt(state, name)
+    return first.late ? this.#attempt(state, `${name}-again`) : first
+  }
+
+  async #attempt(state: CutState, name: string): Promise<Attempt> {
+    const startedAt = Date.now()
     const vm = await this.#vmIn(state, name)
-    const boot = await vm.boot()
-    const outcome = await boot.settle({ deadlineMs: this.#deadlineMs }).then(
-      (last) => ({ why: '', late: false, typed: last.machine.console.sentBytes, last }),
-      (error: unknown) => ({ ...faultOfState(error), typed: 0, last: boot }),
-    )
-    await outcome.last.cut()
+    const outcome = await bootOnce(vm, this.#deadlineMs)
     await rm(vm.disk.file)
-    const last = vm.timeline.boots.findLast(({ slot }) => slot !== 'none')
-    const open = outcome.why === '' && last?.unlocked === true && outcome.typed === 0
-    const why = open ? '' : outcome.why || 'the root was not opened by the vTPM'
-    return { came: open ? 'up' : 'down', slot: last?.slot ?? 'none', why, late: outcome.late }
+    if (outcome.came === 'up')
+      this.#deadlineMs = Math.max(this.#deadlineMs, (Date.now() - startedAt) * TIMES_A_GOOD_BOOT)
+    return outcome
   }
 
   async #vmIn(state: CutState, name: string): Promise<ScenarioVm> {
@@ -198,18 +218,10 @@ export class PowerCuts {
   }
 }
 
-const FIRST_DEADLINE_MS = 120_000
 const TIMES_A_GOOD_BOOT = 3
 
-/** What the state itself is to blame for. What is not the guest's doing is thrown: it says nothing of the state. */
-function faultOfState(error: unknown): { readonly why: string; readonly late: boolean } {
-  if (error instanceof TimeoutError && error.code === 'boot') return { why: firstLine(error), late: true }
-  if (error instanceof GuestError) return { why: firstLine(error), late: false }
-  throw error
-}
-
-function firstLine({ message }: Error): string {
-  return message.split('\n')[0] ?? ''
+function secondsSince(startedAt: number): number {
+  return (Date.now() - startedAt) / 1000
 }
 
 function writesOn(on: 'disk' | 'variables', events: readonly CutEvent[]): readonly LoggedWrite[] {

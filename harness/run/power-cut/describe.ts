@@ -34,7 +34,7 @@ export function describeDiskWrite(place: FatExtent, disk: DiskBefore): string {
 
 function placeIn(volume: Uint8Array, place: FatExtent): string | undefined {
   try {
-    return placeInFat(parseFat(volume), place)
+    return placeInFat(parseFat(volume, { brokenDirectories: 'list' }), place)
   } catch (error) {
     if (error instanceof FormatError) return undefined
     throw error

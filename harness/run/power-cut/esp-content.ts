@@ -4,16 +4,23 @@
  */
 import { createHash } from 'node:crypto'
 import { FormatError } from '../../base/errors.ts'
+import { ByteView } from '../../formats/byte-view.ts'
 import { type FatEntry, type FatExtent, type FatVolume, parseFat } from '../../formats/fat.ts'
+import { clusterAt, parseFatGeometry } from '../../formats/fat-geometry.ts'
 
 /** Programs, and what systemd-boot reads beside them. */
-const READ_BY_A_BOOT = /(\.efi$)|^loader\//i
+const READ_BY_A_BOOT = /\.(efi|cred|raw)$|^loader\//i
+/** Of a volume whose boot sector says nothing: more than an ESP's tables take. */
+const UNKNOWN_AREA_BYTES = 1 << 20
 export const UNREADABLE = 'unreadable'
 
 export interface EspView {
   /** Equal for equal content. */
   readonly key: string
-  /** By path: SHA-256 of what a boot reads, the size of another file, `unreadable` for a chain that is not in order. */
+  /**
+   * By path: SHA-256 of what a boot reads, the size of another file, `unreadable` for a chain that is not in order,
+   * of a file or of a directory, whose files are then not there.
+   */
   readonly files: ReadonlyMap<string, string>
   /** Why the volume as a whole cannot be read. */
   readonly problem?: string
@@ -44,10 +51,10 @@ export class EspContent {
 
   #look(): EspView {
     try {
-      return this.#describe(parseFat(this.#volume))
+      return this.#describe(parseFat(this.#volume, { brokenDirectories: 'list' }))
     } catch (error) {
       if (!(error instanceof FormatError)) throw error
-      return { key: keyOf([error.code, error.field]), files: new Map(), problem: error.message }
+      return { key: keyOf(systemAreaOf(this.#volume)), files: new Map(), problem: error.message }
     }
   }
 
@@ -55,7 +62,7 @@ export class EspContent {
     const read: FatExtent[] = [{ offset: 0, size: fat.dataAt }, ...fat.extents('')]
     const files = new Map<string, string>()
     for (const entry of fat.entries) {
-      if (entry.kind === 'directory') read.push(...fat.extents(entry.path))
+      if (entry.kind === 'directory' && entry.problem === undefined) read.push(...fat.extents(entry.path))
       files.set(entry.path, this.#contentOf(fat, entry, read))
     }
     this.#read = read
@@ -63,7 +70,7 @@ export class EspContent {
   }
 
   #contentOf(fat: FatVolume, entry: FatEntry, read: FatExtent[]): string {
-    if (entry.kind === 'directory') return 'directory'
+    if (entry.kind === 'directory') return entry.problem === undefined ? 'directory' : UNREADABLE
     if (!READ_BY_A_BOOT.test(entry.path)) return `${entry.size} bytes`
     try {
       const extents = fat.extents(entry.path)
@@ -76,6 +83,19 @@ export class EspContent {
       if (error instanceof FormatError) return UNREADABLE
       throw error
     }
+  }
+}
+
+/** What a repair of a volume that cannot be read would begin with: boot sector, tables and root directory. */
+function systemAreaOf(volume: Uint8Array): readonly Uint8Array[] {
+  try {
+    const geometry = parseFatGeometry(new ByteView(volume, 'FAT volume'))
+    const rootAt = clusterAt(geometry, geometry.rootCluster)
+    const root = geometry.type === 'FAT32' ? volume.subarray(rootAt, rootAt + geometry.clusterBytes) : []
+    return [volume.subarray(0, geometry.dataAt), Uint8Array.from(root)]
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    return [volume.subarray(0, UNKNOWN_AREA_BYTES)]
   }
 }
 

@@ -1,9 +1,14 @@
 /** Power cuts as a scenario sees them: an update is recorded, and then states of it are booted. */
+import { basename } from 'node:path'
 import type { ScenarioVm } from '../vm.ts'
+import { bootUntil } from './boot-until.ts'
 import { type Candidate, candidatesOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
 import { UpdateRecording } from './recording.ts'
 import { type Sampling, samplingOf } from './sampling.ts'
+
+/** Of the budget: for what the scenario does with the report. */
+const RESERVE_MS = 15_000
 
 export interface RecordedPowerCuts {
   /** The update begins, or one step of it has ended with nothing left to write. */
@@ -18,6 +23,9 @@ export interface BrokenState {
   readonly write: string
   /** Directory with the state, and a script that boots it again. */
   readonly reproducer?: string
+  readonly why: string
+  /** It hung until its deadline, in place of saying why. */
+  readonly late: boolean
   /** All of it in a line, for people. */
   readonly line: string
 }
@@ -27,10 +35,12 @@ export interface PowerCutReport {
   readonly start: CutOutcome
   /** The state after the last write: a control as well. */
   readonly end: CutOutcome
-  /** States that were booted beside it, and how many there are; of each content one. */
+  /** States that were booted beside it, fewer than asked for only where some are broken; and how many there are. */
   readonly tried: number
   readonly contents: number
   readonly broken: readonly BrokenState[]
+  /** Boots a copy of the files that are kept of a state, once more. */
+  readonly bootKept: (reproducer: string) => Promise<Pick<CutOutcome, 'came' | 'why'>>
 }
 
 /** Has the next QEMU process of the VM, which is off, record what it writes. */
@@ -56,25 +66,43 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   note(
     `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}`,
   )
-  const start = await cuts.boot(first)
+  const kinds = kindsLeftOut(all, sample)
+  if (kinds.length > 0) note(`of these kinds none is booted: ${kinds.join(', ')}`)
+  const start = await cuts.control(first)
   note(line('the start', start))
-  const end = last.content === first.content ? start : await cuts.boot(last)
+  const end = last.content === first.content ? start : await cuts.control(last)
   note(line('the end', end))
-  const broken: BrokenState[] = []
-  for (const [index, candidate] of sample.entries()) {
+  const outcomes = await bootUntil(vm.spec.endsAt - RESERVE_MS, sample, async (candidate, index) => {
     const outcome = await cuts.boot(candidate.state, candidate.made)
     const text = line(`state ${index + 1}, ${describe(cuts, candidate)}`, outcome)
     note(text)
-    const { came, reproducer } = outcome
-    if (came === 'up') continue
-    const write = cuts.describe(candidate.made)
-    broken.push({ write, line: text, ...(reproducer !== undefined && { reproducer }) })
-  }
-  return { start, end, tried: sample.length, contents: all.length, broken }
+    return { ...outcome, line: text, write: cuts.describe(candidate.made) }
+  })
+  const broken = outcomes.filter(({ came }) => came === 'down').map(brokenState)
+  const tried = outcomes.length
+  if (tried < sample.length) note(`the budget is spent: ${tried} of ${sample.length} states were booted`)
+  return { start, end, tried, contents: all.length, broken, bootKept: (kept) => cuts.bootKept(kept) }
+}
+
+function brokenState(outcome: CutOutcome & Pick<BrokenState, 'line' | 'write'>): BrokenState {
+  const { write, why, late, line, reproducer } = outcome
+  if (reproducer === undefined) return { write, why, late, line }
+  return { write, why, late, reproducer, line: `${line}; boot it again: ${reproducer}/boot.sh` }
+}
+
+/** Kinds of danger of which the sample has no state. */
+function kindsLeftOut(
+  all: readonly Candidate[],
+  sample: readonly Candidate[],
+): readonly Candidate['danger'][] {
+  const tried = new Set(sample.map(({ danger }) => danger))
+  return [...new Set(all.map(({ danger }) => danger))].filter((danger) => !tried.has(danger))
 }
 
 function words({ seed, states }: Sampling): string {
-  return states === 'all' ? `all of them; seed ${seed}` : `the worst first; --seed ${seed} draws the same`
+  return states === 'all'
+    ? `all of them; seed ${seed}`
+    : `the two worst kinds first in each round; --seed ${seed} draws the same`
 }
 
 function describe(cuts: PowerCuts, { state, made, danger, alike }: Candidate): string {
@@ -84,6 +112,7 @@ function describe(cuts: PowerCuts, { state, made, danger, alike }: Candidate): s
 
 function line(state: string, { came, slot, why, seconds, reproducer }: CutOutcome): string {
   const result = came === 'up' ? `slot ${slot} is up` : `nothing came up (${why})`
-  const kept = reproducer === undefined ? '' : `; boot it again: ${reproducer}/boot.sh`
+  // A scenario that passes, since it had to find this, leaves no disk unless it is told to.
+  const kept = reproducer === undefined ? '' : `; ${basename(reproducer)} boots it again where disks are kept`
   return `${state}: ${result}, ${Math.round(seconds)} s${kept}`
 }

@@ -88,7 +88,8 @@ export class UpdateRecording {
         { code: 'swtpm-failed', hint: 'This host was too busy; run the scenario again' },
       )
     const trace = await readFile(this.#files.trace, 'latin1')
-    const events = parseWriteTrace(trace)
+    const events = inFile({ what: 'trace of writes', file: this.#files.trace }, () => parseWriteTrace(trace))
+    requireCommands(events, this.#versions.seen.length)
     const marks = this.#marks.map(({ name, traced }) => ({
       name,
       position: parseWriteTrace(trace.slice(0, traced)).length,
@@ -132,6 +133,15 @@ async function ordered(file: string, events: readonly TracedEvent[]): Promise<Or
     const log = parseWriteLog(bytes)
     return { writes: log.writes, positions: positionsOf(log, events) }
   })
+}
+
+/** A version of the vTPM's state has its place by the TPM command that made it. */
+function requireCommands(events: readonly TracedEvent[], versions: number): void {
+  if (versions < 2 || events.some(({ kind }) => kind === 'tpm-command')) return
+  throw new LaunchError(
+    `cannot order ${versions} versions of the vTPM's state: QEMU traced no TPM command, at least 1 is required`,
+    { code: 'swtpm-failed', hint: "Use the tools' own QEMU" },
+  )
 }
 
 function placed({ writes, positions }: Ordered, on: 'disk' | 'variables') {

@@ -1,5 +1,5 @@
 /** A state from which nothing came up, kept on its own: disk, flash, vTPM, and a script that boots it once more. */
-import { chmod, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { shellCommand } from '../../machine/shell-command.ts'
@@ -43,14 +43,17 @@ export async function keepReproducer(vm: ScenarioVm, made: Reproducible): Promis
 
 async function bootScript(vm: ScenarioVm, directory: string): Promise<string> {
   const { tools } = vm.spec.bench
-  // A path of a run is too long for a socket.
+  // A path of a run is too long for a socket. The name is all that is needed now: the script makes it once more.
   const sockets = await mkdtemp(join(tmpdir(), 'attestbed-cut-'))
+  await rmdir(sockets)
   const copy = join(directory, 'try')
   const copied = await vm.withMaterials({
     ...{ name: `reproducer-${directory.split('-').at(-1)}-vm`, disk: join(copy, 'disk.qcow2') },
     ...{ variables: join(copy, 'variables.fd'), vtpmState: join(copy, 'vtpm') },
   })
-  const commands = copied.commandsAt(sockets).map(([program = '', ...args]) => {
+  const processes = copied.commandsAt(sockets)
+  await rmdir(copied.spec.directory)
+  const commands = processes.map(([program = '', ...args]) => {
     const { file, args: all, environment } = tools.command(program, args.map(onThisTerminal), { cwd: copy })
     const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
     return shellCommand(['env', '-i', ...settings, file, ...all])
@@ -59,7 +62,9 @@ async function bootScript(vm: ScenarioVm, directory: string): Promise<string> {
     '#!/bin/sh -e',
     '# Boots this state again, on a copy, with the console in this terminal; Ctrl-A X ends it.',
     shellCommand(['cd', directory]),
-    shellCommand(['mkdir', '-p', sockets]),
+    '# Fails where anybody else has made it, or this runs already.',
+    shellCommand(['mkdir', '-m', '700', sockets]),
+    `sockets=${shellCommand([sockets])}; trap 'rm -rf "$sockets"' EXIT; trap 'exit 1' INT TERM HUP`,
     'rm -rf try; mkdir -m 700 try; cp -r disk.qcow2 variables.fd vtpm try/',
     ...commands.map((command, index) => (index < commands.length - 1 ? `${command} &\nsleep 1` : command)),
     '',

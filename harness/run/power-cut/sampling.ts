@@ -1,5 +1,6 @@
 /** How many of the states that a power cut can leave behind are booted, and which. */
 import { randomInt } from 'node:crypto'
+import type { Budget } from '../lab-spec.ts'
 
 export interface Sampling {
   /** Draws the sample; a run with the same seed and the same recorded writes draws the same. */
@@ -15,4 +16,14 @@ const DEFAULT_STATES = 4
 /** What was not asked for: a new seed, and a budget that suits a run of everything. */
 export function samplingOf({ seed, states }: Partial<Sampling> = {}): Sampling {
   return { seed: seed ?? randomInt(LARGEST_SEED), states: states ?? DEFAULT_STATES }
+}
+
+/** A scenario that tries all there is may take a day. */
+const MOST_SECONDS = 86_400
+
+/** What a scenario may take with this sample; one that boots no states has its own budget, whatever is sampled. */
+export function secondsFor({ seconds, secondsPerState }: Budget, { states }: Sampling): number {
+  if (secondsPerState === undefined) return seconds
+  if (states === 'all') return MOST_SECONDS
+  return Math.min(MOST_SECONDS, seconds + Math.max(0, states - DEFAULT_STATES) * secondsPerState)
 }

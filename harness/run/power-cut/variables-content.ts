@@ -21,18 +21,19 @@ export interface VariablesView {
 
 export function viewVariables(flash: Uint8Array): VariablesView {
   try {
-    const { variables, torn, unfinishedWrite } = parseVariableStore(flash)
+    const { variables, torn, tornAt, unfinishedWrite } = parseVariableStore(flash)
     const live = new Map(variables.map((variable) => [variableKey(variable), digestOf(variable)]))
     const lines = [...live].map((pair) => pair.join('\0')).sort()
     return {
       ...{ variables: live, torn, unfinished: unfinishedWrite },
-      key: keyOf([...lines, String(torn), unfinishedWrite]),
+      key: keyOf([...lines, tornAt, unfinishedWrite]),
     }
   } catch (error) {
     if (!(error instanceof FormatError)) throw error
     return {
       ...{ variables: new Map(), torn: true, unfinished: 'replayed-at-boot' },
-      ...{ key: keyOf([error.code, error.field]), problem: error.message },
+      // What the firmware makes of it depends on all of it: of the spare blocks as well.
+      ...{ key: keyOf([flash]), problem: error.message },
     }
   }
 }
@@ -41,6 +42,8 @@ function digestOf({ attributes, data }: EfiVariable): string {
   return keyOf([String(attributes), Buffer.from(data).toString('hex')])
 }
 
-function keyOf(parts: readonly string[]): string {
-  return createHash('sha256').update(parts.join('\n')).digest('hex')
+function keyOf(parts: readonly (string | Uint8Array)[]): string {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part).update('\n')
+  return hash.digest('hex')
 }

@@ -2,7 +2,7 @@
  * The versions of a vTPM's state while swtpm runs on it. swtpm writes a new one beside the old one and renames it, so
  * each is whole, and a power cut leaves one or the other.
  */
-import { type FSWatcher, readFileSync, statSync, watch } from 'node:fs'
+import { closeSync, type FSWatcher, fstatSync, openSync, readFileSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import { PERMANENT_STATE } from '../../machine/vtpm/state.ts'
 
@@ -48,13 +48,23 @@ export class VtpmVersions {
 
   /** The kernel tells of every rename; one that finds the file of the rename before it came too late for its own. */
   #look(): void {
-    const { ino, ctimeNs } = statSync(this.#file, { bigint: true })
+    const { bytes, ino, ctimeNs } = readWhole(this.#file)
     // The number alone is soon another file's.
     const identity = `${ino}:${ctimeNs}`
     if (identity === this.#identity) this.#missed += 1
     this.#identity = identity
-    const bytes = readFileSync(this.#file)
     const last = this.#seen.at(-1)
     if (!last || !bytes.equals(last.bytes)) this.#seen.push({ bytes, at: Number(ctimeNs) / 1e6 })
+  }
+}
+
+/** Content and times of one file: another may get its name at any moment. */
+function readWhole(file: string) {
+  const descriptor = openSync(file, 'r')
+  try {
+    const { ino, ctimeNs } = fstatSync(descriptor, { bigint: true })
+    return { bytes: readFileSync(descriptor), ino, ctimeNs }
+  } finally {
+    closeSync(descriptor)
   }
 }

@@ -1,0 +1,55 @@
+import t from 'tap'
+import { LaunchError, TimeoutError } from '../../base/errors.ts'
+import { bootUntil } from './boot-until.ts'
+import { samplingOf, secondsFor } from './sampling.ts'
+
+const LATER = Date.now() + 3_600_000
+/** Its timer fires when all that is ready has been done. */
+const SPENT = 0
+const never = new Promise<never>(() => {})
+const up = { came: 'up' as const }
+const down = { came: 'down' as const }
+
+t.test('all states are booted in their order', async (t) => {
+  const seen: unknown[] = []
+  const outcomes = await bootUntil(LATER, [up, down, up], async (each, index) => {
+    seen.push(index)
+    return each
+  })
+  t.strictSame(outcomes, [up, down, up])
+  t.strictSame(seen, [0, 1, 2])
+  t.strictSame(await bootUntil(0, [], async () => up), [])
+})
+
+t.test('a state that is down counts though the budget runs out after it', async (t) => {
+  t.strictSame(await bootUntil(SPENT, [up, down, up], async (each, index) => (index < 2 ? each : never)), [
+    up,
+    down,
+  ])
+  const late = new TimeoutError('a control was late', { code: 'boot' })
+  t.strictSame(
+    await bootUntil(LATER, [down, up], async (each) => (each === up ? Promise.reject(late) : each)),
+    [down],
+  )
+})
+
+t.test('states that were not booted are not taken for good ones', async (t) => {
+  const spent = { name: 'TimeoutError', code: 'scenario', message: /1 of 2 states/ }
+  await t.rejects(
+    bootUntil(SPENT, [up, up], async (each, index) => (index < 1 ? each : never)),
+    spent,
+  )
+  const error = new LaunchError('QEMU is gone', { code: 'qemu-crashed' })
+  const broken = bootUntil(LATER, [down, up], async (each) => (each === up ? Promise.reject(error) : each))
+  await t.rejects(broken, error, 'what broke below is no budget')
+})
+
+t.test('only a scenario that boots states gets more time for more of them', async (t) => {
+  const plain = { vcpus: 1, memoryMiB: 512, seconds: 900 }
+  const cuts = { ...plain, secondsPerState: 100 }
+  const seconds = (budget: typeof plain, states?: number | 'all') =>
+    secondsFor(budget, samplingOf(states === undefined ? {} : { states }))
+  t.strictSame([seconds(plain), seconds(plain, 40), seconds(plain, 'all')], [900, 900, 900])
+  t.strictSame([seconds(cuts), seconds(cuts, 1), seconds(cuts, 5)], [900, 900, 1000])
+  t.ok(seconds(cuts, 'all') > 3600)
+})
