@@ -40,8 +40,7 @@ export interface SvsmVtpmEndorsement {
 
 /**
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
- * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, the nonce has not 64 bytes, or there is no vTPM;
- * FormatError for a malformed manifest.
+ * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed manifest.
  */
 export function verifySvsmEndorsement(
   attestation: SvsmAttestation,
@@ -62,7 +61,10 @@ export function verifySvsmEndorsement(
   return { kind: 'svsm', hardware: 'snp', ek, ekName: tpmName(ek) }
 }
 
-/** The second guard is for an SVSM that takes longer nonces after all: no table stands within a manifest. */
+/**
+ * The second guard is for an SVSM that takes longer nonces after all: no table stands within a manifest. Throws
+ * VerifyError `binding-mismatch`.
+ */
 function mustNotHideAnother({ manifest, nonce }: Pick<SvsmAttestation, 'manifest' | 'nonce'>): void {
   if (nonce.length !== NONCE_BYTES)
     throw bindingMismatch('only a nonce of full length tells where the manifest begins', {

@@ -8,7 +8,7 @@ import type { VariableStore } from '../../formats/variable-store.ts'
 import { parseVariableStore } from '../../formats/variable-store.ts'
 import { type AcpiBlobs, acpiEvents } from './acpi-events.ts'
 import { type BootDevice, bootVariables, qemuBootOrder } from './boot-entries.ts'
-import { configurationEvents, type SystemdBoot } from './boot-loader.ts'
+import { configurationEvents, profileEvents, type SystemdBoot } from './boot-loader.ts'
 import { bootSecret } from './boot-secret.ts'
 import { action, type PredictedEvent, separator, unknown } from './event.ts'
 import { type FirmwareCode, firmwareCodeEvents } from './firmware-code.ts'
@@ -53,7 +53,7 @@ export interface TpmBoot {
   readonly companions?: Companions
   /** loader/boot-secret-mixin of the ESP; undefined: PCR 9 is not known where the stub has a boot secret. */
   readonly bootSecretMixin?: Uint8Array
-  /** Command line from the boot entry; systemd-boot passes none. */
+  /** Command line from the boot entry; systemd-boot passes none but the profile. */
   readonly loadOptions?: string
   readonly smbiosCommandLine?: string
   /** Of a UKI with several; default 0. */
@@ -107,7 +107,7 @@ function loadUki(
   boot: TpmBoot,
   { store, loader, secureBoot }: Loading,
 ): { readonly events: readonly PredictedEvent[]; readonly refusal?: Refusal } {
-  const { shim, systemdBoot, uki } = boot
+  const { shim, systemdBoot, uki, profile = 0 } = boot
   const first = loader.load(firstProgram(boot))
   if (!first.loaded) return { events: [], refusal: { by: 'firmware', reason: first.reason } }
   const events = [gpt(boot.disk), ...first.events]
@@ -115,7 +115,7 @@ function loadUki(
     const before = [...events, ...configurationEvents(systemdBoot)]
     const next = loader.load({ what: 'UKI', file: uki, from: 'uki' })
     return next.loaded
-      ? { events: [...before, ...next.events] }
+      ? { events: [...before, ...next.events, ...profileEvents(profile)] }
       : { events: before, refusal: { by: 'firmware', reason: next.reason } }
   }
   if (shim === undefined) return { events }

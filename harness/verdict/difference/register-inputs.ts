@@ -19,7 +19,7 @@ const REGISTER_INPUTS: Readonly<Record<string, readonly InputName[]>> = {
   pcr11: ['uki', 'profile', 'phases'],
   pcr12: [
     ...(['uki', 'append', 'addons', 'credentials', 'confexts', 'loadOptions', 'smbiosCommandLine'] as const),
-    ...(['disk', 'argv'] as const),
+    ...(['profile', 'disk', 'argv'] as const),
   ],
   pcr13: ['sysexts', 'disk'],
   pcr14: ['shim', 'variables'],
@@ -44,6 +44,7 @@ export const DECIDE_REWRITING: readonly InputName[] = ['qemu', 'firmware']
 const EVENT_INPUTS: readonly (readonly [described: RegExp, inputs: readonly InputName[]])[] = [
   [/^(section|name) [.]/, ['uki', 'kernel', 'profile']],
   [REWRITTEN_KERNEL, ['kernel', 'initrd', 'append', 'memory', 'qemu', 'firmware']],
+  [/^(profile |load options of systemd-boot)/, ['profile']],
   [/^command line passed to the stub/, ['append', 'loadOptions', 'initrd']],
   [/^(addon |command line of addons)/, ['addons']],
   [/^systemd-boot/, ['loader']],
