@@ -5,7 +5,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyVtpmState, createVtpmState } from '../machine/vtpm/state.ts'
-import type { Scope } from '../system/scope.ts'
+import { Scope } from '../system/scope.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Tools } from '../system/tools.ts'
 
@@ -19,9 +19,13 @@ export class NewVtpms {
 
   /** Starts to make one, in a private directory that goes with the scope. */
   makeAhead(scope: Scope): void {
-    this.#ahead ??= this.#make(scope)
+    const own = new Scope('vTPM made ahead')
+    const ahead = this.#make(own)
     // Whoever needs a vTPM makes it then, and gets the reason.
-    this.#ahead.catch(() => {})
+    ahead.catch(() => {})
+    // Its directory may not go while it is written to, and a run that fails at once ends before there is one.
+    scope.defer('the vTPM made ahead', () => ahead.catch(() => {}).then(() => own.close()))
+    this.#ahead = ahead
   }
 
   /** The state of a new TPM in `directory`, as `createVtpmState` makes it. No two calls give the same TPM. */
@@ -37,10 +41,7 @@ export class NewVtpms {
 
   async #make(scope: Scope): Promise<string> {
     const directory = join(await openSocketDirectory(scope), 'vtpm')
-    const made = createVtpmState(this.#tools, directory)
-    // Its directory may not go while it is written to.
-    scope.defer('the vTPM made ahead', () => made.catch(() => {}))
-    await made
+    await createVtpmState(this.#tools, directory)
     return directory
   }
 }
