@@ -103,6 +103,7 @@ class Run {
     const { request, plan, jobs } = this.#parts
     const tasks = points.map((point) => ({
       needs: point.skip ? NO_DEMAND : demandOf(point.variant, point.platform),
+      seconds: point.skip ? 0 : point.found.scenario.budget.seconds,
       run: () => this.#runPoint(point),
       tooLarge: (resource: string, most: number) =>
         notStarted(point, noRoom(point, resource, most), request.onEvent),

@@ -41,6 +41,27 @@ t.test('a later job that fits overtakes one that does not; results keep the orde
   t.same(await done, ['0 ran', '1 ran', '2 ran', '3 ran'])
 })
 
+t.test('beside each other the longest start first; one at a time they start in their order', async (t) => {
+  for (const [jobs, first] of [
+    [2, [1, 3]],
+    [1, [0]],
+  ] as const) {
+    const recorded = recorder([{}, {}, {}, {}])
+    const seconds = [10, 300, undefined, 200]
+    const timed = recorded.jobs.map((job, index) => {
+      const most = seconds[index]
+      return { ...job, ...(most !== undefined && { seconds: most }) }
+    })
+    const done = schedule(timed, { ...PLENTY, jobs })
+    await Promise.resolve()
+    t.same(recorded.started, first)
+    const left = [1, 3, 0, 2, 0, 1, 2, 3]
+    for (const index of left) await recorded.release(index)
+    for (const index of left) await recorded.release(index)
+    t.same(await done, ['0 ran', '1 ran', '2 ran', '3 ran'])
+  }
+})
+
 t.test('a job larger than the host is not started, and says what it lacks', async (t) => {
   const { jobs, started } = recorder([{ vcpus: 64 }, { memoryMiB: 9e6 }, { sev_es: 1 }])
   const limits = { ...PLENTY, vcpus: 2, memoryMiB: 1000, sev_es: 0 }

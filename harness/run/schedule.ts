@@ -15,6 +15,8 @@ export interface Resources {
 
 export interface Job<Result> {
   readonly needs: Resources
+  /** Seconds that it may take at most; absent: not known, and taken to be short. */
+  readonly seconds?: number
   readonly run: () => Promise<Result>
   /** The result of a job that cannot ever start: what it takes more of than there is, and of how much. */
   readonly tooLarge: (resource: keyof Resources, most: number) => Result
@@ -35,8 +37,9 @@ interface Waiting<Result> {
 }
 
 /**
- * Results in the order of `jobs`. Jobs start in that order; one that fits may overtake one that does not, but not for
- * ever: a large job is not starved by small ones. Rejects when a job does; those that run are awaited by whoever
+ * Results in the order of `jobs`. Where several run at once the longest start first, since one that starts last would run
+ * alone; else they start in their order. One that fits may overtake one that does not, but not for ever: a large job is
+ * not starved by small ones. Rejects when a job does; those that run are awaited by whoever
  * started them.
  */
 export async function schedule<Result>(
@@ -55,6 +58,7 @@ export async function schedule<Result>(
     if (short === undefined) waiting.push({ job, index, overtaken: 0 })
     else results[index] = job.tooLarge(short, limits[short])
   }
+  if (limits.jobs > 1) waiting.sort((one, other) => (other.job.seconds ?? 0) - (one.job.seconds ?? 0))
 
   const start = ({ job, index }: Waiting<Result>): void => {
     for (const name of RESOURCES) used[name] += job.needs[name]
