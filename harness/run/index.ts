@@ -8,24 +8,30 @@ export { modifiedUki } from '../attacks/modified-uki.ts'
 export { rollBackVtpm } from '../attacks/roll-back-vtpm.ts'
 export { compareBoot, explainDifference } from '../verdict/measured-boot.ts'
 export type { Boot } from './boot.ts'
-export { predictBoot } from './boot-prediction.ts'
-export { changeBoot } from './change-boot.ts'
-export { alterFile, buildAddon, buildExtension, graftSignature, sealCredential } from './companion-files.ts'
 export { credentialOutcomes, gotSecret, mergeAlone, refusedAddons } from './companion-words.ts'
-export { type Companion, placeCompanions } from './companions.ts'
+export type { Companion } from './companions.ts'
+export {
+  alterFile,
+  buildAddon,
+  buildExtension,
+  changeBoot,
+  chooseProfile,
+  graftSignature,
+  observeBoot,
+  placeCompanions,
+  predictBoot,
+  readMachineTables,
+  recordPowerCuts,
+  sealCredential,
+  signedProfiles,
+} from './deferred.ts'
 export type { LabGuest } from './guest.ts'
 export type { HardwareLaunch } from './hardware-launch.ts'
 export type { Lab } from './lab.ts'
 export type { LaunchAxes, LaunchControl, LaunchMatrix } from './launch-matrix.ts'
-export { type MachineTables, observeBoot, readMachineTables } from './observed-boot.ts'
+export type { MachineTables } from './observed-boot.ts'
 export { nothingCameUp } from './own-ends.ts'
-export {
-  type BrokenState,
-  type PowerCutReport,
-  type RecordedPowerCuts,
-  recordPowerCuts,
-} from './power-cut/power-cut.ts'
-export { chooseProfile, signedProfiles } from './profiles.ts'
+export type { BrokenState, PowerCutReport, RecordedPowerCuts } from './power-cut/power-cut.ts'
 export { defineScenario, type Scenario, type ScenarioDefinition } from './scenario.ts'
 export { type Canary, freshCanary } from './secrets.ts'
 export { awaitRefusal, bootNextOf, offerThroughShim, pressOnAfterRefusal } from './shim.ts'

@@ -1,0 +1,50 @@
+/**
+ * Start-up time: what only some scenarios call, and what is loaded when one does. Every scenario imports the public
+ * surface, and these bring a quarter of all modules with them.
+ */
+import type * as Prediction from './boot-prediction.ts'
+import type * as Change from './change-boot.ts'
+import type * as Files from './companion-files.ts'
+import type * as Companions from './companions.ts'
+import type * as Observed from './observed-boot.ts'
+import type * as PowerCut from './power-cut/power-cut.ts'
+import type * as Profiles from './profiles.ts'
+
+export const predictBoot: typeof Prediction.predictBoot = async (...given) =>
+  (await import('./boot-prediction.ts')).predictBoot(...given)
+
+export const changeBoot: typeof Change.changeBoot = async (...given) =>
+  (await import('./change-boot.ts')).changeBoot(...given)
+
+export const alterFile: typeof Files.alterFile = async (...given) =>
+  (await import('./companion-files.ts')).alterFile(...given)
+
+export const buildAddon: typeof Files.buildAddon = async (...given) =>
+  (await import('./companion-files.ts')).buildAddon(...given)
+
+export const buildExtension: typeof Files.buildExtension = async (...given) =>
+  (await import('./companion-files.ts')).buildExtension(...given)
+
+export const graftSignature: typeof Files.graftSignature = async (...given) =>
+  (await import('./companion-files.ts')).graftSignature(...given)
+
+export const sealCredential: typeof Files.sealCredential = async (...given) =>
+  (await import('./companion-files.ts')).sealCredential(...given)
+
+export const placeCompanions: typeof Companions.placeCompanions = async (...given) =>
+  (await import('./companions.ts')).placeCompanions(...given)
+
+export const observeBoot: typeof Observed.observeBoot = async (...given) =>
+  (await import('./observed-boot.ts')).observeBoot(...given)
+
+export const readMachineTables: typeof Observed.readMachineTables = async (...given) =>
+  (await import('./observed-boot.ts')).readMachineTables(...given)
+
+export const recordPowerCuts: typeof PowerCut.recordPowerCuts = async (...given) =>
+  (await import('./power-cut/power-cut.ts')).recordPowerCuts(...given)
+
+export const chooseProfile: typeof Profiles.chooseProfile = async (...given) =>
+  (await import('./profiles.ts')).chooseProfile(...given)
+
+export const signedProfiles: typeof Profiles.signedProfiles = async (...given) =>
+  (await import('./profiles.ts')).signedProfiles(...given)
