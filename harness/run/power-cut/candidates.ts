@@ -82,7 +82,7 @@ export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
   if (esp.problem !== undefined || variables.problem !== undefined) return 'unreadable'
   if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
   if (!rest.some((each) => sameNames(each, state))) return 'directory'
-  if (variables.torn) return 'torn'
+  if (variables.torn !== 'none') return 'torn'
   if (!rest.some((each) => each.esp.key === esp.key && bootVariables(each) === bootVariables(state)))
     return 'boot-variables'
   if (!rest.some((each) => each.variables.key === variables.key)) return 'variables'

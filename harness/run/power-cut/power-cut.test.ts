@@ -197,40 +197,6 @@ t.test('whatever the budget, no kind of danger is left out for every seed', asyn
   t.strictSame(new Set(tried.map(({ danger }) => danger)), kinds)
 })
 
-t.test('a torn record is one content for each stage that the firmware can tell', async (t) => {
-  const begin = variableFlash([order])
-  const whole = variableFlash([order, { ...entry, state: 0x7f }])
-  const at = whole.findIndex((byte, index) => byte !== begin[index])
-  /** The first bytes of the record are there; its state is `state`. */
-  const cut = (bytes: number, state = 0xff) => {
-    const flash = Buffer.from(begin)
-    whole.copy(flash, at, at, at + bytes)
-    if (bytes > 2) flash.writeUInt8(state, at + 2)
-    return flashWrite(flash)
-  }
-  const [startId, sizes, header, name, data] = [2, 44, 60, 64, 60 + 18 + 6]
-  const contents = (...flashes: CutEvent[]) => {
-    const states = cutStates({ ...robust(), events: flashes })
-    return new Set(states.map(({ content }) => content)).size
-  }
-  t.equal(
-    contents(cut(startId), cut(40), cut(sizes), cut(header, 0x7f), cut(name, 0x7f), cut(data, 0x7f)),
-    7,
-    'StartId, half of the sizes, sizes, state, some of its name, all of it',
-  )
-  t.equal(
-    contents(cut(name, 0x7f), cut(name + 2, 0x7f)),
-    2,
-    'of a part of the name, which makes no difference',
-  )
-  const unreadable = [100, 200].map((place) => {
-    const flash = Buffer.alloc(begin.length)
-    flash.writeUInt8(1, place)
-    return flashWrite(flash)
-  })
-  t.equal(contents(...unreadable), 3, 'two stores that cannot be read are two')
-})
-
 t.test('a program that is overwritten in place is the worst there is', async (t) => {
   const events = [
     diskWrite(esp({ a: `${'b'.repeat(512)}${'a'.repeat(88)}` }), {
