@@ -3,7 +3,7 @@ import t from 'tap'
 import type { FatExtent } from '../../formats/fat.ts'
 import { FatImage } from '../../formats/testing/fat-volume.ts'
 import { FLASH, type FlashRecord, variableFlash } from '../../formats/testing/variable-flash.ts'
-import { candidatesOf } from './candidates.ts'
+import { candidatesOf, orderOf } from './candidates.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
 import { statesOfLostWrites } from './lost-writes.ts'
 import { type CutEvent, cutStates, type RecordedUpdate } from './states.ts'
@@ -185,6 +185,13 @@ t.test('a seed draws the same sample again, another one another', async (t) => {
     Array.from({ length: 20 }, (_, seed) => drawn(seed)),
   )
   t.ok(new Set(seeds).size > 1)
+})
+
+t.test('two recordings of the same steps have the same order, whatever is random in them', async (t) => {
+  const order = (update: RecordedUpdate) => orderOf(candidatesOf(cutStates(update), update, 1))
+  const update = robust()
+  t.equal(order({ ...update, vtpm: ['w0', 'w1'] }), order(update))
+  t.not(order({ ...update, events: update.events.slice(0, -2) }), order(update))
 })
 
 t.test('whatever the budget, no kind of danger is left out for every seed', async (t) => {
