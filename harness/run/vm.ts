@@ -44,7 +44,7 @@ export class ScenarioVm implements SlotOwner {
   readonly #vtpmLogs: string[] = []
   /** The first boot of each QEMU process. */
   readonly #started: Boot[] = []
-  #writeLogs: WriteLogs | undefined
+  #nextWriteLogs: (() => Promise<WriteLogs>) | undefined
   #boots = 0
 
   private constructor(
@@ -123,9 +123,9 @@ export class ScenarioVm implements SlotOwner {
     return this.#vtpmState
   }
 
-  /** Has the next QEMU process record every write; the files are there and empty. */
-  recordWrites(logs: WriteLogs): void {
-    this.#writeLogs = logs
+  /** Has each later QEMU process record every write, in what `next` gives it: files of its own, empty. Without: no more. */
+  recordWrites(next?: () => Promise<WriteLogs>): void {
+    this.#nextWriteLogs = next
   }
 
   /** A VM of the same devices and options on other materials, in a directory of its own. */
@@ -171,9 +171,7 @@ export class ScenarioVm implements SlotOwner {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const description = this.#describe(sockets)
-    // A second process would write over what the first one logged.
-    this.#writeLogs = undefined
+    const description = this.#describe(sockets, await this.#nextWriteLogs?.())
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')
@@ -200,10 +198,10 @@ export class ScenarioVm implements SlotOwner {
     return state
   }
 
-  #describe(sockets: string): MachineDescription {
+  #describe(sockets: string, writeLogs?: WriteLogs): MachineDescription {
     const { spec, disk, firmware } = this
     return describeMachine(spec, {
-      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
+      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs },
       ...{
         hasVtpm: this.#vtpmState !== undefined,
         smbiosStrings: this.#smbiosStrings,

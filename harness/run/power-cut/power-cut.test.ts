@@ -269,6 +269,22 @@ t.test('a write is described by the structure that it changed', async (t) => {
   t.match(words(0), /^the partition table/)
 })
 
+t.test('what a guest calls its files and partitions drives no terminal', async (t) => {
+  const image = esp({ a: OLD })
+  image.directory(image.clusterAt(3), [
+    { name: 'A       EFI', longName: 'a\u001b[2J\u202e.efi', first: 4, size: OLD.length },
+  ])
+  const { length } = image.bytes
+  const partitions = [
+    { number: 2, type: '', guid: '', label: 'r\u009b2J', offset: ESP_AT + length, size: SECTOR },
+  ]
+  const volumes = { before: image.bytes, after: image.bytes, end: image.bytes }
+  const disk = { ...volumes, esp: { offset: ESP_AT, size: length }, partitions }
+  const words = (offset: number) => describeDiskWrite({ offset, size: SECTOR }, disk)
+  t.match(words(ESP_AT + image.clusterAt(4)), /^sector 0 of EFI\/a\\x1b\[2J\\u\{202e\}\.efi \(/)
+  t.match(words(ESP_AT + length), /^partition r\\u\{9b\}2J \(/)
+})
+
 t.test('a write to the flash is described by the variable that it belongs to', async (t) => {
   const flash = variableFlash([order, next(0x7f)])
   const words = (change: Buffer) => describeFlashWrite(flash, 0, change)
