@@ -113,9 +113,12 @@ async function recordedVm(t: Test) {
     if (logs) await writeLogs(logs, steps)
     return logs
   }
+  /** Of the process that runs: what it has done by now. */
+  const more = async (logs: WriteLogs | undefined, steps: readonly Step[]) => logs && writeLogs(logs, steps)
   return {
     recording,
     run,
+    more,
     scratchFiles,
     state,
     replaceState: (content: string) => replaceFile(state, content),
