@@ -11,6 +11,7 @@ import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
+import { readDebugLines } from './debug-lines.ts'
 import { LabGuest } from './guest.ts'
 import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -128,6 +129,11 @@ export class Boot {
   /** What its console said so far, the lines that tell of progress or of a refusal, oldest first and safe to print. */
   get lines(): readonly string[] {
     return this.#lines
+  }
+
+  /** What firmware and boot programs wrote to the debug port of this QEMU process; none without the VM's `debugLog`. */
+  debugLines(): Promise<readonly string[]> {
+    return readDebugLines(this.#process.spec.description.debugLog)
   }
 
   /** Whether the kernel or anything after it wrote to the console. */

@@ -6,6 +6,7 @@ import { GuestError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { endError } from '../machine/end-error.ts'
 import { Store } from '../system/store.ts'
+import { readDebugLines } from './debug-lines.ts'
 import type { VmSpec } from './lab-spec.ts'
 import { requireReset } from './own-ends.ts'
 import { ScenarioVm } from './vm.ts'
@@ -89,3 +90,12 @@ t.test(
     await t.rejects(after('qemu-crashed', late), late)
   },
 )
+
+t.test('what was written to the debug port is read line by line, and drives no terminal', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const file = join(directory, 'debug.log')
+  await writeFile(file, 'first\r\nstub\u001b[2J: refused\nlast, cut o')
+  t.strictSame(await readDebugLines(file), ['first', 'stub\\x1b[2J: refused', 'last, cut o'])
+  t.strictSame(await readDebugLines(undefined), [])
+})

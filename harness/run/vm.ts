@@ -171,7 +171,9 @@ export class ScenarioVm implements SlotOwner {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const description = this.#describe(sockets, await this.#nextWriteLogs?.())
+    const writeLogs = await this.#nextWriteLogs?.()
+    const debugLog = this.#options.debugLog && join(directory, 'debug.log')
+    const description = this.#describe(sockets, { writeLogs, debugLog })
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')
@@ -198,11 +200,15 @@ export class ScenarioVm implements SlotOwner {
     return state
   }
 
-  #describe(sockets: string, writeLogs?: WriteLogs): MachineDescription {
+  #describe(
+    sockets: string,
+    logs: { readonly writeLogs?: WriteLogs | undefined; readonly debugLog?: string | undefined } = {},
+  ): MachineDescription {
     const { spec, disk, firmware } = this
     return describeMachine(spec, {
-      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs },
+      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives },
       ...{
+        ...{ writeLogs: logs.writeLogs, debugLog: logs.debugLog },
         hasVtpm: this.#vtpmState !== undefined,
         smbiosStrings: this.#smbiosStrings,
         options: this.#options,
