@@ -38,6 +38,8 @@ export interface PowerCutReport {
   /** States that were booted beside it, fewer than asked for only where some are broken; and how many there are. */
   readonly tried: number
   readonly contents: number
+  /** What each of them took, from the preparation of its disks to its end. */
+  readonly seconds: readonly number[]
   readonly broken: readonly BrokenState[]
   /** Boots a copy of the files that are kept of a state, once more. */
   readonly bootKept: (reproducer: string) => Promise<Pick<CutOutcome, 'came' | 'why'>>
@@ -81,7 +83,8 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   const broken = outcomes.filter(({ came }) => came === 'down').map(brokenState)
   const tried = outcomes.length
   if (tried < sample.length) note(`the budget is spent: ${tried} of ${sample.length} states were booted`)
-  return { start, end, tried, contents: all.length, broken, bootKept: (kept) => cuts.bootKept(kept) }
+  const seconds = outcomes.map((outcome) => outcome.seconds)
+  return { start, end, tried, contents: all.length, seconds, broken, bootKept: (kept) => cuts.bootKept(kept) }
 }
 
 function brokenState(outcome: CutOutcome & Pick<BrokenState, 'line' | 'write'>): BrokenState {
