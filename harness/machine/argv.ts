@@ -37,10 +37,10 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...(description.tpm ? tpm(description.tpm) : []),
     ...virtioPorts(description.ports, description.virtioOptions),
     ...smallDevices(description),
-    ...(description.debugLog === undefined ? [] : debugPort(description.debugLog)),
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
     ...['-action', actions(description)],
     ...(description.trace === undefined ? [] : trace(description.trace)),
+    ...(description.debugLog === undefined ? [] : debugPort(description.debugLog)),
   ]
 }
 

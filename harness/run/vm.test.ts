@@ -6,9 +6,9 @@ import { GuestError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { endError } from '../machine/end-error.ts'
 import { Store } from '../system/store.ts'
-import { readDebugLines } from './debug-lines.ts'
 import type { VmSpec } from './lab-spec.ts'
 import { requireReset } from './own-ends.ts'
+import { readDebugLines } from './port-lines.ts'
 import { ScenarioVm } from './vm.ts'
 
 /** A VM that is never launched: each boot ends when its command lines are made. */

@@ -45,6 +45,9 @@ export class ScenarioVm implements SlotOwner {
   /** The first boot of each QEMU process. */
   readonly #started: Boot[] = []
   #nextWriteLogs: (() => Promise<WriteLogs>) | undefined
+  /** Of the QEMU process that is being started. */
+  #writeLogs: WriteLogs | undefined
+  #debugLog: string | undefined
   #boots = 0
 
   private constructor(
@@ -161,6 +164,8 @@ export class ScenarioVm implements SlotOwner {
     this.#boots += 1
     const directory = join(this.spec.directory, `boot-${this.#boots}`)
     await mkdir(directory, { mode: 0o700 })
+    this.#writeLogs = await this.#nextWriteLogs?.()
+    if (this.#options.debugLog) this.#debugLog = join(directory, 'debug.log')
     // What is printed is pasted later, so its sockets need a place that outlasts this run.
     const sockets = bench.printArgv
       ? await mkdtemp(join(tmpdir(), 'attestbed-argv-'))
@@ -171,9 +176,9 @@ export class ScenarioVm implements SlotOwner {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const writeLogs = await this.#nextWriteLogs?.()
-    const debugLog = this.#options.debugLog && join(directory, 'debug.log')
-    const description = this.#describe(sockets, { writeLogs, debugLog })
+    const description = this.#describe(sockets)
+    // A second process would write over what the first one logged.
+    this.#writeLogs = undefined
     // The guest will change its variables; all else can be read while it is in its firmware.
     const variables = await this.#variablesAsTheyAre()
     const { Boot } = await import('./boot.ts')
@@ -200,18 +205,15 @@ export class ScenarioVm implements SlotOwner {
     return state
   }
 
-  #describe(
-    sockets: string,
-    logs: { readonly writeLogs?: WriteLogs | undefined; readonly debugLog?: string | undefined } = {},
-  ): MachineDescription {
+  #describe(sockets: string): MachineDescription {
     const { spec, disk, firmware } = this
     return describeMachine(spec, {
-      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives },
+      ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
       ...{
-        ...{ writeLogs: logs.writeLogs, debugLog: logs.debugLog },
         hasVtpm: this.#vtpmState !== undefined,
         smbiosStrings: this.#smbiosStrings,
         options: this.#options,
+        debugLog: this.#debugLog,
       },
     })
   }
