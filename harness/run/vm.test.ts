@@ -6,8 +6,8 @@ import { GuestError, LaunchError, TimeoutError } from '../base/errors.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { endError } from '../machine/end-error.ts'
 import { Store } from '../system/store.ts'
+import { Boot } from './boot.ts'
 import type { VmSpec } from './lab-spec.ts'
-import { requireReset } from './own-ends.ts'
 import { readDebugLines } from './port-lines.ts'
 import { ScenarioVm } from './vm.ts'
 
@@ -68,26 +68,40 @@ t.test('each QEMU process that is recorded has logs of its own, and none after t
   t.equal(await logsOfNextBoot(), undefined)
 })
 
+/** A boot whose wait for a ready guest fails, in a QEMU process that ends so; `Boot` is otherwise made by a launch. */
+function failingBoot(kind: GuestEnd['kind'], error: Error, next?: Boot): Boot {
+  const machine = {
+    console: {
+      ...{ sentBytes: 0, mark: () => 0, tap: () => () => {}, lastLines: () => [] },
+      expect: async () => {
+        throw error
+      },
+    },
+    qmp: { onEvent: () => () => {} },
+    ended: Promise.resolve({ kind, reason: 'SIGSEGV', at: 0, consoleTail: '' }),
+    ...{ endError: (end: GuestEnd) => endError('owner', end), quit: async () => {} },
+  }
+  const image = { description: { timeouts: { bootSeconds: 60 } } }
+  const vm = { spec: { bench: { image }, signal: new AbortController().signal }, boot: async () => next }
+  const Made = Boot as unknown as new (vm: object, process: object) => Boot
+  return new Made(vm, { machine, vtpm: undefined, spec: { description: { onReset: 'exit' } } })
+}
+
 t.test(
-  'a wait that failed goes on where QEMU ended at a reset, and says what a QEMU that crashed did',
+  'a guest that is followed over its boots is lost where QEMU crashes, with what QEMU did',
   async (t) => {
-    const closed = new GuestError('the console closed', { code: 'console-closed' })
-    const after = (kind: GuestEnd['kind'], error: unknown) =>
-      requireReset(
-        {
-          ended: Promise.resolve({ kind, reason: 'SIGSEGV', at: 0, consoleTail: '' }),
-          endError: (end) => endError('owner', end),
-        },
-        error,
-      )
-    await t.resolves(after('reset', closed))
-    await t.resolves(after('reset', new GuestError('it reset', { code: 'reset' })))
-    await t.rejects(after('qemu-crashed', closed), { constructor: LaunchError, code: 'qemu-crashed' })
-    await t.rejects(after('shut-down', closed), { constructor: GuestError, code: 'shut-down' })
+    const closed = () => new GuestError('the console closed', { code: 'console-closed' })
+    const settle = (kind: GuestEnd['kind'], error: Error, next?: Boot) =>
+      failingBoot(kind, error, next).settle()
+    await t.rejects(settle('qemu-crashed', closed()), { constructor: LaunchError, code: 'qemu-crashed' })
+    await t.rejects(settle('vtpm-died', closed()), { constructor: LaunchError, code: 'swtpm-died' })
+    await t.rejects(settle('shut-down', closed()), { constructor: GuestError, code: 'shut-down' })
+    const after = failingBoot('qemu-crashed', closed())
+    await t.rejects(settle('reset', closed(), after), { code: 'qemu-crashed' }, 'a reset goes on')
     const panic = new GuestError('Kernel panic', { code: 'panic' })
-    await t.rejects(after('reset', panic), panic, 'what the console said is why, whatever came after')
+    await t.rejects(settle('qemu-crashed', panic), panic, 'what the console said is why, whatever came after')
     const late = new TimeoutError('not ready', { code: 'boot' })
-    await t.rejects(after('qemu-crashed', late), late)
+    await t.rejects(settle('qemu-crashed', late), late)
   },
 )
 
