@@ -163,6 +163,11 @@ t.test('room counts where it is scarce, and what is to be replayed always', asyn
   const other = Buffer.from(pending)
   other.writeUInt8(0, other.length - 1)
   t.not(viewVariables(other).key, viewVariables(pending).key, 'the spare block takes the place of the store')
+  for (const flash of [pending, other]) flash.fill(0xff, FLASH.workingAt, FLASH.workingAt + FLASH.blockSize)
+  t.not(viewVariables(other).key, viewVariables(pending).key, 'or that of the working block')
+  const [whole, erased] = [variableFlash([]), variableFlash([])]
+  erased.fill(0xff, FLASH.workingAt, FLASH.workingAt + FLASH.blockSize)
+  t.not(viewVariables(erased).key, viewVariables(whole).key)
 })
 
 t.test('stores that cannot be read are told apart by all of their bytes', async (t) => {

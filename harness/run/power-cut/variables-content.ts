@@ -63,9 +63,10 @@ function roomOf({ torn, freeBytes }: VariableStore): string {
   return torn === 'reclaimed-at-boot' || freeBytes >= AMPLE_BYTES ? 'ample' : `${freeBytes} bytes`
 }
 
-/** The content that will take the place of the records (FtwRestart): they say nothing themselves. */
+/** Where the spare blocks count: they take the place of the records (FtwRestart), or that of the working block. */
 function spareOf(flash: Uint8Array, { unfinishedWrite, layout }: VariableStore): readonly Uint8Array[] {
-  return unfinishedWrite === 'replayed-at-boot' ? [flash.subarray(layout.recordsEnd)] : []
+  const counts = unfinishedWrite === 'replayed-at-boot' || unfinishedWrite === 'no-working-block'
+  return counts ? [flash.subarray(layout.recordsEnd)] : []
 }
 
 function digestOf({ attributes, data }: EfiVariable): string {
