@@ -6,7 +6,7 @@ import { FLASH, type FlashRecord, variableFlash } from '../../formats/testing/va
 import { candidatesOf, orderOf } from './candidates.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
 import { statesOfLostWrites } from './lost-writes.ts'
-import { type CutEvent, cutStates, type RecordedUpdate } from './states.ts'
+import { type CutEvent, cutStates, eventsOf, type RecordedUpdate } from './states.ts'
 
 const SECTOR = 512
 /** Where the ESP lies on the disk. */
@@ -170,6 +170,12 @@ t.test('a disk with a cache loses any of the writes that it was not told to flus
     [],
     'what was flushed is not lost',
   )
+  for (const state of [...lost, ...left]) {
+    const source = lost.includes(state) ? update : flushed
+    const alone = { ...source, events: eventsOf(source, state), marks: [] }
+    const scratch = cutStates(alone).at(-1)
+    t.equal(state.content, scratch?.content, `as if nothing but that had been written: ${state.lost}`)
+  }
 })
 
 t.test('a seed draws the same sample again, another one another', async (t) => {
