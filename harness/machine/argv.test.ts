@@ -51,13 +51,6 @@ t.test('the plain machine, in full', async (t) => {
   ])
 })
 
-t.test('a debug port is there where its words are kept, in a file of any name', async (t) => {
-  t.equal(device(make({}), 'isa-debugcon'), undefined)
-  const args = make({ debugLog: '/run/a,b/debug.log' })
-  t.equal(device(args, 'isa-debugcon'), 'isa-debugcon,iobase=0x402,chardev=debug0')
-  t.ok(valuesOf(args, '-chardev').includes('file,id=debug0,path=/run/a,,b/debug.log'))
-})
-
 t.test('equal descriptions give equal command lines, and the description is left alone', async (t) => {
   const description = Object.freeze({ ...PLAIN, smbiosStrings: Object.freeze(['a,b']) })
   t.strictSame(qemuArguments(description), qemuArguments(structuredClone(description)))

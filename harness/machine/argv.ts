@@ -40,7 +40,6 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
     ...['-action', actions(description)],
     ...(description.trace === undefined ? [] : trace(description.trace)),
-    ...(description.debugLog === undefined ? [] : debugPort(description.debugLog)),
   ]
 }
 
@@ -165,16 +164,6 @@ function smallDevices({ rng, pvpanic, watchdog, virtioOptions }: MachineDescript
     ...((rng ?? true) ? ['-device', option('virtio-rng-pci', virtioOptions)] : []),
     ...((pvpanic ?? true) ? ['-device', 'pvpanic-pci'] : []),
     ...(watchdog ? ['-device', 'i6300esb'] : []),
-  ]
-}
-
-/** Where OVMF's debug builds write, and systemd's boot programs of 255 and later. */
-const DEBUG_PORT = '0x402'
-
-function debugPort(log: string): string[] {
-  return [
-    ...['-chardev', option('file', { id: 'debug0', path: filePath('the debug log', log) })],
-    ...['-device', option('isa-debugcon', { iobase: DEBUG_PORT, chardev: 'debug0' })],
   ]
 }
 

@@ -106,11 +106,6 @@ export interface MachineDescription {
    * (QEMU's trace events); absent: nothing is traced.
    */
   readonly trace?: string
-  /**
-   * A file that gets what firmware and boot programs write to QEMU's debug port, byte for byte; absent: there is no such
-   * port. The firmware's terminal driver gives up on a serial port that is slow, as on a host with too much to do.
-   */
-  readonly debugLog?: string
   /** Sockets that QEMU creates and the harness connects to. */
   readonly qmpSocket: string
   readonly serialSocket: string

@@ -17,7 +17,6 @@ import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
 import { requireReset } from './own-ends.ts'
 import { NEEDLES, phaseOf } from './phases.ts'
-import { readDebugLines } from './port-lines.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import type { Canary } from './secrets.ts'
 import type { BootTimeline } from './timeline.ts'
@@ -129,11 +128,6 @@ export class Boot {
   /** What its console said so far, the lines that tell of progress or of a refusal, oldest first and safe to print. */
   get lines(): readonly string[] {
     return this.#lines
-  }
-
-  /** What firmware and boot programs wrote to the debug port of this QEMU process; none without the VM's `debugLog`. */
-  debugLines(): Promise<readonly string[]> {
-    return readDebugLines(this.#process.spec.description.debugLog)
   }
 
   /** Whether the kernel or anything after it wrote to the console. */

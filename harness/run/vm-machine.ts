@@ -22,8 +22,6 @@ export interface MachineMaterials {
   readonly kernel: string | undefined
   readonly drives: readonly DriveDescription[]
   readonly writeLogs: WriteLogs | undefined
-  /** Of this QEMU process. */
-  readonly debugLog: string | undefined
   readonly smbiosStrings: readonly string[]
   readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets'>
 }
@@ -32,7 +30,7 @@ export function describeMachine(
   { bench, budget, name }: VmSpec,
   materials: MachineMaterials,
 ): MachineDescription {
-  const { disk, firmware, sockets, kernel, drives, writeLogs, debugLog, options } = materials
+  const { disk, firmware, sockets, kernel, drives, writeLogs, options } = materials
   const plain: MachineDescription = {
     name,
     accelerator: 'tcg',
@@ -63,7 +61,6 @@ export function describeMachine(
     virtioOptions: {},
     onReset: (options.resets ?? bench.platform.reboot(bench.host)) === 'reset' ? 'reset' : 'exit',
     ...(writeLogs && { trace: writeLogs.trace }),
-    ...(debugLog !== undefined && { debugLog }),
     qmpSocket: join(sockets, 'qmp'),
     serialSocket: join(sockets, 'serial'),
   }

@@ -23,8 +23,6 @@ export interface VmOptions {
   readonly resets?: 'relaunch'
   /** A watchdog device that resets the guest; the guest has to arm it. */
   readonly watchdog?: true
-  /** What the stub says is kept apart from the console as well, where no byte of it is lost: `Boot.debugLines`. */
-  readonly debugLog?: true
   /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
   readonly onPanic?: 'end' | 'continue'
   /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */

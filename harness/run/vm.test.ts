@@ -8,7 +8,6 @@ import { endError } from '../machine/end-error.ts'
 import { Store } from '../system/store.ts'
 import { Boot } from './boot.ts'
 import type { VmSpec } from './lab-spec.ts'
-import { readDebugLines } from './port-lines.ts'
 import { ScenarioVm } from './vm.ts'
 
 /** A VM that is never launched: each boot ends when its command lines are made. */
@@ -104,12 +103,3 @@ t.test(
     await t.rejects(settle('qemu-crashed', late), late)
   },
 )
-
-t.test('what was written to the debug port is read line by line, and drives no terminal', async (t) => {
-  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
-  const file = join(directory, 'debug.log')
-  await writeFile(file, 'first\r\nstub\u001b[2J: refused\nlast, cut o')
-  t.strictSame(await readDebugLines(file), ['first', 'stub\\x1b[2J: refused', 'last, cut o'])
-  t.strictSame(await readDebugLines(undefined), [])
-})

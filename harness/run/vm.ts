@@ -47,7 +47,6 @@ export class ScenarioVm implements SlotOwner {
   #nextWriteLogs: (() => Promise<WriteLogs>) | undefined
   /** Of the QEMU process that is being started. */
   #writeLogs: WriteLogs | undefined
-  #debugLog: string | undefined
   #boots = 0
 
   private constructor(
@@ -165,7 +164,6 @@ export class ScenarioVm implements SlotOwner {
     const directory = join(this.spec.directory, `boot-${this.#boots}`)
     await mkdir(directory, { mode: 0o700 })
     this.#writeLogs = await this.#nextWriteLogs?.()
-    if (this.#options.debugLog) this.#debugLog = join(directory, 'debug.log')
     // What is printed is pasted later, so its sockets need a place that outlasts this run.
     const sockets = bench.printArgv
       ? await mkdtemp(join(tmpdir(), 'attestbed-argv-'))
@@ -213,7 +211,6 @@ export class ScenarioVm implements SlotOwner {
         hasVtpm: this.#vtpmState !== undefined,
         smbiosStrings: this.#smbiosStrings,
         options: this.#options,
-        debugLog: this.#debugLog,
       },
     })
   }

@@ -20,11 +20,14 @@ const OWN = 'console=ttyS0 quiet'
 const BESIDE = 'EFI/BOOT/BOOTX64.EFI.extra.d'
 
 const REFUSED: readonly string[] = [
+  'loader/addons/global.addon.efi',
   `${BESIDE}/altered.addon.efi`,
   `${BESIDE}/stranger.addon.efi`,
   `${BESIDE}/unsigned.addon.efi`,
-  'loader/addons/global.addon.efi',
-]
+].map((path) => `${path}: Access denied`)
+
+/** Nothing but the console tells what the firmware refused: it measures no such image, and the stub keeps no log. */
+const MOST_BOOTS = 4
 
 export const scenario = defineScenario({
   title:
@@ -32,7 +35,7 @@ export const scenario = defineScenario({
   images: ['micro'],
   vtpms: ['stateful'],
   needs: { secureBoot: true, persistentVariables: false, image: ['own-uki', 'login'] },
-  budget: { vcpus: 1, memoryMiB: 512, seconds: 500 },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
   claims: {
     ignored: {
       claim:
@@ -49,16 +52,13 @@ export const scenario = defineScenario({
     toldApart: { claim: 'control: held against a prediction without addons, PCR 4 and 12 are told apart' },
   },
   run: async (lab) => {
-    // On a host with more to do than it can the firmware's terminal driver drops bytes of the console.
-    const vm = await lab.vm('owner', { debugLog: true })
+    const vm = await lab.vm('owner')
     const without = await predictBoot(vm)
     await placeCompanions(vm, await badAddons(vm))
     const bad = await observe(vm)
     lab.claim('ignored', { expected: OWN, got: bad.commandLine })
-    lab.claim('why', {
-      expected: REFUSED.map((path) => ({ path, why: 'Access denied' })),
-      got: bad.refused.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
-    })
+    const told = await refusalsTold(vm, bad.refused)
+    lab.claim('why', { expected: REFUSED, got: told, holds: REFUSED.every((line) => told.includes(line)) })
     lab.claim('unmeasured', { expected: PREDICTED, got: equalIn(compareBoot(without, bad.observed)) })
 
     await placeCompanions(vm, await goodAddons(vm))
@@ -83,8 +83,8 @@ export const scenario = defineScenario({
           'pcr12: command line of addons: "attestbed.global=1 attestbed.altered=1 attestbed.stranger=1 attestbed.unsigned=1"',
         ),
     })
-    const told = compareBoot(without, good.observed).filter(({ verdict }) => verdict === 'different')
-    lab.claim('toldApart', { expected: [4, 12], got: told.map(({ index }) => index) })
+    const different = compareBoot(without, good.observed).filter(({ verdict }) => verdict === 'different')
+    lab.claim('toldApart', { expected: [4, 12], got: different.map(({ index }) => index) })
   },
 })
 
@@ -94,7 +94,25 @@ async function observe(vm: ScenarioVm) {
   const commandLine = await guest.commandLine()
   const observed = await observeBoot(guest)
   await boot.powerOff()
-  return { commandLine, observed, refused: refusedAddons(await boot.debugLines()) }
+  return { commandLine, observed, refused: refusedAddons(boot.lines) }
+}
+
+/**
+ * On a host with more to do than it can the firmware's terminal driver drops bytes: what did not come whole is said again
+ * at the next boot. Lines that lack some of their bytes are among those that are returned.
+ */
+async function refusalsTold(
+  vm: ScenarioVm,
+  first: ReturnType<typeof refusedAddons>,
+): Promise<readonly string[]> {
+  const told = new Set<string>()
+  const add = (refused: typeof first) => {
+    for (const { path, why } of refused) told.add(`${path}: ${why}`)
+  }
+  add(first)
+  for (let boots = 1; boots < MOST_BOOTS && !REFUSED.every((line) => told.has(line)); boots++)
+    add((await observe(vm)).refused)
+  return [...told]
 }
 
 function equalIn(registers: ReturnType<typeof compareBoot>): readonly number[] {
