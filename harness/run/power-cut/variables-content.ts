@@ -4,7 +4,8 @@
  * of edk2, MdeModulePkg/Universal/Variable/RuntimeDxe and MdeModulePkg/Universal/FaultTolerantWriteDxe.
  *
  * What the firmware cannot tell, or does not act upon, makes no difference:
- * - Where in the flash a record lies, and deleted ones: they are walked over (FindVariableEx).
+ * - Where in the flash a record lies, and deleted ones: they are walked over (FindVariableEx). GetNextVariableName lists in
+ *   the flash's order; what is booted is chosen by BootNext and BootOrder, not by that.
  * - Whether a live record is VAR_ADDED or VAR_IN_DELETED_TRANSITION without a successor: FindVariableEx gives either.
  * - How much of a torn record is there, beyond what `TornRecord` tells apart: name, data and sizes of a header without a
  *   state are read by nobody, and what Reclaim writes anew is the same whatever it found behind the last record.
