@@ -24,10 +24,10 @@ const STATE_UNWRITTEN = 0xff
 /** The header is whole, name and data are not: edk2 wrote that step until 2023 (VAR_HEADER_VALID_ONLY). */
 const STATE_HEADER_VALID = 0x7f
 const ERASED = 0xff
-const ERASED_U32 = 0xffffffff
 export const STATE_ADDED = 0x3f
 /** Was valid while its successor was being written: counts where the successor is not there. */
 const STATE_IN_DELETED_TRANSITION = 0x3e
+const ERASED_U32 = 0xffffffff
 
 /** Owner of BootOrder, SecureBoot and the like. */
 export const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'

@@ -44,10 +44,10 @@ export class ScenarioVm implements SlotOwner {
   readonly #vtpmLogs: string[] = []
   /** The first boot of each QEMU process. */
   readonly #started: Boot[] = []
-  #nextWriteLogs: (() => Promise<WriteLogs>) | undefined
-  /** Of the QEMU process that is being started. */
   #writeLogs: WriteLogs | undefined
   #boots = 0
+  /** Gives a QEMU process that is recorded its `#writeLogs`. */
+  #nextWriteLogs: (() => Promise<WriteLogs>) | undefined
 
   private constructor(
     spec: VmSpec,
