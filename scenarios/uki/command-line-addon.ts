@@ -27,7 +27,7 @@ const REFUSED: readonly string[] = [
 ].map((path) => `${path}: Access denied`)
 
 /** Nothing but the console tells what the firmware refused: it measures no such image, and the stub keeps no log. */
-const MOST_BOOTS = 4
+const MOST_BOOTS = 6
 
 export const scenario = defineScenario({
   title:
@@ -35,7 +35,7 @@ export const scenario = defineScenario({
   images: ['micro'],
   vtpms: ['stateful'],
   needs: { secureBoot: true, persistentVariables: false, image: ['own-uki', 'login'] },
-  budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
+  budget: { vcpus: 1, memoryMiB: 512, seconds: 900 },
   claims: {
     ignored: {
       claim:
