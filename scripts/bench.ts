@@ -22,6 +22,7 @@ import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
 import { planning } from './bench/planning.ts'
+import { powerCut } from './bench/power-cut.ts'
 import { bootDebian, bootMicro } from './bench/power-on.ts'
 import { rebuild } from './bench/rebuild.ts'
 import { rehearsal } from './bench/rehearsal.ts'
@@ -38,6 +39,7 @@ const MEASURES: readonly Measure[] = [
   sideBySide,
   bootMicro,
   bootDebian,
+  powerCut,
   rebuild,
   together,
   consoleEngine,

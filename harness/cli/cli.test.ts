@@ -85,7 +85,10 @@ t.test('how many states of a power cut are booted, and which, is passed on', asy
     return promise
   }
   t.strictSame(await requested({}), {})
-  t.strictSame(await requested({ seed: 7, states: 12 }), { seed: 7, states: 12 })
+  t.strictSame(await requested({ seed: 7, states: { first: 13, last: 24 } }), {
+    seed: 7,
+    states: { first: 13, last: 24 },
+  })
   t.strictSame(await requested({ exhaustive: true }), { states: 'all' })
 })
 
@@ -97,6 +100,9 @@ t.test('wrong usage is exit 2, one message, a hint, and no stack', async (t) => 
     [['run', '--jobs', '0'], /"0" is no whole number/],
     [['run', '--seed', '4294967296'], /"4294967296" is no whole number from 0 to 4294967295/],
     [['run', '--states', '1e3'], /"1e3" is no whole number/],
+    [['run', '--states', '24-13'], /"24-13" is no .* and no range such as 13-24/],
+    [['run', '--states', '0-3'], /"0-3" is no whole number/],
+    [['run', '--states', '13-24'], /--seed must say which/],
     [['run', '--states', '3', '--exhaustive'], /cannot be used with/],
     [['run', '--require', 'luck'], /hardware/],
     [['list', 'encrypted-root/statefull-vtpm'], /hint: did you mean encrypted-root\/stateful-vtpm\?/],

@@ -9,7 +9,7 @@ import { ignoreClosedPipes } from './output.ts'
 import { addPlan } from './plan-commands.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
-import { jobCount, toolsOption, wholeNumber } from './values.ts'
+import { jobCount, stateRange, toolsOption, wholeNumber } from './values.ts'
 
 const USAGE = 2
 
@@ -142,8 +142,11 @@ function addRun(root: Command, finish: Finish): void {
       ).argParser(wholeNumber(0, 2 ** 32 - 1)),
     )
     .addOption(
-      new Option('--states <n>', 'how many states of a power cut are booted (default: 4)')
-        .argParser(wholeNumber(1, 1e6))
+      new Option(
+        '--states <n|from-to>',
+        'how many states of a power cut are booted (default: 4), or which of the order that --seed draws',
+      )
+        .argParser(stateRange)
         .conflicts('exhaustive'),
     )
     .option('--exhaustive', 'boot every state that a power cut can leave behind, however long it takes')

@@ -1,4 +1,5 @@
 /** `attestbed run`: the run's events into views, its result into a table or a document, and an exit code. */
+import { UsageError } from '../base/errors.ts'
 import { shellCommand } from '../machine/shell-command.ts'
 import { LiveReporter } from '../report/live.ts'
 import { canRedraw, paletteFor } from '../report/palette.ts'
@@ -7,6 +8,7 @@ import { fanOut, type Reporter, type TerminalView } from '../report/reporter.ts'
 import { RunFiles } from '../report/run-files.ts'
 import { verdictTable } from '../report/verdict-table.ts'
 import type { RunEvent, RunEventSink, RunResult } from '../run/events.ts'
+import type { StateRange } from '../run/power-cut/sampling.ts'
 import type { RunRequest } from '../run/program.ts'
 import { watchInterrupts } from './interruption.ts'
 import { type MatrixFlags, planRequestOf } from './matrix-flags.ts'
@@ -27,7 +29,7 @@ export interface RunFlags extends MatrixFlags {
   readonly untilFailure?: boolean
   readonly printArgv?: boolean
   readonly seed?: number
-  readonly states?: number
+  readonly states?: StateRange
   readonly exhaustive?: boolean
   readonly json?: boolean
 }
@@ -92,6 +94,13 @@ function requestOf(
 
 function samplingOf({ seed, states, exhaustive }: RunFlags): NonNullable<RunRequest['sampling']> {
   const wanted = exhaustive ? 'all' : states
+  if (states !== undefined && states.first > 1 && seed === undefined)
+    throw new UsageError(
+      `--states ${states.first}-${states.last} are places in an order: --seed must say which`,
+      {
+        code: 'bad-value',
+      },
+    )
   return { ...(seed !== undefined && { seed }), ...(wanted !== undefined && { states: wanted }) }
 }
 

@@ -32,6 +32,17 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   }
 }
 
+/** `12`: the first twelve. `13-24`: those at these places. */
+export function stateRange(text: string): { readonly first: number; readonly last: number } {
+  const [, first, last] = /^(?:(\d{1,7})-)?(\d{1,7})$/.exec(text) ?? []
+  const range = { first: Number(first ?? 1), last: Number(last) }
+  if (range.first >= 1 && range.last >= range.first && range.last <= MOST_STATES) return range
+  throw new InvalidArgumentError(
+    `"${text}" is no whole number from 1 to ${MOST_STATES}, and no range such as 13-24.`,
+  )
+}
+const MOST_STATES = 1e6
+
 const TOOLS = ['tree', 'host'] as const
 
 export function toolsOption(): Option {

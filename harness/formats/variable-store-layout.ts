@@ -129,14 +129,15 @@ function expectByte(reader: ByteReader, field: string, expected: number): void {
 
 /**
  * What the fault tolerant write driver left: `replayed-at-boot` where it had saved new content to the spare area but not
- * yet to its place: the firmware will copy it over the variables at its next start.
+ * yet to its place: the firmware will copy it over the variables at its next start. `no-working-block`: there is no block
+ * that says so; the firmware looks for one in the spare blocks (InitFtwProtocol), and else makes an empty one.
  */
-export type UnfinishedWrite = 'none' | 'dropped-at-boot' | 'replayed-at-boot'
+export type UnfinishedWrite = 'none' | 'dropped-at-boot' | 'replayed-at-boot' | 'no-working-block'
 
-/** `none` where the volume has no working area, or nothing in it. Throws FormatError. */
+/** Throws FormatError. */
 export function unfinishedWrite(image: Uint8Array, layout: StoreLayout): UnfinishedWrite {
   const at = findWorkingBlock(image, layout)
-  if (at === undefined) return 'none'
+  if (at === undefined) return 'no-working-block'
   const reader = new ByteReader(image.subarray(at, layout.volumeLength), { what: WHAT, base: at })
   reader.skip(24, 'working block header')
   const queue = reader.sub(queueBytes(reader), 'WriteQueue', 'fault tolerant write queue')

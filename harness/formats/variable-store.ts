@@ -15,19 +15,19 @@ import {
 
 const WHAT = 'variable record'
 export const RECORD_HEADER_BYTES = 60
-const NAME_SIZE_AT = 36
 export const RECORD_ALIGNMENT = 4
 const START_ID = 0x55aa
 const TIMESTAMP_BYTES = 16
 
 /** States of a record, as the bits that have fallen. */
 const STATE_UNWRITTEN = 0xff
-/** The header is whole, name and data are not. */
+/** The header is whole, name and data are not: edk2 wrote that step until 2023 (VAR_HEADER_VALID_ONLY). */
 const STATE_HEADER_VALID = 0x7f
 const ERASED = 0xff
 export const STATE_ADDED = 0x3f
 /** Was valid while its successor was being written: counts where the successor is not there. */
 const STATE_IN_DELETED_TRANSITION = 0x3e
+const ERASED_U32 = 0xffffffff
 
 /** Owner of BootOrder, SecureBoot and the like. */
 export const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
@@ -58,12 +58,18 @@ export interface VariableStore {
   /** Bytes for new records; what deleted ones take is reclaimed by the firmware when it needs it. */
   readonly freeBytes: number
   readonly deletedRecords: number
-  /** The last record was being written: nothing of it counts. */
-  readonly torn: boolean
-  /** How far the writing of that record came, as far as the firmware looks at it; empty where none is torn. */
-  readonly tornAt: string
+  readonly torn: TornRecord
   readonly unfinishedWrite: UnfinishedWrite
 }
+
+/**
+ * What the firmware makes of a last record that was being written; nothing of it counts. The names are those of edk2,
+ * MdeModulePkg/Universal/Variable/RuntimeDxe:
+ * - `passed-over`: GetNextVariablePtr steps over it and finds erased flash behind it; new records go there.
+ * - `reclaimed-at-boot`: the walk ends at bytes that begin no record (IsValidVariableHeader looks at the StartId alone), so
+ *   VariableWriteServiceInitialize finds that "the free area" is not free, and Reclaim writes the live records anew.
+ */
+export type TornRecord = 'none' | 'passed-over' | 'reclaimed-at-boot'
 
 /**
  * Parses `image` (a VARS file or a combined image). A record whose writing was interrupted is skipped as the firmware
@@ -73,42 +79,28 @@ export function parseVariableStore(image: Uint8Array): VariableStore {
   const layout = parseStoreLayout(image)
   const { records, end } = readRecords(image, layout)
   const variables = liveVariables(records)
-  const torn = tornRecord(image, { records, begin: end, end: layout.recordsEnd })
   return {
     variables,
     layout,
     freeBytes: layout.recordsEnd - end,
     deletedRecords: records.length - variables.length,
-    torn: torn !== undefined,
-    tornAt: torn === undefined ? '' : stageOf(torn),
+    torn: tornRecord(image.subarray(end, layout.recordsEnd), records.at(-1)),
     unfinishedWrite: unfinishedWrite(image, layout),
   }
 }
 
-/** From where it begins: one whose header is not whole is behind all records, another is the last of them. */
-function tornRecord(
-  image: Uint8Array,
-  { records, begin, end }: { readonly records: readonly FlashRecord[]; begin: number; end: number },
-): Uint8Array | undefined {
-  const behind = image.subarray(begin, end)
-  if (behind.some((byte) => byte !== ERASED)) return behind
-  const last = records.at(-1)
-  return last?.state === STATE_HEADER_VALID ? image.subarray(last.at, end) : undefined
+function tornRecord(behind: Uint8Array, last: FlashRecord | undefined): TornRecord {
+  if (!isErased(behind)) return 'reclaimed-at-boot'
+  return last?.state === STATE_UNWRITTEN || last?.state === STATE_HEADER_VALID ? 'passed-over' : 'none'
 }
 
-/**
- * The fields by which the firmware recognises a record, measures it and steps over it (edk2, VariableParsing.c), as they are
- * in the flash, and how much of its name and data there is. The rest of a header counts for nothing while it is torn.
- */
-function stageOf(record: Uint8Array): string {
-  const field = (at: number, size: number) => Buffer.from(record.subarray(at, at + size)).toString('hex')
-  const written = record.findLastIndex((byte) => byte !== ERASED) + 1
-  const header = [field(0, 2), field(2, 1), field(4, 4), field(NAME_SIZE_AT, 4), field(NAME_SIZE_AT + 4, 4)]
-  const sizes = Buffer.alloc(RECORD_HEADER_BYTES, ERASED)
-  sizes.set(record.subarray(0, RECORD_HEADER_BYTES))
-  const end = RECORD_HEADER_BYTES + sizes.readUInt32LE(NAME_SIZE_AT) + sizes.readUInt32LE(NAME_SIZE_AT + 4)
-  const content = written <= RECORD_HEADER_BYTES ? 'none' : written < end ? 'part' : 'all'
-  return [...header, content].join(' ')
+/** Each byte is as the one before it, and the first is erased: in one comparison, as there may be 250 kB of it. */
+function isErased(bytes: Uint8Array): boolean {
+  if (bytes.length === 0) return true
+  return (
+    bytes[0] === ERASED &&
+    Buffer.from(bytes.buffer, bytes.byteOffset + 1, bytes.length - 1).equals(bytes.subarray(0, -1))
+  )
 }
 
 function liveVariables(records: readonly FlashRecord[]): readonly EfiVariable[] {
@@ -142,8 +134,6 @@ export function variableKey({ name, guid = EFI_GLOBAL_VARIABLE }: VariableRef): 
 
 /** `variable` of a live record; what others hold may be half a name. */
 interface FlashRecord {
-  /** Offset in the image. */
-  readonly at: number
   readonly state: number
   readonly variable?: EfiVariable
 }
@@ -152,10 +142,8 @@ function readRecords(image: Uint8Array, layout: StoreLayout): { records: FlashRe
   const base = layout.recordsAt
   const reader = new ByteReader(image.subarray(base, layout.recordsEnd), { what: WHAT, base })
   const records: FlashRecord[] = []
-  while (startsRecord(reader)) {
-    const record = readRecord(reader)
-    if (record === undefined) break
-    records.push(record)
+  while (startsRecord(reader, records.at(-1))) {
+    records.push(readRecord(reader))
     const padding = (RECORD_ALIGNMENT - ((base + reader.position) % RECORD_ALIGNMENT)) % RECORD_ALIGNMENT
     reader.skip(Math.min(padding, reader.remaining), 'padding')
   }
@@ -163,26 +151,26 @@ function readRecords(image: Uint8Array, layout: StoreLayout): { records: FlashRe
 }
 
 /**
- * Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing.
+ * Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing. Behind
+ * a header without a state anything ends it: its name and data may be there, where its sizes do not count.
  */
-function startsRecord(reader: ByteReader): boolean {
+function startsRecord(reader: ByteReader, before: FlashRecord | undefined): boolean {
   if (reader.remaining < RECORD_HEADER_BYTES) return false
   const at = reader.position
   const startId = reader.u16le('StartId')
   reader.seek(at, 'StartId')
   if (startId === START_ID) return true
-  if ((startId & START_ID) === START_ID) return false
+  if ((startId & START_ID) === START_ID || before?.state === STATE_UNWRITTEN) return false
   throw reader.error('bad-magic', 'StartId', `is 0x${startId.toString(16)}, must be 0x55aa or erased`)
 }
 
-/** Undefined for a record that ends the list: its header was being written when the power went. */
-function readRecord(reader: ByteReader): FlashRecord | undefined {
-  const { position, offset: at } = reader
+function readRecord(reader: ByteReader): FlashRecord {
   reader.skip(2, 'StartId')
   const state = reader.u8('State')
   if (state === STATE_UNWRITTEN) {
-    reader.seek(position, 'StartId')
-    return undefined
+    // NameSizeOfVariable and DataSizeOfVariable say 0 then, whatever is in the header: the next may begin right behind it.
+    reader.skip(RECORD_HEADER_BYTES - 3, 'header')
+    return { state }
   }
   reader.mustBeZero(1, 'Reserved')
   const attributes = reader.u32le('Attributes')
@@ -193,13 +181,15 @@ function readRecord(reader: ByteReader): FlashRecord | undefined {
   const dataSize = reader.u32le('DataSize')
   const guid = guidText(reader.bytes(GUID_BYTES, 'VendorGuid'))
   if (state !== STATE_ADDED && state !== STATE_IN_DELETED_TRANSITION) {
+    // As for a header without a state: one of these that is erased makes both sizes 0.
+    if ([attributes, nameSize, dataSize].includes(ERASED_U32)) return { state }
     reader.skip(nameSize, 'Name')
     reader.skip(dataSize, 'Data')
-    return { at, state }
+    return { state }
   }
   const name = readName(reader, nameSize)
   const data = reader.bytes(dataSize, 'Data')
-  return { at, state, variable: { name, guid, attributes, data, monotonicCount, timestamp, publicKeyIndex } }
+  return { state, variable: { name, guid, attributes, data, monotonicCount, timestamp, publicKeyIndex } }
 }
 
 function readName(reader: ByteReader, size: number): string {

@@ -1,37 +1,11 @@
 import t from 'tap'
 import { refuses, refusesTruncation, survivesChangedBytes } from '../base/testing/refusals.ts'
 import { distinctStates, stateAfter } from './disk-states.ts'
+import { tracedWrite as traced, writeLog } from './testing/write-logs.ts'
 import { parseWriteLog } from './write-log.ts'
 import { parseWriteTrace, positionsOf } from './write-trace.ts'
 
 const SECTOR = 512
-
-interface Entry {
-  readonly sector?: number
-  readonly sectors?: number
-  readonly flags?: number
-  readonly data?: Buffer
-  readonly mark?: string
-}
-
-function writeLog(entries: readonly Entry[]): Buffer {
-  const head = Buffer.alloc(SECTOR)
-  head.writeBigUInt64LE(0x6a736677736872n, 0)
-  head.writeBigUInt64LE(1n, 8)
-  head.writeBigUInt64LE(BigInt(entries.length), 16)
-  head.writeUInt32LE(SECTOR, 24)
-  const pieces = entries.flatMap(({ sector = 0, sectors = 0, flags = 0, data, mark }) => {
-    const entry = Buffer.alloc(SECTOR)
-    entry.writeBigUInt64LE(BigInt(sector), 0)
-    entry.writeBigUInt64LE(BigInt(sectors), 8)
-    entry.writeBigUInt64LE(BigInt(flags), 16)
-    entry.writeBigUInt64LE(BigInt(mark?.length ?? 0), 24)
-    const words = mark === undefined ? [] : [Buffer.alloc(SECTOR, 0), Buffer.from(mark)]
-    if (words[0] && words[1]) words[1].copy(words[0])
-    return [entry, ...(data ? [data] : []), ...words.slice(0, 1)]
-  })
-  return Buffer.concat([head, ...pieces])
-}
 
 const log = () =>
   writeLog([
@@ -77,9 +51,6 @@ t.test('what is no write log is refused, with the offset that says so', async (t
     refuses(t, () => parseWriteLog(bytes), 'reserved-bit', 'flags')
   }
 })
-
-const traced = (node: string, offset: number, size: number) =>
-  `2026-11-22T10:32:29.300586Z bdrv_co_pwritev_part bs ${node} offset ${offset} bytes ${size} flags 0x0\n`
 
 t.test('a trace gives the order of entries of several logs, and of TPM commands between them', async (t) => {
   const disk = parseWriteLog(

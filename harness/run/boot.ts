@@ -15,6 +15,7 @@ import { LabGuest } from './guest.ts'
 import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
+import { requireReset } from './own-ends.ts'
 import { NEEDLES, phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
 import type { Canary } from './secrets.ts'
@@ -235,7 +236,7 @@ export class Boot {
     const settled = ready.then(
       () => this,
       async (error: unknown) => {
-        await this.#requireReset(error)
+        await requireReset(this.machine, error)
         return resetByItself
       },
     )
@@ -267,18 +268,6 @@ export class Boot {
     await this.machine.quit()
     await this.#released()
     return this.#vm.boot()
-  }
-
-  /**
-   * Resolves where a wait failed since QEMU ended at a reset, and throws why it failed otherwise. The console closes before
-   * QEMU can be asked: a guest that powered off and a QEMU that crashed are told apart here.
-   */
-  async #requireReset(error: unknown): Promise<void> {
-    const closed = error instanceof GuestError && error.code === 'console-closed'
-    if (!closed && !(error instanceof GuestError && error.code === 'reset')) throw error
-    const end = await this.machine.ended
-    if (end.kind === 'reset') return
-    throw closed ? this.machine.endError(end) : error
   }
 
   #inSameProcess(): Boot {

@@ -46,6 +46,8 @@ export class ScenarioVm implements SlotOwner {
   readonly #started: Boot[] = []
   #writeLogs: WriteLogs | undefined
   #boots = 0
+  /** Gives a QEMU process that is recorded its `#writeLogs`. */
+  #nextWriteLogs: (() => Promise<WriteLogs>) | undefined
 
   private constructor(
     spec: VmSpec,
@@ -123,9 +125,9 @@ export class ScenarioVm implements SlotOwner {
     return this.#vtpmState
   }
 
-  /** Has the next QEMU process record every write; the files are there and empty. */
-  recordWrites(logs: WriteLogs): void {
-    this.#writeLogs = logs
+  /** Has each later QEMU process record every write, in what `next` gives it: files of its own, empty. Without: no more. */
+  recordWrites(next?: () => Promise<WriteLogs>): void {
+    this.#nextWriteLogs = next
   }
 
   /** A VM of the same devices and options on other materials, in a directory of its own. */
@@ -161,6 +163,7 @@ export class ScenarioVm implements SlotOwner {
     this.#boots += 1
     const directory = join(this.spec.directory, `boot-${this.#boots}`)
     await mkdir(directory, { mode: 0o700 })
+    this.#writeLogs = await this.#nextWriteLogs?.()
     // What is printed is pasted later, so its sockets need a place that outlasts this run.
     const sockets = bench.printArgv
       ? await mkdtemp(join(tmpdir(), 'attestbed-argv-'))

@@ -38,8 +38,10 @@ export type BenchLab = Lab<'end'>
 export interface GuestRequest {
   /** Its own within the workbench. */
   readonly name: string
-  readonly image: 'micro' | 'debian'
+  readonly image: 'micro' | 'debian' | 'ab'
   readonly vtpm: VtpmKind
+  /** Firmware whose variables outlast a reset; default: whichever. */
+  readonly persistentVariables?: boolean
   /** What is measured. */
   readonly drive: (lab: BenchLab) => Promise<void>
   readonly emit?: RunEventSink
@@ -49,7 +51,7 @@ export interface GuestRequest {
 
 const BUDGET_SECONDS = 900
 /** As the scenarios that boot these images have it. */
-const MEMORY_MIB = { micro: 512, debian: 1024 } as const
+const MEMORY_MIB = { micro: 512, debian: 1024, ab: 512 } as const
 
 /** Throws what went wrong: a measurement of a boot that failed is none. */
 export async function driveGuest(bench: Workbench, request: GuestRequest): Promise<void> {
@@ -60,12 +62,13 @@ export async function driveGuest(bench: Workbench, request: GuestRequest): Promi
 
 async function executeGuest(bench: Workbench, request: GuestRequest): Promise<ScenarioResult> {
   const { context, host, keys, newVtpms, shelf, directory } = bench
-  const { name, image, vtpm, drive, emit = () => {}, printArgv = false } = request
+  const { name, image, vtpm, persistentVariables = false, drive } = request
+  const { emit = () => {}, printArgv = false } = request
   const scenario = defineScenario({
     title: name,
     images: [image],
     vtpms: [vtpm],
-    needs: { secureBoot: true, persistentVariables: false, image: [] },
+    needs: { secureBoot: true, persistentVariables, image: [] },
     budget: { vcpus: 1, memoryMiB: MEMORY_MIB[image], seconds: BUDGET_SECONDS },
     claims: { end: { claim: 'what was to be measured came to its end' } },
     run: async (lab) => {

@@ -27,12 +27,20 @@ export interface FlashWrite {
   readonly record: number
 }
 
-/** FV header, variable store, an event log block, the working block, and one spare block. */
-export function variableFlash(records: readonly FlashRecord[], writes: readonly FlashWrite[] = []): Buffer {
-  const flash = Buffer.alloc(FLASH.blockSize * FLASH.blocks, 0xff)
+/**
+ * FV header, variable store, an event log block, the working block, and one spare block. `moreBlocks`: as many blocks more
+ * for records.
+ */
+export function variableFlash(
+  records: readonly FlashRecord[],
+  writes: readonly FlashWrite[] = [],
+  { moreBlocks = 0 } = {},
+): Buffer {
+  const more = moreBlocks * FLASH.blockSize
+  const flash = Buffer.alloc(FLASH.blockSize * FLASH.blocks + more, 0xff)
   volumeHeader(flash.length).copy(flash)
   guidBytes('aaf32c78-947b-439a-a180-2e144ec37792').copy(flash, FLASH.storeAt)
-  flash.writeUInt32LE(FLASH.recordsEnd - FLASH.storeAt, FLASH.storeAt + 16)
+  flash.writeUInt32LE(FLASH.recordsEnd + more - FLASH.storeAt, FLASH.storeAt + 16)
   Buffer.from([0x5a, 0xfe, 0, 0, 0, 0, 0, 0]).copy(flash, FLASH.storeAt + 20)
   let at: number = FLASH.recordsAt
   for (const record of records) {
@@ -40,7 +48,7 @@ export function variableFlash(records: readonly FlashRecord[], writes: readonly 
     bytes.copy(flash, at)
     at += Math.ceil(bytes.length / 4) * 4
   }
-  workingBlock(writes).copy(flash, FLASH.workingAt)
+  workingBlock(writes).copy(flash, FLASH.workingAt + more)
   return flash
 }
 

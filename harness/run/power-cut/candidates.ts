@@ -3,6 +3,7 @@
  * hundred half-written files do not keep the one broken variable from being tried. A round begins with its two worst kinds;
  * the others are in an order that the seed draws, so that over many runs a small budget tries them all.
  */
+import { createHash } from 'node:crypto'
 import { UNREADABLE } from './esp-content.ts'
 import type { CutState, RecordedUpdate } from './states.ts'
 
@@ -68,6 +69,20 @@ export function candidatesOf(
   return inTurn(byDanger, random)
 }
 
+/**
+ * Eight hexadecimal digits, equal where the states of two recordings follow each other alike: their ranges can be booted by
+ * several runs then. Digests that differ in each recording, as those of a vTPM's state, count for nothing.
+ */
+export function orderOf(candidates: readonly Candidate[]): string {
+  const hash = createHash('sha256')
+  for (const { danger, state } of candidates) {
+    const { esp, variables, lost } = state
+    const names = [...esp.files.keys(), ...variables.variables.keys()].toSorted()
+    hash.update(JSON.stringify([danger, variables.torn, variables.unfinished, lost.length, names]))
+  }
+  return hash.digest('hex').slice(0, 8)
+}
+
 function firstInARow(states: readonly CutState[], state: CutState): CutState {
   const at = states.indexOf(state)
   const other = states.findLastIndex((each, index) => index < at && each.content !== state.content)
@@ -82,7 +97,7 @@ export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
   if (esp.problem !== undefined || variables.problem !== undefined) return 'unreadable'
   if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
   if (!rest.some((each) => sameNames(each, state))) return 'directory'
-  if (variables.torn) return 'torn'
+  if (variables.torn !== 'none') return 'torn'
   if (!rest.some((each) => each.esp.key === esp.key && bootVariables(each) === bootVariables(state)))
     return 'boot-variables'
   if (!rest.some((each) => each.variables.key === variables.key)) return 'variables'

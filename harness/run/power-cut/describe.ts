@@ -1,5 +1,6 @@
-/** Which structure a write changed, in words. */
+/** Which structure a write changed, in words that are safe to print: the guest names its files and partitions. */
 import { FormatError } from '../../base/errors.ts'
+import { escapeControls } from '../../base/text.ts'
 import { type FatExtent, type FatVolume, parseFat } from '../../formats/fat.ts'
 import { flashPlace } from '../../formats/flash-places.ts'
 import type { Partition } from '../../formats/gpt.ts'
@@ -25,11 +26,11 @@ export function describeDiskWrite(place: FatExtent, disk: DiskBefore): string {
     const now = placeIn(disk.after, inside) ?? placeIn(disk.before, inside)
     const later = now === undefined ? placeIn(disk.end, inside) : undefined
     const words = now ?? (later === undefined ? 'clusters of no file' : `what becomes ${later}`)
-    return `${words} (sector ${inside.offset / SECTOR_BYTES} of the ESP, ${size} bytes)`
+    return `${escapeControls(words)} (sector ${inside.offset / SECTOR_BYTES} of the ESP, ${size} bytes)`
   }
   const partition = partitions.find((each) => offset >= each.offset && offset < each.offset + each.size)
   const what = partition ? `partition ${partition.label || partition.number}` : 'the partition table'
-  return `${what} (sector ${offset / SECTOR_BYTES} of the disk, ${size} bytes)`
+  return `${escapeControls(what)} (sector ${offset / SECTOR_BYTES} of the disk, ${size} bytes)`
 }
 
 function placeIn(volume: Uint8Array, place: FatExtent): string | undefined {

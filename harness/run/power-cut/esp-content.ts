@@ -44,9 +44,11 @@ export class EspContent {
   }
 
   /** The bytes there have been written. */
-  changed(place: FatExtent): void {
-    for (const [id, { extents }] of this.#digests) if (touches(extents, place)) this.#digests.delete(id)
-    if (this.#view.problem !== undefined || touches(this.#read, place)) this.#view = this.#look()
+  changed(...places: readonly FatExtent[]): void {
+    for (const [id, { extents }] of this.#digests)
+      if (places.some((place) => touches(extents, place))) this.#digests.delete(id)
+    const isRead = this.#view.problem !== undefined || places.some((place) => touches(this.#read, place))
+    if (isRead) this.#view = this.#look()
   }
 
   #look(): EspView {

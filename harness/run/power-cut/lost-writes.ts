@@ -3,7 +3,7 @@
  * and any may not. Tried are each one alone missing, and each one alone there, when all of them had been sent. Writes to
  * other partitions are left in order: their file systems have journals for that.
  */
-import { type CutState, clip, type RecordedUpdate, stateWithout } from './states.ts'
+import { type CutState, clip, LossyReplay, type RecordedUpdate } from './states.ts'
 
 /** Of one interval: so many writes are tried, at equal distances. */
 const MOST_WRITES = 6
@@ -12,11 +12,12 @@ const MOST_WRITES = 6
 export function statesOfLostWrites(update: RecordedUpdate, known: readonly CutState[]): readonly CutState[] {
   const seen = new Set(known.map(({ content }) => content))
   const states: CutState[] = []
-  for (const { after, writes } of unflushed(update))
+  const replay = new LossyReplay(update)
+  for (const { begin, after, writes } of unflushed(update))
     for (const one of spread(writes))
       for (const lost of [[one], writes.filter((each) => each !== one)]) {
         if (lost.length === 0 || lost.length === writes.length) continue
-        const state = stateWithout(update, { after, lost })
+        const state = replay.state({ begin, after, lost })
         if (seen.has(state.content)) continue
         seen.add(state.content)
         states.push(state)
@@ -25,6 +26,8 @@ export function statesOfLostWrites(update: RecordedUpdate, known: readonly CutSt
 }
 
 interface Interval {
+  /** Events that had happened when the last flush came. */
+  readonly begin: number
   /** Events that have happened when the next flush comes. */
   readonly after: number
   /** Numbers of the writes to the ESP since the last one. */
@@ -33,13 +36,15 @@ interface Interval {
 
 function unflushed({ events, esp }: RecordedUpdate): readonly Interval[] {
   const part = { offset: esp.offset, size: esp.bytes.length }
-  const intervals: { after: number; writes: number[] }[] = [{ after: events.length, writes: [] }]
+  const intervals: { begin: number; after: number; writes: number[] }[] = [
+    { begin: 0, after: events.length, writes: [] },
+  ]
   for (const [index, event] of events.entries()) {
     if (event.on !== 'disk') continue
     const current = intervals.at(-1)
     if (event.write.kind === 'flush') {
       if (current) current.after = index
-      intervals.push({ after: events.length, writes: [] })
+      intervals.push({ begin: index, after: events.length, writes: [] })
     } else if (event.write.kind === 'write' && clip(event.write, part).data.length > 0)
       current?.writes.push(index + 1)
   }

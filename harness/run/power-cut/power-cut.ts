@@ -2,10 +2,10 @@
 import { basename } from 'node:path'
 import type { ScenarioVm } from '../vm.ts'
 import { bootUntil } from './boot-until.ts'
-import { type Candidate, candidatesOf } from './candidates.ts'
+import { type Candidate, candidatesOf, orderOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
 import { UpdateRecording } from './recording.ts'
-import { type Sampling, samplingOf } from './sampling.ts'
+import { type Sampling, sampleOf, samplingOf } from './sampling.ts'
 
 /** Of the budget: for what the scenario does with the report. */
 const RESERVE_MS = 15_000
@@ -38,6 +38,8 @@ export interface PowerCutReport {
   /** States that were booted beside it, fewer than asked for only where some are broken; and how many there are. */
   readonly tried: number
   readonly contents: number
+  /** What each of them took, from the preparation of its disks to its end. */
+  readonly seconds: readonly number[]
   readonly broken: readonly BrokenState[]
   /** Boots a copy of the files that are kept of a state, once more. */
   readonly bootKept: (reproducer: string) => Promise<Pick<CutOutcome, 'came' | 'why'>>
@@ -61,10 +63,10 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   const all = candidatesOf(cuts.states, cuts.update, sampling.seed).filter(
     ({ state }) => state.content !== first.content && state.content !== last.content,
   )
-  const sample = sampling.states === 'all' ? all : all.slice(0, sampling.states)
+  const sample = sampleOf(all, sampling)
   note(cuts.summary)
   note(
-    `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}`,
+    `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}; their order is ${orderOf(all)}`,
   )
   const kinds = kindsLeftOut(all, sample)
   if (kinds.length > 0) note(`of these kinds none is booted: ${kinds.join(', ')}`)
@@ -81,7 +83,8 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutRepo
   const broken = outcomes.filter(({ came }) => came === 'down').map(brokenState)
   const tried = outcomes.length
   if (tried < sample.length) note(`the budget is spent: ${tried} of ${sample.length} states were booted`)
-  return { start, end, tried, contents: all.length, broken, bootKept: (kept) => cuts.bootKept(kept) }
+  const seconds = outcomes.map((outcome) => outcome.seconds)
+  return { start, end, tried, contents: all.length, seconds, broken, bootKept: (kept) => cuts.bootKept(kept) }
 }
 
 function brokenState(outcome: CutOutcome & Pick<BrokenState, 'line' | 'write'>): BrokenState {
@@ -100,9 +103,9 @@ function kindsLeftOut(
 }
 
 function words({ seed, states }: Sampling): string {
-  return states === 'all'
-    ? `all of them; seed ${seed}`
-    : `the two worst kinds first in each round; --seed ${seed} draws the same`
+  if (states === 'all') return `all of them; seed ${seed}`
+  const which = states.first > 1 ? `from place ${states.first}` : 'the two worst kinds first in each round'
+  return `${which}; --seed ${seed} draws the same`
 }
 
 function describe(cuts: PowerCuts, { state, made, danger, alike }: Candidate): string {

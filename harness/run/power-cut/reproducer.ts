@@ -21,6 +21,9 @@ export interface Reproducible {
 }
 
 const SERIAL = 'socket,id=serial0,'
+/** QEMU connects to swtpm once, when it starts. Half a minute, on a host that is busy. */
+const AWAIT_SOCKET =
+  'tries=0; until [ -n "$(ls "$sockets")" ] || [ $((tries += 1)) -gt 300 ]; do sleep 0.1; done'
 
 /** Returns its directory. `boot.sh` in it leaves the files as they are: it boots a copy of them, `try`. */
 export async function keepReproducer(vm: ScenarioVm, made: Reproducible): Promise<string> {
@@ -66,7 +69,9 @@ async function bootScript(vm: ScenarioVm, directory: string): Promise<string> {
     shellCommand(['mkdir', '-m', '700', sockets]),
     `sockets=${shellCommand([sockets])}; trap 'rm -rf "$sockets"' EXIT; trap 'exit 1' INT TERM HUP`,
     'rm -rf try; mkdir -m 700 try; cp -r disk.qcow2 variables.fd vtpm try/',
-    ...commands.map((command, index) => (index < commands.length - 1 ? `${command} &\nsleep 1` : command)),
+    ...commands.map((command, index) =>
+      index < commands.length - 1 ? `${command} &\n${AWAIT_SOCKET}` : command,
+    ),
     '',
   ].join('\n')
 }

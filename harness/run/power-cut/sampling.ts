@@ -1,17 +1,25 @@
 /** How many of the states that a power cut can leave behind are booted, and which. */
 import { randomInt } from 'node:crypto'
+import { UsageError } from '../../base/errors.ts'
 import type { Budget } from '../lab-spec.ts'
 
 export interface Sampling {
   /** Draws the sample; a run with the same seed and the same recorded writes draws the same. */
   readonly seed: number
   /** States to boot beside the first and the last. */
-  readonly states: number | 'all'
+  readonly states: StateRange | 'all'
+}
+
+/** Places in the order that the seed draws, from 1: what is too much for one run is booted by several. */
+export interface StateRange {
+  readonly first: number
+  /** May be behind the end of all states. */
+  readonly last: number
 }
 
 export const LARGEST_SEED = 2 ** 32 - 1
 /** With the two controls and the recording, some four minutes of a machine that is not busy. */
-const DEFAULT_STATES = 4
+const DEFAULT_STATES: StateRange = { first: 1, last: 4 }
 
 /** What was not asked for: a new seed, and a budget that suits a run of everything. */
 export function samplingOf({ seed, states }: Partial<Sampling> = {}): Sampling {
@@ -25,5 +33,21 @@ const MOST_SECONDS = 86_400
 export function secondsFor({ seconds, secondsPerState }: Budget, { states }: Sampling): number {
   if (secondsPerState === undefined) return seconds
   if (states === 'all') return MOST_SECONDS
-  return Math.min(MOST_SECONDS, seconds + Math.max(0, states - DEFAULT_STATES) * secondsPerState)
+  const more = countOf(states) - countOf(DEFAULT_STATES)
+  return Math.min(MOST_SECONDS, seconds + Math.max(0, more) * secondsPerState)
+}
+
+/** Those of the sample, in order. Throws UsageError where it begins behind the last of them. */
+export function sampleOf<State>(all: readonly State[], { states }: Sampling): readonly State[] {
+  if (states === 'all') return all
+  if (states.first > Math.max(1, all.length))
+    throw new UsageError(
+      `cannot boot states ${states.first} to ${states.last}: there are ${all.length} between the first and the last`,
+      { code: 'bad-value' },
+    )
+  return all.slice(states.first - 1, states.last)
+}
+
+function countOf({ first, last }: StateRange): number {
+  return last - first + 1
 }

@@ -87,29 +87,68 @@ export function eventsOf(
   return events.slice(0, after).filter((_, index) => !missing.has(index + 1))
 }
 
-/** The state after some events, others of which were lost. */
-export function stateWithout(
-  update: RecordedUpdate,
-  { after, lost }: Pick<CutState, 'after' | 'lost'>,
-): CutState {
-  const events = eventsOf(update, { after, lost })
-  const volume = Buffer.from(update.esp.bytes)
-  const flash = Buffer.from(update.variables)
-  let version = update.vtpmAtStart
-  for (const event of events) {
-    if (event.on === 'vtpm') version = event.version
-    else if (event.write.kind !== 'write') continue
-    else if (event.on === 'variables') flash.set(event.write.data, event.write.offset)
-    else {
-      const part = clip(event.write, { offset: update.esp.offset, size: volume.length })
-      volume.set(part.data, part.offset)
-    }
+/**
+ * States in which writes are lost, one interval after the other: what the writes of one replaced is put back before the
+ * next. A copy of the volume for each of them, with digests of all of its programs, takes minutes.
+ */
+export class LossyReplay {
+  readonly #update: RecordedUpdate
+  readonly #volume: Buffer
+  readonly #content: EspContent
+  readonly #flash: Buffer
+  #vtpm: number
+  #done = 0
+
+  constructor(update: RecordedUpdate) {
+    this.#update = update
+    this.#volume = Buffer.from(update.esp.bytes)
+    this.#content = new EspContent(this.#volume)
+    this.#flash = Buffer.from(update.variables)
+    this.#vtpm = update.vtpmAtStart
   }
-  const [esp, variables] = [new EspContent(volume).view, viewVariables(flash)]
-  const content = [esp.key, variables.key, update.vtpm[version]].join(':')
-  // Of what is lost, one of each content is enough: a digest of all bytes of a hundred volumes takes minutes.
-  const key = [content, after, ...lost].join(':')
-  return { after, lost, esp, variables, vtpm: version, key, content }
+
+  /** Of `after` events without `lost`, none of which is among the first `begin`; `begin` never goes back. */
+  state({ begin, after, lost }: Pick<CutState, 'after' | 'lost'> & { readonly begin: number }): CutState {
+    this.#apply(this.#update.events.slice(this.#done, begin))
+    this.#done = Math.max(this.#done, begin)
+    const missing = new Set(lost)
+    const kept = this.#update.events.slice(begin, after).filter((_, index) => !missing.has(begin + index + 1))
+    const before = { vtpm: this.#vtpm, flash: Buffer.from(this.#flash) }
+    const replaced = this.#apply(kept)
+    const [esp, variables] = [this.#content.view, viewVariables(this.#flash)]
+    const content = [esp.key, variables.key, this.#update.vtpm[this.#vtpm]].join(':')
+    // Of what is lost, one of each content is enough, so the bytes have no digest.
+    const key = [content, after, ...lost].join(':')
+    const state = { after, lost, esp, variables, vtpm: this.#vtpm, key, content }
+    this.#write(replaced.toReversed())
+    this.#flash.set(before.flash)
+    this.#vtpm = before.vtpm
+    return state
+  }
+
+  /** Returns what of the volume it replaced, in order. */
+  #apply(events: readonly CutEvent[]): readonly Pick<LoggedWrite, 'offset' | 'data'>[] {
+    const parts: Pick<LoggedWrite, 'offset' | 'data'>[] = []
+    for (const event of events) {
+      if (event.on === 'vtpm') this.#vtpm = event.version
+      else if (event.write.kind !== 'write') continue
+      else if (event.on === 'variables') this.#flash.set(event.write.data, event.write.offset)
+      else parts.push(clip(event.write, { offset: this.#update.esp.offset, size: this.#volume.length }))
+    }
+    return this.#write(parts)
+  }
+
+  #write(
+    parts: readonly Pick<LoggedWrite, 'offset' | 'data'>[],
+  ): readonly Pick<LoggedWrite, 'offset' | 'data'>[] {
+    const replaced = parts.map(({ offset, data }) => {
+      const old = Buffer.from(this.#volume.subarray(offset, offset + data.length))
+      this.#volume.set(data, offset)
+      return { offset, data: old }
+    })
+    this.#content.changed(...parts.map(({ offset, data }) => ({ offset, size: data.length })))
+    return replaced
+  }
 }
 
 function writeEsp(
