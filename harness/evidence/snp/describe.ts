@@ -13,7 +13,7 @@ import type { VerifiedSnpReport } from './verify.ts'
 export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvidence): Decoded {
   const decoded = describeSnpReport(report, verified?.snp)
   if (verified === undefined) return decoded
-  const { svsm, idBlock } = verified
+  const { svsm, idBlock, akBound } = verified
   return {
     fields: {
       ...decoded.fields,
@@ -27,7 +27,11 @@ export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvi
         ...(svsm
           ? [
               holds(`an SVSM at VMPL 0 names its vTPM's EK: ${hexOf(svsm.ekName)}`),
-              open('whether an AK is in that vTPM: make a credential for the EK and have the guest open it'),
+              akBound
+                ? holds('the vTPM with that EK opened a credential for the AK')
+                : open(
+                    'whether an AK is in that vTPM: give its quote (--quote) with a credential for the EK',
+                  ),
             ]
           : []),
         ...(idBlock

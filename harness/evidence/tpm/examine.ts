@@ -16,7 +16,17 @@ import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 /** What quotes are examined with. */
 export type TpmRequest = Pick<
   VerifyRequest,
-  'ak' | 'akRoots' | 'certificates' | 'crls' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'
+  | 'ak'
+  | 'akRoots'
+  | 'credential'
+  | 'activated'
+  | 'certificates'
+  | 'crls'
+  | 'signature'
+  | 'pcrs'
+  | 'policy'
+  | 'nonce'
+  | 'at'
 >
 
 /** The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote). Nothing is read before the first of them runs. */
@@ -100,5 +110,6 @@ export function verifyTpmQuotes(
     akId: attestationKeyId(key),
     akFrom: trusted.from,
     ...(trusted.chain && { akChain: trusted.chain }),
+    ...(trusted.ekName && { ekName: trusted.ekName }),
   }
 }
