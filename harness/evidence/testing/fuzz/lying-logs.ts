@@ -11,7 +11,9 @@ import { eventLogSteps } from '../../event-log/examine.ts'
 import { examine } from '../../examination.ts'
 import type { ResolvedEventLogPolicy } from '../../policy/resolve.ts'
 import type { VerifyRequest } from '../../request.ts'
+import { hclSteps } from '../../vtpm/examine.ts'
 import { logRequest } from '../emulated-requests.ts'
+import { hclRequest } from '../hcl-report.ts'
 import { GLOBAL, ukiBoot } from '../measured-boot.ts'
 import type { FuzzTarget } from './engine.ts'
 import { Forgery } from './forgery.ts'
@@ -54,11 +56,13 @@ interface Lie {
 const IMAGE = { register: 4, type: EV.EFI_BOOT_SERVICES_APPLICATION, data: 'x', measured: 'evil' }
 const LINE = { register: 12, type: EV.IPL, data: utf16z('init=/bin/sh') }
 
+const SECURE_BOOT_OFF: Lie = {
+  truth: replaced(isVariable('SecureBoot'), variable(GLOBAL, 'SecureBoot', Buffer.of(0))),
+  section: { secureBoot: 'on' },
+}
+
 const LIES: Readonly<Record<string, Lie>> = {
-  'Secure Boot off': {
-    truth: replaced(isVariable('SecureBoot'), variable(GLOBAL, 'SecureBoot', Buffer.of(0))),
-    section: { secureBoot: 'on' },
-  },
+  'Secure Boot off': SECURE_BOOT_OFF,
   'another db': {
     truth: replaced(isVariable('db'), variable(DATABASE, 'db', Buffer.alloc(0))),
     section: { db: { exactly: [sha256Hex('certificate')] } },
@@ -84,15 +88,33 @@ export function honestRequests(): readonly VerifyRequest[] {
 
 /** One target for each lie; the input is the log alone, its quote stays. */
 export function lyingLogTargets(): readonly FuzzTarget[] {
-  return Object.entries(LIES).map(([name, { truth, section }]) => {
-    const request = logRequest({ events: truth, policy: { eventLog: section } })
-    return {
-      ...{ name: `event log that hides: ${name}`, seeds: [request.evidence], maxBytes: 64 * 1024 },
-      mutate: relabel,
-      run: (input: Uint8Array) => {
-        if (examine(eventLogSteps(input, request)).acceptable)
-          throw new Forgery(`acceptable, and the truth is: ${name}`)
-      },
-    }
-  })
+  return [
+    ...Object.entries(LIES).map(([name, { truth, section }]) => {
+      const request = logRequest({ events: truth, policy: { eventLog: section } })
+      return lyingLog(name, request.evidence, (input) => examine(eventLogSteps(input, request)))
+    }),
+    besideHclReport(),
+  ]
+}
+
+function lyingLog(
+  name: string,
+  seed: Uint8Array,
+  run: (input: Uint8Array) => { readonly acceptable: boolean },
+): FuzzTarget {
+  return {
+    ...{ name: `event log that hides: ${name}`, seeds: [seed], maxBytes: 64 * 1024, mutate: relabel },
+    run: (input) => {
+      if (run(input).acceptable) throw new Forgery(`acceptable, and the truth is: ${name}`)
+    },
+  }
+}
+
+/** The log of a cloud's VM, whose vTPM a paravisor's report endorses. */
+function besideHclReport(): FuzzTarget {
+  const { truth: events, section } = SECURE_BOOT_OFF
+  const request = hclRequest({ events, policy: { snp: {}, hcl: {}, tpm: {}, eventLog: section } })
+  return lyingLog('Secure Boot off, beside an HCL report', request.eventLog ?? new Uint8Array(), (eventLog) =>
+    examine(hclSteps(request.evidence, { ...request, eventLog })),
+  )
 }
