@@ -118,7 +118,10 @@ export interface EcdsaSignedBytes {
   readonly s: Uint8Array
 }
 
-/** The same for evidence, which has r and s as bare numbers. `key` is an EC key. */
+/**
+ * The same for evidence, which has r and s as bare numbers. `key` is an EC key. FIPS 186-5, 6.4.2. False for r or s out
+ * of range; never throws for what was signed.
+ */
 export function isEcdsaSignedBy(key: KeyObject, { hash, data, r, s }: EcdsaSignedBytes): boolean {
   return verify(hash, data, key, encodeEcdsaValue(r, s))
 }

@@ -9,7 +9,10 @@ import { day, hexOrZeros, holds, open, type PageSection, row, shortName, type Vo
 import type { VerifiedSnpEvidence } from './verified.ts'
 import type { VerifiedSnpReport } from './verify.ts'
 
-/** A report with what came beside it. */
+/**
+ * A report with what came beside it. Fields as `describeSnpReport`, and the EK, its name and the ID block where they
+ * were verified. Never throws.
+ */
 export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvidence): Decoded {
   const decoded = describeSnpReport(report, verified?.snp)
   if (verified === undefined) return decoded

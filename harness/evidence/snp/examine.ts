@@ -80,7 +80,10 @@ export function appraiseWithCompanions(
   return appraiseSnpEvidence(snp, { ...request, nonce: undefined, policy: withoutNonceRule(request.policy) })
 }
 
-/** Every finding about a report, and about the revocation lists that were given. */
+/**
+ * Every finding about a report, and about the revocation lists that were given. AMD 56860, ATTESTATION_REPORT.
+ * FormatError where a list is malformed.
+ */
 export function appraiseSnpEvidence(
   verified: VerifiedSnpReport,
   request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,

@@ -43,7 +43,10 @@ export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTp
   }
 }
 
-/** Every finding about quotes, and about the revocation lists that were given for the AK's certificate. */
+/**
+ * Every finding about quotes, and about the revocation lists that were given for the AK's certificate. FormatError
+ * where a list is malformed.
+ */
 export function appraiseTpmEvidence(
   verified: VerifiedTpmQuotes,
   request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,
@@ -67,7 +70,10 @@ export function parseTpmQuotes(
   return { ...evidence, attests: attests.map(parseAttest) }
 }
 
-/** Of several files: a quote without its signature in any of them is one of the whole, so that none is passed over. */
+/**
+ * Of several files: a quote without its signature in any of them is one of the whole, so that none is passed over.
+ * Never throws.
+ */
 export function joinedQuotes(files: readonly TpmEvidence[]): TpmEvidence {
   const unsigned = files.find((file) => file.unsigned)?.unsigned
   return {
