@@ -106,6 +106,9 @@ t.test('house rules', async (t) => {
     'harness/base/long.ts': long,
     'harness/system/short.ts': `const where = '${'http'}://deb.somewhere.net/debian'\n`,
     'harness/system/README.md': 'short\n',
+    'harness/formats/README.md': 'short\n',
+    'harness/formats/bare.ts': '/** Said. */\nexport const said = 1\nexport const bare = 2\n',
+    'harness/formats/bare.test.ts': 'export const test = 1\n',
     'harness/probe/fixtures/README.md': long,
     'harness/probe/host.ts': "const reserved = 'http://mirror.example/debian'\\n",
   })
@@ -118,6 +121,7 @@ t.test('house rules', async (t) => {
       'harness/probe/README.md:1',
       'harness/base/README.md:40',
       'harness/base/long.ts:400',
+      'harness/formats/bare.ts:3',
       'harness/system/path.ts:1',
       'harness/system/short.ts:1',
     ],

@@ -26,8 +26,29 @@ export async function houseRuleBreaches(checkout: string): Promise<readonly stri
   )
   return [
     ...missingReadmes(files),
-    ...texts.flatMap((entry) => [...sizeBreaches(entry), ...namingBreaches(entry, checkout)]),
+    ...texts.flatMap((entry) => [
+      ...sizeBreaches(entry),
+      ...namingBreaches(entry, checkout),
+      ...undocumentedExports(entry),
+    ]),
   ]
+}
+
+/** Rooms whose exports others build verifiers on: lengths, units, errors and specifications belong to each. */
+const DOCUMENTED = /^harness\/(?:evidence|formats)\/(?!.*(?:testing\/|[.]test[.]ts$)).*[.]ts$/
+const DECLARATION = /^export (?:async )?(?:function|interface|type|const|class) (\w+)/
+
+/** By the line before: a doc comment ends there. */
+function undocumentedExports({ file, text }: Entry): readonly string[] {
+  if (!DOCUMENTED.test(file)) return []
+  const lines = text.split('\n')
+  return lines.flatMap((line, index) => {
+    const name = DECLARATION.exec(line)?.[1]
+    if (name === undefined || lines[index - 1]?.endsWith('*/')) return []
+    return [
+      `${file}:${index + 1}: ${name} has no doc comment; it gives lengths, units, errors and the specification`,
+    ]
+  })
 }
 
 interface Entry {

@@ -64,6 +64,11 @@ export function addVerify(root: Command, finish: Finish): void {
       "authorities that you trust to certify AKs: then --ak is the AK's certificate, --certs its issuers",
     )
     .option(
+      '--credential <file>',
+      'record of a credential for --ak: `credential make` wrote it; with --activated it binds the AK to an EK',
+    )
+    .option('--activated <file>', "the secret that the guest's TPM gave back for that credential")
+    .option(
       '--svsm-manifest <file>',
       'what an SVSM said of its vTPM when it asked for the report with --nonce, of 64 bytes',
     )
@@ -92,6 +97,7 @@ Examples:
   attestbed verify hcl-report.bin --certs chain.pem --quote quote.json --event-log eventlog.bin
   attestbed verify quote.json --ak ak-cert.pem --ak-root provider.pem --certs issuers.pem
   attestbed verify report.bin --certs chain.bin --svsm-manifest manifest.bin --nonce "$(cat nonce.hex)"
+  attestbed verify quote.bin --signature quote.sig --ak ak.pub --credential record.json --activated secret.bin
 
 Exit codes:
   0 authentic and acceptable, 5 malformed or not authentic, 6 authentic but not acceptable`,

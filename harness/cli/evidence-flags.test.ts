@@ -13,7 +13,7 @@ const FILES = ['x']
 const EVERY: VerifyFlags = {
   ...{ certs: FILES, collateral: FILES, crl: FILES, quote: FILES },
   ...{ ak: 'x', signature: 'x', pcrs: 'x', eventLog: 'x', userspaceLog: 'x' },
-  ...{ akRoot: FILES, svsmManifest: 'x', idBlock: 'x', idAuth: 'x' },
+  ...{ akRoot: FILES, credential: 'x', activated: 'x', svsmManifest: 'x', idBlock: 'x', idAuth: 'x' },
   ...{ network: true, kds: 'https://x', pcs: 'https://x' },
 }
 const quote = tdxRequest().evidence

@@ -9,6 +9,7 @@ type Flag = Exclude<keyof VerifyFlags, 'kind' | 'nonce' | 'policy' | 'at' | 'jso
 
 const NAMES = {
   ...{ certs: '--certs', collateral: '--collateral', crl: '--crl', quote: '--quote', ak: '--ak' },
+  ...{ credential: '--credential', activated: '--activated' },
   ...{ akRoot: '--ak-root', svsmManifest: '--svsm-manifest', idBlock: '--id-block', idAuth: '--id-auth' },
   ...{ signature: '--signature', pcrs: '--pcrs', userspaceLog: '--userspace-log' },
   eventLog: '--event-log',
@@ -17,8 +18,11 @@ const NAMES = {
 
 const AMD: readonly Flag[] = ['certs', 'crl', 'network', 'kds']
 const SNP: readonly Flag[] = [...AMD, 'svsmManifest', 'idBlock', 'idAuth']
+const LOGS: readonly Flag[] = ['eventLog', 'userspaceLog']
 const TDX: readonly Flag[] = ['certs', 'crl', 'collateral', 'network', 'pcs']
-const TPM: readonly Flag[] = ['ak', 'signature', 'pcrs']
+const TPM: readonly Flag[] = ['ak', 'credential', 'activated', 'signature', 'pcrs']
+/** Of the vTPM that an SVSM's manifest names. */
+const SVSM_VTPM: readonly Flag[] = ['quote', ...TPM, ...LOGS]
 /** Where an authority vouches for the AK. */
 const CERTIFIED: readonly Flag[] = ['akRoot', 'certs', 'crl']
 
@@ -26,7 +30,7 @@ const MEANT: Readonly<Record<Exclude<EvidenceKind, 'event-log'>, readonly Flag[]
   'snp-report': SNP,
   'tdx-quote': TDX,
   'tpm-quote': [...TPM, ...CERTIFIED],
-  'hcl-report': [...AMD, ...TDX, 'quote', 'signature', 'pcrs', 'eventLog', 'userspaceLog'],
+  'hcl-report': [...AMD, ...TDX, 'quote', 'signature', 'pcrs', ...LOGS],
 }
 
 /** Throws UsageError `bad-value`. Evidence whose kind cannot be told is for verification to refuse. */
@@ -38,13 +42,34 @@ export function refuseIdleFlags(
     throw idle(flags.kds === undefined ? 'pcs' : 'kds', 'without --network')
   const kind = kindOf(request)
   if (kind === undefined) return
-  const meant = kind === 'event-log' ? ofEventLog(request) : MEANT[kind]
+  const meant = meantFor(kind, flags, request)
   const given = (Object.keys(NAMES) as Flag[]).filter((flag) => flags[flag] !== undefined)
   const [first] = given.filter((flag) => !meant.includes(flag))
   if (first !== undefined) throw idle(first, `for ${kind}`)
   if (kind === 'event-log') refuseIdleQuotes(request)
+  refuseIdleCredential(flags)
   const isOfTpm = kind === 'tpm-quote' || (kind === 'event-log' && !request.quotes.some(isTdxQuote))
   if (isOfTpm) refuseIdleAuthorities(flags)
+}
+
+/** Both say of an AK that it is in a TPM, and say it together. */
+function refuseIdleCredential({ ak, akRoot, credential, activated }: VerifyFlags): void {
+  const given = credential === undefined ? 'activated' : 'credential'
+  if (credential === undefined && activated === undefined) return
+  if (ak === undefined) throw idle(given, 'without --ak')
+  if (akRoot !== undefined) throw idle('akRoot', 'with --credential')
+  if (credential === undefined) throw idle('activated', 'without --credential')
+  if (activated === undefined) throw idle('credential', 'without --activated')
+}
+
+function meantFor(
+  kind: EvidenceKind,
+  { svsmManifest, quote, eventLog, userspaceLog }: VerifyFlags,
+  request: Pick<VerifyRequest, 'quotes'>,
+): readonly Flag[] {
+  if (kind === 'event-log') return ofEventLog(request)
+  const ofVtpm = [quote, eventLog, userspaceLog].some((flag) => flag !== undefined)
+  return kind === 'snp-report' && svsmManifest !== undefined && ofVtpm ? [...SNP, ...SVSM_VTPM] : MEANT[kind]
 }
 
 /** A TPM has no vendor's root that is pinned: without the caller's own, certificates and lists vouch for nothing. */

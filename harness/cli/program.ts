@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
+import { addCredential } from './credential-command.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
 import { ignoreClosedPipes } from './output.ts'
@@ -58,6 +59,7 @@ function program(finish: Finish): Command {
   addVerify(root, finish)
   addInspect(root, finish)
   addCerts(root, finish)
+  addCredential(root, finish)
   addRehearse(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)

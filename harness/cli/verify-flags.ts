@@ -11,6 +11,8 @@ export interface VerifyFlags {
   readonly userspaceLog?: string
   readonly ak?: string
   readonly akRoot?: readonly string[]
+  readonly credential?: string
+  readonly activated?: string
   readonly svsmManifest?: string
   readonly idBlock?: string
   readonly idAuth?: string

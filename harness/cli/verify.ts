@@ -59,6 +59,8 @@ async function requestOf(file: string, flags: VerifyFlags & { readonly at: Date 
     ...{ kind, nonce, at },
     ak: await optional(flags.ak),
     akRoots: akRoot && (await readEvidenceFiles(akRoot)),
+    credential: await optional(flags.credential),
+    activated: await optional(flags.activated),
     svsmManifest: await optional(flags.svsmManifest),
     idBlock: await optional(flags.idBlock),
     idAuth: await optional(flags.idAuth),

@@ -5,7 +5,7 @@ import type { AppraisalContext } from './appraisal.ts'
 import { type FindingCode, finding } from './finding.ts'
 import type { ResolvedBinding } from './policy/resolve.ts'
 
-/** Hex of a field, as findings and policies spell it. */
+/** Hex of a field, as findings and policies spell it. Lower case, two digits a byte. */
 export function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }
@@ -16,7 +16,7 @@ interface About {
   readonly field: string
 }
 
-/** `got` is one of `allowed`; without `allowed` anything is. */
+/** `got` is one of `allowed`; without `allowed` anything is. At most one finding, with the values in its `expected`. */
 export function oneOf<Value extends string | number>(
   { code, field }: About,
   got: Value,
@@ -27,7 +27,10 @@ export function oneOf<Value extends string | number>(
   return [finding(code, `${field} is not what the policy accepts`, { expected, got: `${got}` })]
 }
 
-/** `got` is at least `minimum`; without `minimum` anything is. */
+/**
+ * `got` is at least `minimum`; without `minimum` anything is. Numbers as they stand in the field, compared as unsigned;
+ * at most one finding.
+ */
 export function atLeast<Value extends number | bigint>(
   { code, field }: About,
   got: Value,
@@ -37,13 +40,13 @@ export function atLeast<Value extends number | bigint>(
   return [finding(code, `${field} is below the minimum`, { expected: `at least ${minimum}`, got: `${got}` })]
 }
 
-/** `got` is at most `maximum`; without `maximum` anything is. */
+/** `got` is at most `maximum`; without `maximum` anything is. At most one finding. */
 export function atMost({ code, field }: About, got: number, maximum: number | undefined): readonly Finding[] {
   if (maximum === undefined || got <= maximum) return []
   return [finding(code, `${field} is above the maximum`, { expected: `at most ${maximum}`, got: `${got}` })]
 }
 
-/** A single bit by its name; `rule` undefined accepts both states. */
+/** A single bit by its name; `rule` undefined accepts both states. At most one finding. */
 export function bitAsRequired(
   { code, field }: About,
   isSet: boolean,
@@ -56,7 +59,7 @@ export function bitAsRequired(
   return []
 }
 
-/** Every bit of the hex `mask` (big-endian) is set in `got`. */
+/** Every bit of the hex `mask` (big-endian) is set in `got`. `got` has at most 64 bits; at most one finding. */
 export function hasBits({ code, field }: About, got: bigint, mask: string | undefined): readonly Finding[] {
   if (mask === undefined) return []
   const required = BigInt(`0x${mask}`)
@@ -80,7 +83,8 @@ interface Bound {
 
 /**
  * The field holds what the policy says, or else the nonce; without either anything is accepted. A nonce that the
- * policy's binding leaves out would prove nothing, so that is a finding of its own.
+ * policy's binding leaves out would prove nothing, so that is a finding of its own. At most two findings:
+ * `report-data`, `nonce-missing`.
  */
 export function bound({ field, got, binding, nonce, fill = 'zeros' }: Bound): readonly Finding[] {
   const required = binding === undefined ? nonce : boundValue(binding, nonce)
@@ -138,7 +142,7 @@ export function closest(alternatives: readonly (readonly Finding[])[] | undefine
   return alternatives?.toSorted((left, right) => left.length - right.length)[0] ?? []
 }
 
-/** A policy without a section for this kind of evidence accepts none of it. */
+/** A policy without a section for this kind of evidence accepts none of it. One finding `policy-silent`. */
 export function policySilent(what: string, section: string): Finding {
   return finding('policy-silent', `the policy says nothing about ${what}`, {
     expected: `a section ${section} in the policy`,
@@ -146,7 +150,10 @@ export function policySilent(what: string, section: string): Finding {
   })
 }
 
-/** For evidence that was to be fresh and was checked without a nonce. */
+/**
+ * For evidence that was to be fresh and was checked without a nonce. At most one finding `nonce-missing`. That the
+ * evidence answers it is for each kind to check.
+ */
 export function nonceGiven({
   policy,
   nonce,
@@ -168,7 +175,10 @@ export function withoutNonceRule(policy: AppraisalContext['policy']): AppraisalC
 
 const DAY = 86_400_000
 
-/** `issued` undefined: nothing was issued that could be too old. */
+/**
+ * `issued` undefined: nothing was issued that could be too old. At most one finding `collateral-too-old`; the limit is
+ * in days of 24 hours, its end included.
+ */
 export function recentEnough(
   issued: Date | undefined,
   { policy, at }: Pick<AppraisalContext, 'policy' | 'at'>,
@@ -185,7 +195,10 @@ export function recentEnough(
   ]
 }
 
-/** A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its SPKI. */
+/**
+ * A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its SPKI. `keyId`
+ * in lower-case hex; at most one finding `simulated-root`.
+ */
 export function rootAccepted(
   {
     simulated,

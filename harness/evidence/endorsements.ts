@@ -1,9 +1,11 @@
 /** Certificates and revocation lists from files of any form: PEM, DER, and the certificate table of an SNP host. */
 import { FormatError } from '../base/errors.ts'
 import { type Crl, parseCrl } from '../formats/crl.ts'
+import { JsonText } from '../formats/json-text.ts'
 import { looksLikePem, parseCertificates, parseCrls, parsePem } from '../formats/pem.ts'
 import { CERTIFICATE_GUIDS, parseCertificateTable } from '../formats/snp/certificate-table.ts'
 import type { Certificate } from '../formats/x509.ts'
+import { isJson } from './unwrap.ts'
 
 /** Contents of files, in any form and order. */
 export interface EndorsementFiles {
@@ -19,7 +21,7 @@ export interface Endorsements {
 
 /**
  * Reads files of at most 4 MiB and 64 certificates or lists (PEM, DER; a list 1 MiB, a certificate 64 KiB), tables of
- * at most 1 MiB. Throws FormatError, also for a file of none of these forms: what was given and not read must not look
+ * at most 1 MiB (AMD 56421, 4.1.8.1), and the JSON of Azure's THIM (`vcekCert`, `certificateChain`) of at most 1 MiB. Throws FormatError, also for a file of none of these forms: what was given and not read must not look
  * as if it counted.
  */
 export function readEndorsementFiles({ certificates, crls }: EndorsementFiles): Endorsements {
@@ -32,9 +34,20 @@ export function readEndorsementFiles({ certificates, crls }: EndorsementFiles): 
 
 const DER_SEQUENCE = 0x30
 
+/** What an Azure host answers a guest that asks for its certificates (THIM): PEM in the members of a JSON object. */
+const THIM = { what: 'certificates in JSON', maxBytes: 1024 * 1024, maxDepth: 4 }
+const THIM_MEMBERS = ['vcekCert', 'certificateChain'] as const
+
 function readFile(bytes: Uint8Array): Endorsements {
+  if (isJson(bytes)) return readPem(pemOf(JsonText.parse(bytes, THIM)))
   if (looksLikePem(bytes)) return readPem(bytes)
   return bytes[0] === DER_SEQUENCE ? readDer(bytes) : readTable(bytes)
+}
+
+/** Nothing for other JSON, so that reading it as PEM says that a certificate is missing. */
+function pemOf(document: JsonText): Buffer {
+  const members = document.members()
+  return Buffer.from(THIM_MEMBERS.map((name) => members?.get(name)?.value ?? '').join('\n'))
 }
 
 function readPem(bytes: Uint8Array): Endorsements {

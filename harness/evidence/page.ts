@@ -44,13 +44,13 @@ export const holds = (text: string): Voucher => ({ state: 'holds', text })
 /** A link that nobody checked. */
 export const open = (text: string): Voucher => ({ state: 'open', text })
 
-/** A field of zeros or ones as words: 128 digits of nothing hide the fields that say something. */
+/** A field of zeros or ones as words: 128 digits of nothing hide the fields that say something. Else lower-case hex. */
 export function hexOrZeros(bytes: Uint8Array): string {
   if (bytes.every((byte) => byte === 0)) return 'all zero'
   return bytes.every((byte) => byte === 0xff) ? 'all ones' : Buffer.from(bytes).toString('hex')
 }
 
-/** "CN=SEV-Milan" of a long name; the whole of it where there is none. */
+/** "CN=SEV-Milan" of a long name; the whole of it where there is none. Escaped, so safe to print. */
 export function shortName(certificate: Certificate): string {
   return commonName(certificate.subject) ?? nameText(certificate.subject)
 }

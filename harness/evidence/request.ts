@@ -18,6 +18,9 @@ export interface VerifyRequest {
   readonly ak?: Uint8Array | undefined
   /** Certificates of the authorities whose word the caller takes for a TPM's AK; then `ak` must be a certificate. */
   readonly akRoots?: readonly Uint8Array[] | undefined
+  /** What was kept of a credential for `ak` (`encodeCredentialRecord`), and the secret that the guest's TPM gave back. */
+  readonly credential?: Uint8Array | undefined
+  readonly activated?: Uint8Array | undefined
   /** Parts of a TPM quote that tpm2-tools write as files of their own. */
   readonly signature?: Uint8Array | undefined
   readonly pcrs?: Uint8Array | undefined

@@ -2,6 +2,8 @@
 import { FormatError } from '../base/errors.ts'
 import { JsonText } from '../formats/json-text.ts'
 import type { EvidenceKind } from './kind.ts'
+import { reportFromJson } from './snp/json-report.ts'
+import { decodeBase64, plainBytes } from './text-forms.ts'
 
 /** A piece of evidence out of its wrapping. */
 export interface Unwrapped {
@@ -13,7 +15,11 @@ export interface Unwrapped {
 /** Above every limit of a parser of ours. */
 const MAX_BYTES = 32 * 1024 * 1024
 
-/** Throws FormatError where the kind is not given and cannot be told, or a container is malformed. */
+/**
+ * Tells the kind of at most 32 MiB, by the first fields of SNP's ATTESTATION_REPORT, a TDX quote's header, TPMS_ATTEST,
+ * a TCG event, an HCL report; or by the members of a JSON document. Text that is hex or base64 of any of them is
+ * decoded first. Throws FormatError where the kind is not given and cannot be told, or a container is malformed.
+ */
 export function unwrap({
   evidence,
   kind,
@@ -23,8 +29,11 @@ export function unwrap({
 }): Unwrapped {
   if (evidence.length > MAX_BYTES)
     throw unknown('too-large', `it has ${evidence.length} bytes, at most ${MAX_BYTES} are read`)
-  const found = kind ?? detect(evidence)
-  return { kind: found, bytes: found === 'tdx-quote' ? bareQuote(evidence) : evidence }
+  const bytes = plainBytes(evidence)
+  const found = kind ?? detect(bytes)
+  if (!isJson(bytes)) return { kind: found, bytes }
+  if (found === 'tdx-quote') return { kind: found, bytes: bareQuote(bytes) }
+  return { kind: found, bytes: found === 'snp-report' ? reportFromJson(bytes) : bytes }
 }
 
 const TPM_GENERATED = 0xff544347
@@ -60,6 +69,7 @@ function byText(bytes: Uint8Array): EvidenceKind | undefined {
   if (bytes[0] === 0x72) return 'tpm-quote'
   const text = Buffer.from(bytes).toString('latin1')
   const has = (name: string) => text.includes(`"${name}"`)
+  if (has('attestation_report')) return 'snp-report'
   if (has('hcl_report') || (has('report') && has('vcek'))) return 'hcl-report'
   if (has('tpm_quote') || (has('message') && has('signature') && has('pcrs'))) return 'tpm-quote'
   return has('quote') ? 'tdx-quote' : undefined
@@ -92,8 +102,9 @@ function byFields(head: Buffer, bytes: Uint8Array): EvidenceKind | undefined {
   return isEvent(head, bytes.length) ? 'event-log' : undefined
 }
 
-/** The first entry of a log: PCR, type, SHA-1 digest, size of its data. */
+/** The first entry of a log: PCR, type, SHA-1 digest, size of its data; not all zero, as the unused rest of a log is. */
 function isEvent(head: Buffer, length: number): boolean {
+  if (head.every((byte) => byte === 0)) return false
   const type = head.readUInt32LE(4)
   const isType = type <= MAX_TCG_TYPE || (type >= FIRST_EFI_TYPE && type <= LAST_EFI_TYPE)
   return head.readUInt32LE(0) <= MAX_PCR && isType && head.readUInt32LE(28) <= length - 32
@@ -116,13 +127,14 @@ function byContainer(head: Buffer): EvidenceKind | undefined {
   return head.readBigUInt64LE(0) === 256n ? 'tpm-quote' : undefined
 }
 
-/** A quote that stands in JSON as hex: `{"quote":"…"}`, as guests' tools print it. */
+/** A quote that stands in JSON: `{"quote":"…"}`, in hex as guests' tools print it, in base64 as Trustee's attester. */
 function bareQuote(bytes: Uint8Array): Uint8Array {
-  if (!isJson(bytes)) return bytes
   const quote = memberOf(bytes, 'quote')
-  if (typeof quote !== 'string' || !/^(?:[0-9a-fA-F]{2})+$/.test(quote))
-    throw unknown('bad-value', 'it is JSON without a member "quote" in hex')
-  return Buffer.from(quote, 'hex')
+  if (typeof quote === 'string' && /^(?:[0-9a-fA-F]{2})+$/.test(quote)) return Buffer.from(quote, 'hex')
+  const decoded = typeof quote === 'string' ? decodeBase64(quote) : undefined
+  if (decoded === undefined)
+    throw unknown('bad-value', 'it is JSON without a member "quote" in hex or base64')
+  return decoded
 }
 
 /** By its first byte that is no white space: an object. Never throws. */

@@ -26,7 +26,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'expected-values': 'harness/measure/sev-family.test.ts',
   'snp-launch-inputs': 'harness/measure/sev-family.test.ts',
   'snp id-block vector': 'harness/measure/id-block/id-block.test.ts',
-  'kbs/as sample': "the key broker's protocol, which has no room yet",
+  'kbs/as sample': 'harness/evidence/unwrap.test.ts',
   'attestation-token jwk + trust anchor': "the key broker's tokens, which have no room yet",
   'runtime-data digest vector': "the key broker's binding, which has no room yet",
   'sev-ca': 'harness/evidence/sev/chain.test.ts',

@@ -61,7 +61,9 @@ async function withSteps<Result>(
 ): Promise<Result> {
   switch (kind) {
     case 'snp-report':
-      return use((await import('./snp/examine.ts')).snpSteps(bytes, request))
+      return hasSvsmVtpm(request)
+        ? use((await import('./vtpm/svsm-examine.ts')).svsmSteps(bytes, request))
+        : use((await import('./snp/examine.ts')).snpSteps(bytes, request))
     case 'tdx-quote':
       return use((await import('./tdx/examine.ts')).tdxSteps(bytes, request))
     case 'tpm-quote':
@@ -71,4 +73,11 @@ async function withSteps<Result>(
     case 'hcl-report':
       return use((await import('./vtpm/examine.ts')).hclSteps(bytes, request))
   }
+}
+
+/** A manifest alone names an EK; with quotes or a log there is a vTPM to hold against it. */
+function hasSvsmVtpm({ svsmManifest, quotes, eventLog, userspaceLog }: VerifyRequest): boolean {
+  return (
+    svsmManifest !== undefined && (quotes.length > 0 || eventLog !== undefined || userspaceLog !== undefined)
+  )
 }

@@ -19,6 +19,10 @@ const HASHES: Readonly<Record<string, DigestAlgorithm>> = {
 const MOST_CERTIFICATES = 32
 const MOST_ATTRIBUTES = 32
 
+/**
+ * A PE signature, PKCS #7 SignedData over SpcIndirectDataContent: Windows Authenticode Portable Executable Signature
+ * Format, "Authenticode signature".
+ */
 export interface AuthenticodeSignature {
   /** What the signature says of the image. */
   readonly imageDigest: { readonly algorithm: DigestAlgorithm; readonly value: Uint8Array }

@@ -13,6 +13,7 @@ import {
 import { EFI_GLOBAL_VARIABLE, findVariable, parseVariableStore } from './variable-store.ts'
 import { deleteVariable, setVariable } from './variable-store-edit.ts'
 
+/** A Boot#### variable in words: UEFI 2.10, 3.1.3 (EFI_LOAD_OPTION). `number` from 0 to 0xFFFF. */
 export interface BootEntry {
   readonly number: number
   readonly description: string
@@ -21,6 +22,7 @@ export interface BootEntry {
   readonly file?: string
 }
 
+/** What the firmware will boot: BootOrder, BootNext and Boot####, UEFI 2.10, 3.3. */
 export interface BootConfiguration {
   /** By number. */
   readonly entries: readonly BootEntry[]
@@ -51,6 +53,7 @@ function entryOf(number: number, data: Uint8Array): BootEntry {
   return { number, description, active, ...(file !== undefined && { file }) }
 }
 
+/** An entry to be written as Boot####: UEFI 2.10, 3.1.3. */
 export interface NewBootEntry {
   readonly description: string
   /** From the root of the partition, with `/` or `\`. */
@@ -93,6 +96,10 @@ export function setBootNext(image: Uint8Array, number: number | undefined): Buff
   return setVariable(image, { name: 'BootNext', data: encodeBootNumbers([number]) })
 }
 
+/**
+ * The variable store with BootOrder set to `numbers`, each from 0 to 0xFFFF (UEFI 2.10, 3.3). Throws FormatError as
+ * `setVariable`.
+ */
 export function setBootOrder(image: Uint8Array, numbers: readonly number[]): Buffer {
   return setVariable(image, { name: 'BootOrder', data: encodeBootNumbers(numbers) })
 }

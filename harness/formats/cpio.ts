@@ -6,6 +6,10 @@ const TYPE_DIRECTORY = 0o040000
 const TYPE_FILE = 0o100000
 const TYPE_LINK = 0o120000
 
+/**
+ * An entry of an archive: the Linux kernel's buffer-format ("newc"). `path` without a leading slash; `mode` the
+ * permission bits alone.
+ */
 export type CpioEntry =
   | { readonly kind: 'directory'; readonly path: string; readonly mode?: number }
   | { readonly kind: 'file'; readonly path: string; readonly mode?: number; readonly content: Uint8Array }

@@ -16,6 +16,7 @@ const END_INSTANCE = 1
 const GPT_FORMAT = 2
 const GUID_SIGNATURE = 2
 
+/** EFI_DEVICE_PATH_PROTOCOL, one node: UEFI 2.10, 10.2. At most 65531 bytes of `data` behind the header of 4. */
 export interface DevicePathNode {
   readonly type: number
   readonly subType: number
@@ -23,6 +24,7 @@ export interface DevicePathNode {
   readonly data: Uint8Array
 }
 
+/** One instance of a device path: UEFI 2.10, 10.2. */
 export interface DevicePath {
   /** Without the node that ends it. */
   readonly nodes: readonly DevicePathNode[]
@@ -67,6 +69,10 @@ export function parseDevicePath(bytes: Uint8Array): DevicePath {
   return path
 }
 
+/**
+ * The nodes and the one that ends them (UEFI 2.10, 10.3.1), each 4 bytes and its data. Throws FormatError where a node
+ * is longer than 65535 bytes.
+ */
 export function encodeDevicePath({ nodes }: DevicePath): Buffer {
   const writer = new ByteWriter({ what: 'device path' })
   for (const { type, subType, data } of [

@@ -6,6 +6,7 @@ import type { LoggedWrite } from './write-log.ts'
 const SECTOR_BYTES = 512
 const KEY_BYTES = 32
 
+/** A state that a power cut can leave behind: every write up to a point, and no other. */
 export interface DiskState {
   /** Writes, from the first, that have reached the disk. */
   readonly after: number

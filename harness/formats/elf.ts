@@ -11,6 +11,7 @@ const DT_NEEDED = 1
 const DT_STRTAB = 5
 const MAX_NAME_BYTES = 4096
 
+/** What a program needs to be started: PT_INTERP and DT_NEEDED of the ELF specification (gABI, "Dynamic Linking"). */
 export interface ElfNeeds {
   /** Absolute path of the dynamic linker; undefined for libraries and static programs. */
   readonly interpreter: string | undefined
@@ -25,6 +26,7 @@ interface Segment {
   readonly size: number
 }
 
+/** By the magic of its first 4 bytes alone (gABI, "ELF Identification"). Never throws. */
 export function isElf(file: Uint8Array): boolean {
   return Buffer.from(file.subarray(0, 4)).toString('latin1') === MAGIC
 }

@@ -4,12 +4,15 @@
  */
 import type { ByteView } from './byte-view.ts'
 
+/** What messages call it. */
 export const WHAT = 'FAT volume'
 const BOOT_SIGNATURE_AT = 510
 const MAX_FAT12_CLUSTERS = 4085
 const MAX_FAT16_CLUSTERS = 65525
+/** Bytes of a directory entry: Microsoft FAT specification, "FAT Directory Structure". */
 export const DIRECTORY_ENTRY_BYTES = 32
 
+/** Where the parts of a volume lie, in bytes: Microsoft FAT specification, "Boot Sector and BPB". */
 export interface FatGeometry {
   readonly type: 'FAT12' | 'FAT16' | 'FAT32'
   readonly clusterBytes: number
@@ -128,6 +131,10 @@ export function clusterChain(
   return [...chain]
 }
 
+/**
+ * Offset of a data cluster in the volume, in bytes; clusters are numbered from 2 (Microsoft FAT specification, "FAT
+ * Data Structure"). Not checked against the volume's end.
+ */
 export function clusterAt({ dataAt, clusterBytes }: FatGeometry, cluster: number): number {
   return dataAt + (cluster - 2) * clusterBytes
 }

@@ -23,6 +23,7 @@ const MOST_DIRECTORY_BYTES = 65536 * DIRECTORY_ENTRY_BYTES
 const MOST_ENTRIES = 65536
 const MOST_LEVELS = 32
 
+/** A file or directory: Microsoft FAT specification, "FAT Directory Structure". */
 export interface FatEntry {
   /** From the root, with `/`: `EFI/Linux/a.efi`. */
   readonly path: string
@@ -36,17 +37,20 @@ export interface FatEntry {
   readonly problem?: string
 }
 
+/** What is done about a volume that a power cut left behind. */
 export interface FatOptions {
   /** A directory below the root whose clusters are not in order: refuses the volume (default), or is listed as empty. */
   readonly brokenDirectories?: 'refuse' | 'list'
 }
 
+/** Bytes that lie together on the volume: one or more clusters. */
 export interface FatExtent {
   /** In bytes, in the volume. */
   readonly offset: number
   readonly size: number
 }
 
+/** A FAT12, FAT16 or FAT32 volume: Microsoft FAT specification. */
 export interface FatVolume {
   readonly type: FatGeometry['type']
   /** Parents before their children. */

@@ -10,6 +10,7 @@ const ENTRY_MIN_BYTES = 128
 const MAX_ENTRIES = 4096
 const NAME_BYTES = 72
 
+/** PartitionTypeGUIDs, as text in lower case: UEFI 2.10, 5.3.3, and the UAPI Discoverable Partitions Specification. */
 export const PARTITION_TYPES = {
   esp: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b',
   /** Root partition of an x86-64 system, Discoverable Partitions Specification. */
@@ -17,6 +18,7 @@ export const PARTITION_TYPES = {
   linuxData: '0fc63daf-8483-4772-8e79-3d69d8477de4',
 } as const
 
+/** GPT Partition Entry: UEFI 2.10, 5.3.3. GUIDs as text in lower case. */
 export interface Partition {
   /** Position in the table, from 1: the number in a device's name. */
   readonly number: number
@@ -28,6 +30,7 @@ export interface Partition {
   readonly size: number
 }
 
+/** GPT Header and its entries: UEFI 2.10, 5.3. */
 export interface PartitionTable {
   readonly diskGuid: string
   /** Bytes up to the end of the backup header: what the disk had when the table was written. */

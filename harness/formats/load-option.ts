@@ -3,9 +3,11 @@ import { ByteReader, ByteWriter } from '../base/bytes.ts'
 import { type DevicePath, encodeDevicePath, readDevicePath } from './device-path.ts'
 import { readUcs2, ucs2Bytes } from './ucs2.ts'
 
+/** Bit of EFI_LOAD_OPTION.Attributes: UEFI 2.10, 3.1.3. */
 export const LOAD_OPTION_ACTIVE = 1
 const BOOT_ENTRY = /^Boot([0-9A-F]{4})$/
 
+/** EFI_LOAD_OPTION: UEFI 2.10, 3.1.3. */
 export interface LoadOption {
   /** LOAD_OPTION_ACTIVE, or 0: the firmware passes it over. */
   readonly attributes: number
@@ -30,6 +32,10 @@ export function parseLoadOption(data: Uint8Array): LoadOption {
   return { attributes, description, paths, optionalData: reader.rest() }
 }
 
+/**
+ * The bytes of a Boot#### variable (UEFI 2.10, 3.1.3). Throws FormatError where the device paths are longer than 65535
+ * bytes.
+ */
 export function encodeLoadOption({ attributes, description, paths, optionalData }: LoadOption): Buffer {
   const list = Buffer.concat(paths.map(encodeDevicePath))
   return new ByteWriter({ what: 'load option' })
@@ -60,6 +66,10 @@ export function parseBootNumbers(data: Uint8Array): readonly number[] {
   return numbers
 }
 
+/**
+ * The value of BootOrder or BootNext: 2 bytes each, little-endian (UEFI 2.10, 3.3). Throws FormatError for a number
+ * above 0xFFFF.
+ */
 export function encodeBootNumbers(numbers: readonly number[]): Buffer {
   const writer = new ByteWriter({ what: 'boot order' })
   for (const number of numbers) writer.u16le(number, 'entry')

@@ -14,6 +14,7 @@ const SECURITY_DIRECTORY = 4
 /** No boot program is near it; bounds the zeros that a section may ask for. */
 const MAX_IMAGE_BYTES = 0x4000_0000
 
+/** IMAGE_SECTION_HEADER: PE Format, "Section Table". */
 export interface PeSection {
   readonly name: string
   /** Bytes in memory: what the stub and the firmware measure. */
@@ -30,6 +31,7 @@ interface Place {
   readonly size: number
 }
 
+/** What the headers say: PE Format, "COFF File Header" and "Optional Header". */
 export interface PeHeaders {
   readonly format: 'PE32' | 'PE32+'
   /** IMAGE_FILE_MACHINE_*: 0x8664 for x86-64. */

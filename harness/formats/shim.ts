@@ -7,9 +7,12 @@ import { FormatError } from '../base/errors.ts'
 import { ByteView } from './byte-view.ts'
 import { type PeSection, parsePeSections, peSectionInMemory } from './pe.ts'
 
+/** Vendor GUID of shim's variables and protocol (shim, lib/guid.c), as text in lower case. */
 export const SHIM_LOCK = '605dab50-e046-4300-abb6-3dd810dd8b23'
+/** Keys of the machine's owner that shim takes beside db. */
 export const MOK_LIST = { name: 'MokList', guid: SHIM_LOCK } as const
 
+/** What a build of shim carries: its sections .sbatlevel and .vendor_cert (shim, include/sbat.h and cert.S). */
 export interface ShimContents {
   /** CSV that becomes SbatLevel where no policy says otherwise; without its NUL. */
   readonly automaticSbatLevel: Uint8Array

@@ -9,17 +9,20 @@ export const UKI_SECTIONS = [
   ...(['.linux', '.osrel', '.cmdline', '.initrd', '.ucode', '.splash', '.dtb', '.uname', '.sbat'] as const),
   ...(['.pcrsig', '.pcrpkey', '.profile', '.dtbauto', '.hwids', '.efifw'] as const),
 ] as const
+/** A section of a UKI that its stub measures: UAPI Unified Kernel Image specification, and systemd-stub. */
 export type UkiSectionName = (typeof UKI_SECTIONS)[number]
 
 /** Chosen by hardware ids of the machine: which one counts cannot be known from the file. */
 const BY_HARDWARE: readonly string[] = ['.dtbauto', '.efifw']
 
+/** A section with its bytes. */
 export interface UkiSection {
   readonly name: UkiSectionName
   /** As in memory: zeros where it is larger than in the file. */
   readonly content: Uint8Array
 }
 
+/** A unified kernel image: UAPI Unified Kernel Image specification. */
 export interface Uki {
   /** In the order of UKI_SECTIONS. */
   readonly sections: readonly UkiSection[]

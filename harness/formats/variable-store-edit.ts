@@ -20,6 +20,7 @@ const ERASED = 0xff
 const PERSISTENT =
   VARIABLE_ATTRIBUTES.nonVolatile | VARIABLE_ATTRIBUTES.bootService | VARIABLE_ATTRIBUTES.runtime
 
+/** What a variable shall hold: UEFI 2.10, 8.2 (SetVariable). */
 export interface NewVariable extends VariableRef {
   readonly data: Uint8Array
   /** Absent: those that it has, or for a new one non-volatile, for boot services and at run time. */
@@ -98,6 +99,7 @@ function encodeRecord(writer: ByteWriter, variable: EfiVariable): void {
     .bytes(variable.data, 'Data')
 }
 
+/** One variable that two stores do not have alike. */
 export interface VariableDifference {
   readonly change: 'added' | 'removed' | 'changed'
   readonly name: string

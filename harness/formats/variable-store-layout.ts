@@ -25,6 +25,7 @@ const FTW_ENTRY_BYTES = 40
 /** A write names at most so many records; edk2's variable driver uses one. */
 const MOST_FTW_RECORDS = 64
 
+/** Where the parts of a variable store lie, in bytes from the start of its firmware volume: edk2, VariableFormat.h. */
 export interface StoreLayout {
   /** Length of the firmware volume: a VARS file is as long, a combined image goes on with other volumes. */
   readonly volumeLength: number

@@ -14,7 +14,9 @@ import {
 } from './variable-store-layout.ts'
 
 const WHAT = 'variable record'
+/** Bytes of AUTHENTICATED_VARIABLE_HEADER: edk2, VariableFormat.h. */
 export const RECORD_HEADER_BYTES = 60
+/** Records begin at multiples of it: HEADER_ALIGNMENT of edk2, VariableFormat.h. */
 export const RECORD_ALIGNMENT = 4
 const START_ID = 0x55aa
 const TIMESTAMP_BYTES = 16
@@ -24,6 +26,7 @@ const STATE_UNWRITTEN = 0xff
 /** The header is whole, name and data are not: edk2 wrote that step until 2023 (VAR_HEADER_VALID_ONLY). */
 const STATE_HEADER_VALID = 0x7f
 const ERASED = 0xff
+/** Valid, and not being deleted: VAR_ADDED of edk2, VariableFormat.h. */
 export const STATE_ADDED = 0x3f
 /** Was valid while its successor was being written: counts where the successor is not there. */
 const STATE_IN_DELETED_TRANSITION = 0x3e
@@ -40,6 +43,10 @@ export const VARIABLE_ATTRIBUTES = {
   timeBasedAuthenticated: 0x20,
 } as const
 
+/**
+ * A variable as it lies in the flash: AUTHENTICATED_VARIABLE_HEADER of edk2, VariableFormat.h. The GUID as text in
+ * lower case.
+ */
 export interface EfiVariable {
   readonly name: string
   readonly guid: string
@@ -51,6 +58,7 @@ export interface EfiVariable {
   readonly publicKeyIndex: number
 }
 
+/** The variables of a flash image: edk2, VariableFormat.h. */
 export interface VariableStore {
   /** What the firmware would answer, in the order of the flash. */
   readonly variables: readonly EfiVariable[]
@@ -114,12 +122,14 @@ function liveVariables(records: readonly FlashRecord[]): readonly EfiVariable[] 
   )
 }
 
+/** A variable by its name and owner: UEFI 2.10, 8.2. */
 export interface VariableRef {
   readonly name: string
   /** Default: EFI_GLOBAL_VARIABLE. */
   readonly guid?: string
 }
 
+/** Undefined where the store has none of this name and owner. Never throws. */
 export function findVariable(
   { variables }: Pick<VariableStore, 'variables'>,
   ref: VariableRef,

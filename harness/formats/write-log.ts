@@ -14,6 +14,7 @@ const KNOWN_FLAGS = 0x1f
 /** An update makes some thousands; bounds what a hostile log makes us hold. */
 const MOST_ENTRIES = 1 << 20
 
+/** An entry of Linux' dm-log-writes: struct log_write_entry. Offsets and sizes in bytes. */
 export interface LoggedWrite {
   /** `flush`: what was written before it is on the disk. */
   readonly kind: 'write' | 'discard' | 'flush' | 'mark'
@@ -26,6 +27,7 @@ export interface LoggedWrite {
   readonly data: Uint8Array
 }
 
+/** The log of dm-log-writes (Linux, drivers/md/dm-log-writes.c); `sectorSize` in bytes. */
 export interface WriteLog {
   readonly sectorSize: number
   readonly writes: readonly LoggedWrite[]

@@ -7,6 +7,7 @@
 import { FormatError } from '../base/errors.ts'
 import type { WriteLog } from './write-log.ts'
 
+/** One line of QEMU's trace of a block node. */
 export type TracedEvent =
   | {
       readonly kind: 'write'

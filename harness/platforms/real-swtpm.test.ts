@@ -6,9 +6,11 @@ import t, { type Test } from 'tap'
 import { readEventLog } from '../evidence/event-log/read.ts'
 import { verifyEventLog } from '../evidence/event-log/verify.ts'
 import { activateCredential, makeAk, makeEk, quote, signAttest } from '../evidence/testing/software-tpm.ts'
+import { encodeCredentialRecord } from '../evidence/tpm/activation.ts'
 import { makeCredential, verifyActivation } from '../evidence/tpm/credential.ts'
 import { parseTpm2ToolsQuote } from '../evidence/tpm/files/tpm2-tools.ts'
 import { type VerifiedQuote, verifyTpmQuote } from '../evidence/tpm/quote.ts'
+import { verifyEvidence } from '../evidence/verify-evidence.ts'
 import { parseEventLog } from '../formats/event-log/parse.ts'
 import { parseSystemdLog } from '../formats/event-log/systemd-log.ts'
 import { syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
@@ -149,6 +151,23 @@ t.test('a real TPM opens our credentials, for its own AK only', { skip }, async 
     t.doesNotThrow(async () => verifyActivation(secret, await file('returned')), ek)
     t.strictSame(await file('returned'), secret, ek)
     t.match(output, /refused/, 'a credential for another name stays closed')
+    await shell(
+      `tpm2_quote -c 0x81010011 -l sha256:7 -q ${NONCE} -g sha256 -m q.msg -s q.sig -o q.pcrs >/dev/null`,
+    )
+    const [evidence, signature, pcrs, ak] = await Promise.all(
+      ['q.msg', 'q.sig', 'q.pcrs', 'ak1.pub'].map(file),
+    )
+    const record = encodeCredentialRecord({ ek: key, ak: parseTpm2bPublic(ak ?? secret), secret })
+    const verdict = await verifyEvidence({
+      ...{ evidence: evidence ?? secret, signature, pcrs, ak, nonce: secret, policy: { tpm: {} } },
+      ...{ credential: Buffer.from(record), activated: await file('returned') },
+      ...{ certificates: [], crls: [], collateral: [], quotes: [], at: new Date() },
+    })
+    t.match(
+      verdict,
+      { authentic: true, acceptable: true, fields: { ek_name: tpmName(key).toString('hex') } },
+      ek,
+    )
   }
 })
 

@@ -55,7 +55,10 @@ function text(date: Date): string {
   return Number.isNaN(date.getTime()) ? 'an invalid time' : date.toISOString()
 }
 
-/** A critical extension that is not understood makes a certificate unusable (4.2). */
+/**
+ * A critical extension that is not understood makes a certificate unusable (4.2). VerifyError 'bad-certificate': RFC
+ * 5280, 4.2.
+ */
 export function checkPlainExtensions(certificate: Certificate): void {
   const unknown = certificate.extensions.find(({ oid, critical }) => critical && !UNDERSTOOD.includes(oid))
   if (unknown)
@@ -65,7 +68,10 @@ export function checkPlainExtensions(certificate: Certificate): void {
     })
 }
 
-/** Whether it may issue certificates with `below` more authorities between it and the leaf. */
+/**
+ * Whether it may issue certificates with `below` more authorities between it and the leaf. VerifyError
+ * 'bad-certificate', also FormatError for a malformed extension: RFC 5280, 4.2.1.9 and 4.2.1.3.
+ */
 export function checkMayIssue(certificate: Certificate, { below }: { readonly below: number }): void {
   const constraints = basicConstraints(certificate)
   if (!constraints?.ca)

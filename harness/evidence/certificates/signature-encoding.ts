@@ -1,7 +1,7 @@
 /** The two structures that a verifier must write: RFC 3279, 2.2.3 (Ecdsa-Sig-Value) and RFC 4055, 1.2 (keys for PSS). */
 import type { DigestAlgorithm } from '../../base/digest.ts'
 
-/** SEQUENCE of the INTEGERs r and s; each from 1 to 127 bytes big-endian, leading zeros allowed. */
+/** SEQUENCE of the INTEGERs r and s; each from 1 to 127 bytes big-endian, leading zeros allowed. RFC 3279, 2.2.3. */
 export function encodeEcdsaValue(r: Uint8Array, s: Uint8Array): Buffer {
   return element(0x30, Buffer.concat([unsigned(r), unsigned(s)]))
 }
@@ -26,7 +26,10 @@ const PSS_SHA384_SALT_48 = Buffer.from(
   'hex',
 )
 
-/** SubjectPublicKeyInfo of an RSA key that may be used with that algorithm alone; `key` is an RSAPublicKey. */
+/**
+ * SubjectPublicKeyInfo of an RSA key that may be used with that algorithm alone; `key` is an RSAPublicKey. RFC 4055,
+ * 1.2.
+ */
 export function encodePssKey(key: Uint8Array): Buffer {
   const bits = element(0x03, Buffer.concat([Buffer.alloc(1), key]))
   return element(0x30, Buffer.concat([PSS_SHA384_SALT_48, bits]))

@@ -28,10 +28,23 @@ function importKey(info: PublicKeyInfo, spki: Uint8Array): KeyObject {
   if (info.kind === 'unsupported' || (info.kind === 'rsa' && !allowedRsa(info.bits)))
     throw badKey(info, undefined)
   try {
-    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+    return info.kind === 'ec'
+      ? importPoint(info)
+      : createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
   } catch (cause) {
     throw badKey(info, cause)
   }
+}
+
+/**
+ * From its coordinates (RFC 7518, 6.2.1), of equal length behind the byte 0x04: a leaf is imported for every report, and
+ * OpenSSL takes half as long again to look for the form of what it gets as DER. The point must be on the curve.
+ */
+function importPoint({ curve: crv, key }: Extract<PublicKeyInfo, { kind: 'ec' }>): KeyObject {
+  const point = Buffer.from(key.buffer, key.byteOffset, key.length)
+  const middle = (1 + key.length) / 2
+  const [x, y] = [point.toString('base64url', 1, middle), point.toString('base64url', middle)]
+  return createPublicKey({ key: { kty: 'EC', crv, x, y }, format: 'jwk' })
 }
 
 const allowedRsa = (bits: number): boolean => bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS
@@ -105,7 +118,10 @@ export interface EcdsaSignedBytes {
   readonly s: Uint8Array
 }
 
-/** The same for evidence, which has r and s as bare numbers. `key` is an EC key. */
+/**
+ * The same for evidence, which has r and s as bare numbers. `key` is an EC key. FIPS 186-5, 6.4.2. False for r or s out
+ * of range; never throws for what was signed.
+ */
 export function isEcdsaSignedBy(key: KeyObject, { hash, data, r, s }: EcdsaSignedBytes): boolean {
   return verify(hash, data, key, encodeEcdsaValue(r, s))
 }

@@ -77,7 +77,10 @@ function vcekName(line: string, hwId: Uint8Array, tcb: Uint8Array): string {
   return `vcek-${line.toLowerCase()}-${hex(hwId)}-${hex(tcb)}.der`
 }
 
-/** The name of the VCEK certificate that vouches for a report. */
+/**
+ * The name of the VCEK certificate that vouches for a report. `hwId` 64 bytes, on Turin 8; the TCB as its 8 bytes: AMD
+ * 57230, VCEK certificate URL.
+ */
 export function vcekCacheName({
   product,
   hwId,
@@ -97,7 +100,7 @@ export function isVlekFor(
 /** How the names of authorities begin. */
 export const AUTHORITY = 'ca-'
 
-/** The name of the list of an issuer, by its subject's DER. */
+/** The name of the list of an issuer, by its subject's DER. SHA-256 of it in hex. */
 export function listCacheName(issuer: Uint8Array): string {
   return `${LIST_PREFIX}${short(issuer)}.der`
 }

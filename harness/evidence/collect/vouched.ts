@@ -41,7 +41,7 @@ export function sortOutVouched(
   return { vouched, refused: entries.filter((entry) => !vouched.includes(entry)) }
 }
 
-/** The certificates among entries. */
+/** The certificates among entries. Each was parsed before. */
 export function certificatesOf(entries: readonly CacheEntry[]): readonly Certificate[] {
   return entries.flatMap(({ content }) => (content.kind === 'certificate' ? [content.certificate] : []))
 }
@@ -84,7 +84,10 @@ function isCertificateVouchedFor(certificate: Certificate, { certificates, ancho
 /** As many as any vendor has. */
 const MAX_LEVELS = 4
 
-/** Those whose keys signed, level by level: strangers of the same name are none. */
+/**
+ * Those whose keys signed, level by level: strangers of the same name are none. At most as many levels as a path may
+ * have (RFC 5280, 6.1). Never throws for a stranger.
+ */
 export function issuersOf(leaf: Certificate, certificates: readonly Certificate[]): readonly Certificate[] {
   const found = new Set<Certificate>()
   let level: readonly Certificate[] = [leaf]
@@ -128,7 +131,10 @@ function isDocumentVouchedFor({ signedBytes, signature }: SignedDocument<unknown
   })
 }
 
-/** Undefined where `read` finds something wrong with what it is given. */
+/**
+ * Undefined where `read` finds something wrong with what it is given. That is: FormatError and VerifyError; anything
+ * else is thrown on.
+ */
 export function attempt<Value>(read: () => Value): Value | undefined {
   try {
     return read()

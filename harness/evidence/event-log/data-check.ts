@@ -52,7 +52,10 @@ export function checkEventData(event: LogEvent, bank: DigestAlgorithm): DataChec
   return 'mismatch'
 }
 
-/** What the digest is over, as far as the event has it; undefined where it is over something else. */
+/**
+ * What the digest is over, as far as the event has it; undefined where it is over something else. A view of the event.
+ * Never throws.
+ */
 export function hashedBytes(event: LogEvent, bank: DigestAlgorithm): Uint8Array | undefined {
   const check = checkEventData(event, bank)
   if (check === 'data') return event.data
@@ -70,7 +73,7 @@ function variableData(data: Uint8Array): Uint8Array {
 /**
  * Whether the event is what ends the firmware's part of a register. Decided by the digest alone: an event's type is not
  * measured, so a separator under another name still is one, and none can be hidden. An error's separator hashes what a
- * BootOrder of 1, 0 hashes too: there the type decides.
+ * BootOrder of 1, 0 hashes too: there the type decides. PFP 1.06, EV_SEPARATOR. Never throws.
  */
 export function separates(event: LogEvent, bank: DigestAlgorithm): 'separator' | 'error' | undefined {
   const measured = digestIn(event, bank)

@@ -15,7 +15,10 @@ import { type BootReading, readEventLog } from './read.ts'
 import { type Coverage, compareEventLog, nameOf, type RegisterKind, type VerifiedEventLog } from './verify.ts'
 import type { Reading } from './view.ts'
 
-/** Registers and digests in hex; each value says whether a register covers it. */
+/**
+ * Registers and digests in hex; each value says whether a register covers it. Never throws; text of the guest is
+ * escaped.
+ */
 export function describeEventLog(parsed: ParsedEventLog, covered?: CoveredEventLog): Decoded {
   const { log, systemd } = parsed
   const verified = covered?.verified ?? unvouched(parsed)
@@ -227,7 +230,10 @@ function vouchers(covered: CoveredEventLog): readonly Voucher[] {
   return [...coverPage(covered.cover), ...explained(covered)]
 }
 
-/** What the log explains of the registers, beside what vouches for those. */
+/**
+ * What the log explains of the registers, beside what vouches for those. One line for PCRs or RTMRs that it explains
+ * wholly, one for those it does not.
+ */
 export function explained({ verified }: CoveredEventLog): readonly Voucher[] {
   const { coverage, replayed, registers } = verified
   const named = (states: readonly Coverage[]) =>

@@ -17,7 +17,10 @@ export interface UserspaceReading {
   readonly digests: readonly Reading<{ readonly textHint: string | undefined; readonly digest: Uint8Array }>[]
 }
 
-/** Records over NV indices are left out: no quote over PCRs covers them. */
+/**
+ * Records over NV indices are left out: no quote over PCRs covers them. Never throws; systemd,
+ * docs/TPM2_PCR_MEASUREMENTS.md.
+ */
 export function readUserspace(log: VerifiedEventLog): UserspaceReading {
   const records = log.systemd.filter(({ register }) => register.kind === log.registers)
   const read = records.flatMap((record) => {

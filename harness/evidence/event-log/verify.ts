@@ -84,7 +84,7 @@ export function verifyEventLog(request: EventLogRequest): VerifiedEventLog {
   return compared
 }
 
-/** The same without a verdict: for showing a log that nobody vouches for. `values` may be empty. */
+/** The same without a verdict: for showing a log that nobody vouches for. `values` may be empty. Never throws. */
 export function compareEventLog(request: EventLogRequest): VerifiedEventLog {
   const { log, systemd = [], registers, bank, values } = request
   const replayed = replayAll(request)
@@ -136,7 +136,7 @@ function replayMismatch(
   return new VerifyError(`cannot verify the event log: ${problem}`, { code: 'replay-mismatch', ...values })
 }
 
-/** "PCR 7", "RTMR 1". */
+/** "PCR 7", "RTMR 1". PCR 0 to 23, RTMR 0 to 3. */
 export function nameOf(kind: RegisterKind, register: number): string {
   return `${kind === 'pcr' ? 'PCR ' : 'RTMR'}${register}`
 }

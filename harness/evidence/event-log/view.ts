@@ -122,7 +122,10 @@ export class LogView {
   }
 }
 
-/** What `parse` gives, or undefined where the bytes are malformed: the event then stays unexplained. */
+/**
+ * What `parse` gives, or undefined where the bytes are malformed: the event then stays unexplained. Anything but a
+ * FormatError is thrown on.
+ */
 export function wellFormed<Value>(parse: () => Value): Value | undefined {
   try {
     return parse()

@@ -1,7 +1,10 @@
 /** The values that a policy is made of. Hex is given in quotes: YAML reads 0012 as the number ten. */
 import { z } from 'zod'
 
-/** Exactly `bytes` bytes as hex digits, in either case; comes out in lower case. */
+/**
+ * Exactly `bytes` bytes as hex digits, in either case; comes out in lower case. ZodError, which `parsePolicy` makes a
+ * UsageError with its place.
+ */
 export function hex(bytes: number): z.ZodType<string, string> {
   return z
     .string({ error: `${bytes} bytes in hex, in quotes` })

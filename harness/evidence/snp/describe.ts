@@ -9,11 +9,14 @@ import { day, hexOrZeros, holds, open, type PageSection, row, shortName, type Vo
 import type { VerifiedSnpEvidence } from './verified.ts'
 import type { VerifiedSnpReport } from './verify.ts'
 
-/** A report with what came beside it. */
+/**
+ * A report with what came beside it. Fields as `describeSnpReport`, and the EK, its name and the ID block where they
+ * were verified. Never throws.
+ */
 export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvidence): Decoded {
   const decoded = describeSnpReport(report, verified?.snp)
   if (verified === undefined) return decoded
-  const { svsm, idBlock } = verified
+  const { svsm, idBlock, akBound } = verified
   return {
     fields: {
       ...decoded.fields,
@@ -27,7 +30,11 @@ export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvi
         ...(svsm
           ? [
               holds(`an SVSM at VMPL 0 names its vTPM's EK: ${hexOf(svsm.ekName)}`),
-              open('whether an AK is in that vTPM: make a credential for the EK and have the guest open it'),
+              akBound
+                ? holds('the vTPM with that EK opened a credential for the AK')
+                : open(
+                    'whether an AK is in that vTPM: give its quote (--quote) with a credential for the EK',
+                  ),
             ]
           : []),
         ...(idBlock

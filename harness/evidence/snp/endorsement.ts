@@ -44,7 +44,10 @@ const TCB_OIDS: Readonly<Record<TcbLayout, readonly number[]>> = {
 
 const SIGNERS: Readonly<Record<string, SnpSigner>> = { 'SEV-VCEK': 'vcek', 'SEV-VLEK': 'vlek' }
 
-/** By the common name; undefined for certificates of authorities and strangers. */
+/**
+ * By the common name; undefined for certificates of authorities and strangers. AMD 57230, subject of VCEK and VLEK.
+ * Never throws.
+ */
 export function signerOf({ subject }: Certificate): SnpSigner | undefined {
   return SIGNERS[commonName(subject) ?? '']
 }

@@ -71,13 +71,19 @@ function maybeBase64(bytes: Uint8Array): Uint8Array {
   return decoded.length > 0 && decoded.toString('base64') === text ? decoded : bytes
 }
 
-/** An SVSM's report is bound to the manifest and, through it, to the nonce: that was verified. */
-function appraiseWithCompanions({ snp, svsm }: VerifiedSnpEvidence, request: SnpRequest): readonly Finding[] {
+/** Every finding about a report. An SVSM's is bound to the manifest and, through it, to the nonce: that was verified. */
+export function appraiseWithCompanions(
+  { snp, svsm }: VerifiedSnpEvidence,
+  request: SnpRequest,
+): readonly Finding[] {
   if (svsm === undefined || request.nonce === undefined) return appraiseSnpEvidence(snp, request)
   return appraiseSnpEvidence(snp, { ...request, nonce: undefined, policy: withoutNonceRule(request.policy) })
 }
 
-/** Every finding about a report, and about the revocation lists that were given. */
+/**
+ * Every finding about a report, and about the revocation lists that were given. AMD 56860, ATTESTATION_REPORT.
+ * FormatError where a list is malformed.
+ */
 export function appraiseSnpEvidence(
   verified: VerifiedSnpReport,
   request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,

@@ -24,7 +24,10 @@ export function chooseLeaf(report: SnpReport, { signer, certificates }: LeafChoi
   return leaves.find((leaf) => isFor(report, leaf)) ?? first
 }
 
-/** Whether a certificate is for the report's TCB and chip. What it says is not verified. */
+/**
+ * Whether a certificate is for the report's TCB and chip. What it says is not verified. REPORTED_TCB and CHIP_ID of AMD
+ * 56860 against the extensions of AMD 57230. Never throws.
+ */
 export function isFor(report: SnpReport, leaf: Certificate): boolean {
   try {
     const { tcb, hwId } = readEndorsement(leaf)

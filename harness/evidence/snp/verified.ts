@@ -7,6 +7,8 @@ export interface VerifiedSnpEvidence {
   readonly snp: VerifiedSnpReport
   /** The vTPM of an SVSM, where its manifest was given. */
   readonly svsm: SvsmVtpmEndorsement | undefined
+  /** A key was shown to be in that vTPM, by a credential for its EK. Absent: nobody looked. */
+  readonly akBound?: true
   /** What the guest was launched with, where that was given. */
   readonly idBlock: VerifiedIdBlock | undefined
 }

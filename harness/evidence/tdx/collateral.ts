@@ -29,7 +29,7 @@ export interface TdxCollateral {
 /** Nothing of any kind. */
 export const NO_COLLATERAL: TdxCollateral = { tcbInfos: [], qeIdentities: [], certificates: [], crls: [] }
 
-/** All parts in one, in order; nothing is left out. */
+/** All parts in one, in order; nothing is left out. Never throws; the limits are those of the parts. */
 export function mergeTdxCollateral(...parts: readonly TdxCollateral[]): TdxCollateral {
   return {
     tcbInfos: parts.flatMap(({ tcbInfos }) => tcbInfos),

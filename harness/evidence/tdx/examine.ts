@@ -31,7 +31,9 @@ export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote
   }
 }
 
-/** Every finding about a quote, and about the revocation lists that were given. */
+/**
+ * Every finding about a quote, and about the revocation lists that were given. FormatError where a list is malformed.
+ */
 export function appraiseTdxEvidence(
   verified: VerifiedTdxQuote,
   request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,

@@ -61,7 +61,10 @@ export function carriedCertificates({ certificationData }: TdxQuote): readonly C
   return leaf ? [leaf, ...carried.filter((certificate) => certificate !== leaf)] : carried
 }
 
-/** Whether it is a PCK certificate, by the extension alone. */
+/**
+ * Whether it is a PCK certificate, by the extension alone. OID 1.2.840.113741.1.13.1: Intel SGX PCK Certificate and CRL
+ * Profile Specification. Never throws.
+ */
 export function hasSgxExtension(certificate: Certificate): boolean {
   return findExtension(certificate, SGX_EXTENSION) !== undefined
 }

@@ -20,7 +20,10 @@ export function p256Key(point: Uint8Array): KeyObject {
   }
 }
 
-/** ECDSA P-256 with SHA-256; `signature` is r and s, 32 bytes each, big-endian. */
+/**
+ * ECDSA P-256 with SHA-256; `signature` is r and s, 32 bytes each, big-endian. FIPS 186-5, 6.4.2. Never throws for what
+ * was signed.
+ */
 export function hasSigned(key: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
   return verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, signature)
 }

@@ -145,7 +145,10 @@ function readModuleIdentity(fields: JsonFields): TdxModuleIdentity {
   }
 }
 
-/** Levels of a module or an enclave, highest ISVSVN first. */
+/**
+ * Levels of a module or an enclave, highest ISVSVN first. Intel PCS API v4, TCB info and QE identity, `tcbLevels`.
+ * Throws FormatError.
+ */
 export function readComponentLevels(fields: JsonFields, maxIsvSvn: number = U16): readonly ComponentLevel[] {
   const levels = fields.objects('tcbLevels', MAX_LEVELS).map((level) => ({
     isvSvn: level.object('tcb').integer('isvsvn', maxIsvSvn),

@@ -68,7 +68,7 @@ export function moduleIdentity(tcbInfo: TcbInfo, teeTcbSvn: Uint8Array): TdxModu
   return tcbInfo.moduleIdentities.find(({ id }) => id === moduleId(family))
 }
 
-/** "TDX_01" of a family. */
+/** "TDX_01" of a family. Intel PCS API v4, `tdxModuleIdentities`. */
 export function moduleId(family: number): string {
   return family === 0 ? 'TDX' : `TDX_${family.toString(16).padStart(2, '0').toUpperCase()}`
 }

@@ -22,6 +22,7 @@ export function describeTpmQuotes(
     fields: {
       quotes: attests.map((attest, index) => quoteFields(attest, quotes[index])),
       ...(verified && { pcrs: banksFields(verified.pcrs), ak: verified.akId }),
+      ...(verified?.ekName && { ek_name: hexOf(verified.ekName) }),
     },
     page: {
       title: several ? `${attests.length} TPM quotes` : 'TPM quote',

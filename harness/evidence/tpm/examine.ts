@@ -16,7 +16,17 @@ import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 /** What quotes are examined with. */
 export type TpmRequest = Pick<
   VerifyRequest,
-  'ak' | 'akRoots' | 'certificates' | 'crls' | 'signature' | 'pcrs' | 'policy' | 'nonce' | 'at'
+  | 'ak'
+  | 'akRoots'
+  | 'credential'
+  | 'activated'
+  | 'certificates'
+  | 'crls'
+  | 'signature'
+  | 'pcrs'
+  | 'policy'
+  | 'nonce'
+  | 'at'
 >
 
 /** The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote). Nothing is read before the first of them runs. */
@@ -33,7 +43,10 @@ export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTp
   }
 }
 
-/** Every finding about quotes, and about the revocation lists that were given for the AK's certificate. */
+/**
+ * Every finding about quotes, and about the revocation lists that were given for the AK's certificate. FormatError
+ * where a list is malformed.
+ */
 export function appraiseTpmEvidence(
   verified: VerifiedTpmQuotes,
   request: Pick<VerifyRequest, 'crls' | 'policy' | 'nonce' | 'at'>,
@@ -57,7 +70,10 @@ export function parseTpmQuotes(
   return { ...evidence, attests: attests.map(parseAttest) }
 }
 
-/** Of several files: a quote without its signature in any of them is one of the whole, so that none is passed over. */
+/**
+ * Of several files: a quote without its signature in any of them is one of the whole, so that none is passed over.
+ * Never throws.
+ */
 export function joinedQuotes(files: readonly TpmEvidence[]): TpmEvidence {
   const unsigned = files.find((file) => file.unsigned)?.unsigned
   return {
@@ -100,5 +116,6 @@ export function verifyTpmQuotes(
     akId: attestationKeyId(key),
     akFrom: trusted.from,
     ...(trusted.chain && { akChain: trusted.chain }),
+    ...(trusted.ekName && { ekName: trusted.ekName }),
   }
 }

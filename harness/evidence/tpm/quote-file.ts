@@ -155,7 +155,10 @@ function noKey(
   })
 }
 
-/** SHA-256 of the key's SubjectPublicKeyInfo, hex: what a policy names. */
+/**
+ * SHA-256 of the key's SubjectPublicKeyInfo, hex: what a policy names. 64 digits. Throws FormatError for numbers that
+ * are no key.
+ */
 export function attestationKeyId(ak: AttestationKey): string {
   const key = isPublicArea(ak) ? publicKeyObject(ak) : ak
   return sha256Hex(key.export({ format: 'der', type: 'spki' }))

@@ -21,4 +21,6 @@ export interface VerifiedTpmQuotes {
   readonly akFrom: string
   /** Of the AK's certificate, where an authority vouches for it. */
   readonly akChain?: VerifiedChain
+  /** Of the TPM that opened a credential for the AK: 34 bytes with SHA-256. */
+  readonly ekName?: Uint8Array
 }

@@ -13,7 +13,9 @@ import { describeTpmQuotes } from '../tpm/describe.ts'
 import { type HclRuntimeData, parseRuntimeData } from './hcl.ts'
 import type { ParsedHcl, VerifiedHcl } from './verified.ts'
 
-/** Keys as SHA-256 of their SubjectPublicKeyInfo in hex; claims escaped. */
+/**
+ * Keys as SHA-256 of their SubjectPublicKeyInfo in hex; claims escaped. Never throws; what is malformed is left out.
+ */
 export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): Decoded {
   const { hcl } = parsed
   const runtime = verified?.endorsement ?? attempt(() => parseRuntimeData(hcl))

@@ -26,11 +26,14 @@ import type { EndorsingReport } from './hardware-report.ts'
 import { type VtpmEndorsement, verifyHclEndorsement } from './hcl.ts'
 import type { ParsedHcl, VerifiedHardware, VerifiedHcl } from './verified.ts'
 
-/** The steps for HCL reports, alone or in an Azure attester's JSON, with quotes and logs beside them. */
+/**
+ * The steps for HCL reports, alone or in an Azure attester's JSON, with quotes and logs beside them. SNP: AMD 56860;
+ * TDX: TDREPORT_STRUCT; the vTPM: TPM 2.0 Part 2.
+ */
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
     kind: 'hcl-report',
-    parse: () => ({ ...parseReport(bytes), log: parseLog(request) }),
+    parse: () => ({ ...parseReport(bytes), log: parseVtpmLog(request) }),
     verify: (parsed) => verifyHcl(parsed, request),
     appraise: (verified) => appraiseHcl(verified, request),
     describe: describeHclReport,
@@ -43,8 +46,11 @@ function parseReport(bytes: Uint8Array): ParsedHcl {
     : { hcl: parseHclReport(bytes) }
 }
 
-/** systemd's log may come without the firmware's: then it is the whole log. */
-function parseLog(request: VerifyRequest): ParsedEventLog | undefined {
+/**
+ * The log that belongs to a vTPM's quotes; systemd's may come without the firmware's: then it is the whole log. Throws
+ * FormatError.
+ */
+export function parseVtpmLog(request: VerifyRequest): ParsedEventLog | undefined {
   const { eventLog, userspaceLog } = request
   if (eventLog) return parseLogs(eventLog, request)
   return userspaceLog && parseLogs(userspaceLog, {})
@@ -56,7 +62,7 @@ function verifyHcl(parsed: ParsedHcl, request: VerifyRequest): VerifiedHcl {
   const hardware = hcl.hardware === 'snp' ? verifySnp(parsed, request) : verifyTdx(parsed, request)
   const endorsement = verifyHclEndorsement(hcl, endorsing(hardware))
   const quotes = verifyQuotes(parsed, { request, endorsement })
-  return { hcl, hardware, endorsement, quotes, log: verifyLog(parsed, { request, quotes }) }
+  return { hcl, hardware, endorsement, quotes, log: verifyVtpmLog(parsed, { request, quotes }) }
 }
 
 function verifySnp({ hcl, vcek }: ParsedHcl, request: VerifyRequest): VerifiedHardware {
@@ -102,9 +108,12 @@ function verifyQuotes(
   })
 }
 
-/** The vTPM is the one whose AK the hardware vouches for, so what its quotes cover is the log of this very VM. */
-function verifyLog(
-  { log }: ParsedHcl,
+/**
+ * The vTPM is the one whose AK the hardware vouches for, so what its quotes cover is the log of this very VM. Throws
+ * VerifyError `endorsement-missing` where there is a log and no quote, and as `coverLog`.
+ */
+export function verifyVtpmLog(
+  { log }: Pick<ParsedHcl, 'log'>,
   { request, quotes }: { readonly request: VerifyRequest; readonly quotes: VerifiedTpmQuotes | undefined },
 ): CoveredEventLog | undefined {
   if (log === undefined) return undefined

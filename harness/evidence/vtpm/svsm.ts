@@ -17,7 +17,10 @@ export interface SvsmAttestation {
 /** TPM_ALG_RSA and TPM_ALG_ECC, with which a TPMT_PUBLIC begins: a GUID table begins with neither. */
 const KEY_TYPES: readonly number[] = [0x0001, 0x0023]
 
-/** Manifest and form, told by the first two bytes: the vTPM's own manifest is its EK as a TPMT_PUBLIC. */
+/**
+ * Manifest and form, told by the first two bytes: the vTPM's own manifest is its EK as a TPMT_PUBLIC. AMD 58019, 7.
+ * Never throws.
+ */
 export function svsmAttestation(manifest: Uint8Array): Pick<SvsmAttestation, 'form' | 'manifest'> {
   const type = ((manifest[0] ?? 0) << 8) | (manifest[1] ?? 0)
   return { form: KEY_TYPES.includes(type) ? 'single' : 'services', manifest }

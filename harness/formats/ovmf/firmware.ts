@@ -18,6 +18,10 @@ const GUIDS = {
 /** Nobody ships more; QEMU's own default limit is 8 MiB. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
+/**
+ * What a firmware file says of how it is launched: OVMF's GUIDed table at the end of the file (edk2,
+ * OvmfPkg/ResetVector).
+ */
 export interface OvmfFirmware {
   readonly file: Uint8Array
   /** Where the file is mapped: it ends at 4 GiB. */

@@ -2,6 +2,7 @@
 import type { ByteView } from '../byte-view.ts'
 import { type Area, hex } from './pointed.ts'
 
+/** A piece of guest memory that the firmware describes, and where it does. */
 export interface NamedArea extends Area {
   /** As in messages: "SEV section 3". */
   readonly name: string

@@ -2,17 +2,21 @@
 import type { ByteView } from '../byte-view.ts'
 import type { TableEntry } from './table.ts'
 
+/** Bytes of a page that is measured: 4 KiB. */
 export const PAGE_BYTES = 0x1000
+/** Guest-physical address at which a firmware file ends. */
 export const FOUR_GIB = 2 ** 32
 
 /** More than any firmware has (8); bounds what a hostile header makes us read. */
 const MAX_SECTIONS = 64
 
+/** Guest-physical address and size, both in bytes. */
 export interface Area {
   readonly gpa: number
   readonly size: number
 }
 
+/** As messages spell a number: "0x1000". */
 export function hex(value: number): string {
   return `0x${value.toString(16)}`
 }
@@ -49,6 +53,7 @@ function expectBytes(view: ByteView, { data, offset }: TableEntry, length: numbe
   throw view.error(`has ${data.length} bytes, must have ${length}`, { code: 'bad-value', field, offset })
 }
 
+/** How one of the two kinds of metadata differs from the other: signature of 4 characters, bytes of a section. */
 export interface MetadataFormat {
   /** As in messages: "SEV metadata". */
   readonly name: string
@@ -56,6 +61,7 @@ export interface MetadataFormat {
   readonly sectionBytes: number
 }
 
+/** A metadata table that was found; offsets in the file, in bytes. */
 export interface MetadataTable {
   /** Offset of the header in the file. */
   readonly offset: number

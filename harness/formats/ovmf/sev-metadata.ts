@@ -6,8 +6,12 @@ import type { ByteView } from '../byte-view.ts'
 import { expectDisjoint } from './overlap.ts'
 import { type Area, FOUR_GIB, hex, type MetadataTable, PAGE_BYTES } from './pointed.ts'
 
+/**
+ * OVMF's SEV metadata: edk2, OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm. A section has 12 bytes: address, size, type.
+ */
 export const SEV_METADATA = { name: 'SEV metadata', signature: 'ASEV', sectionBytes: 12 } as const
 
+/** Section types by their number: edk2, OvmfSevMetadata.asm (OVMF_SECTION_TYPE_*). */
 export const SEV_SECTION_TYPES = {
   1: 'sec-mem',
   2: 'secrets',
@@ -16,8 +20,10 @@ export const SEV_SECTION_TYPES = {
   16: 'kernel-hashes',
 } as const
 
+/** A section type in words. */
 export type SevSectionType = (typeof SEV_SECTION_TYPES)[keyof typeof SEV_SECTION_TYPES]
 
+/** A section: guest memory that QEMU fills or measures before launch. */
 export interface SevSection extends Area {
   readonly type: SevSectionType
 }

@@ -12,6 +12,7 @@ const RESET_VECTOR_BYTES = 32
 const LENGTH_BYTES = 2
 const HEADER_BYTES = LENGTH_BYTES + GUID_BYTES
 
+/** The data of one GUIDed entry; its GUID and length, 18 bytes, lie behind it (edk2, OvmfPkg/ResetVector). */
 export interface TableEntry {
   /** Offset of the data in the file. */
   readonly offset: number

@@ -7,16 +7,20 @@ import type { ByteView } from '../byte-view.ts'
 import { expectDisjoint } from './overlap.ts'
 import { FOUR_GIB, hex, type MetadataTable, PAGE_BYTES } from './pointed.ts'
 
+/** TDVF descriptor: Intel TDX Virtual Firmware Design Guide, 11. A section has 32 bytes. */
 export const TDVF_METADATA = { name: 'TDVF metadata', signature: 'TDVF', sectionBytes: 32 } as const
 
+/** TDVF section types by their number: Intel TDX Virtual Firmware Design Guide, 11. */
 export const TDVF_SECTION_TYPES = { 0: 'bfv', 1: 'cfv', 2: 'td-hob', 3: 'temp-mem' } as const
 
+/** A section type in words. */
 export type TdvfSectionType = (typeof TDVF_SECTION_TYPES)[keyof typeof TDVF_SECTION_TYPES]
 
 /** Attributes: the contents go into MRTD; the page is added by the guest itself, after the start. */
 const MR_EXTEND = 1 << 0
 const PAGE_AUG = 1 << 1
 
+/** TDVF_SECTION: Intel TDX Virtual Firmware Design Guide, 11. All in bytes. */
 export interface TdvfSection {
   /** Place of its bytes in the file; a size of 0 for memory that starts as zeros. */
   readonly dataOffset: number

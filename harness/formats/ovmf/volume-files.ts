@@ -34,6 +34,7 @@ const MOST_SECTIONS = 64
 /** Types of a section that holds a program. */
 export const PROGRAM_SECTIONS: readonly number[] = [0x10, 0x12]
 
+/** A file of a firmware volume: UEFI Platform Initialization, volume 3, "Firmware File". */
 export interface VolumeFile {
   readonly guid: string
   /** EFI_FV_FILETYPE_*. */
@@ -41,6 +42,7 @@ export interface VolumeFile {
   readonly sections: readonly VolumeSection[]
 }
 
+/** A section of a file, decoded: UEFI Platform Initialization, volume 3, "Firmware File Section". */
 export interface VolumeSection {
   /** EFI_SECTION_*. */
   readonly type: number

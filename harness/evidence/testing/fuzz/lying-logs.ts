@@ -6,12 +6,14 @@ import { sha256Hex } from '../../../base/digest.ts'
 import { parseVariableEvent } from '../../../formats/event-log/efi-events.ts'
 import { EV } from '../../../formats/event-log/event-types.ts'
 import { utf16z, variableEvent } from '../../../formats/event-log/testing/efi-event-data.ts'
-import type { SyntheticEvent } from '../../../formats/event-log/testing/synthetic-log.ts'
+import { type SyntheticEvent, syntheticLog } from '../../../formats/event-log/testing/synthetic-log.ts'
 import { eventLogSteps } from '../../event-log/examine.ts'
 import { examine } from '../../examination.ts'
 import type { ResolvedEventLogPolicy } from '../../policy/resolve.ts'
 import type { VerifyRequest } from '../../request.ts'
+import { hclSteps } from '../../vtpm/examine.ts'
 import { logRequest } from '../emulated-requests.ts'
+import { hclRequest } from '../hcl-report.ts'
 import { GLOBAL, ukiBoot } from '../measured-boot.ts'
 import type { FuzzTarget } from './engine.ts'
 import { Forgery } from './forgery.ts'
@@ -36,6 +38,9 @@ const honest = ukiBoot('pcr')
   .map((event) => (isAuthority(event) ? authority(OWNERS) : event))
   .filter((event) => event.register !== 12 || isLine(event))
 
+/** What a liar wants his log to look like. */
+const HONEST_LOG = syntheticLog(honest)
+
 const variable = (guid: string, name: string, data: Uint8Array): SyntheticEvent => ({
   ...{ register: 7, type: EV.EFI_VARIABLE_DRIVER_CONFIG, data: variableEvent(guid, name, data) },
 })
@@ -54,11 +59,13 @@ interface Lie {
 const IMAGE = { register: 4, type: EV.EFI_BOOT_SERVICES_APPLICATION, data: 'x', measured: 'evil' }
 const LINE = { register: 12, type: EV.IPL, data: utf16z('init=/bin/sh') }
 
+const SECURE_BOOT_OFF: Lie = {
+  truth: replaced(isVariable('SecureBoot'), variable(GLOBAL, 'SecureBoot', Buffer.of(0))),
+  section: { secureBoot: 'on' },
+}
+
 const LIES: Readonly<Record<string, Lie>> = {
-  'Secure Boot off': {
-    truth: replaced(isVariable('SecureBoot'), variable(GLOBAL, 'SecureBoot', Buffer.of(0))),
-    section: { secureBoot: 'on' },
-  },
+  'Secure Boot off': SECURE_BOOT_OFF,
   'another db': {
     truth: replaced(isVariable('db'), variable(DATABASE, 'db', Buffer.alloc(0))),
     section: { db: { exactly: [sha256Hex('certificate')] } },
@@ -84,15 +91,34 @@ export function honestRequests(): readonly VerifyRequest[] {
 
 /** One target for each lie; the input is the log alone, its quote stays. */
 export function lyingLogTargets(): readonly FuzzTarget[] {
-  return Object.entries(LIES).map(([name, { truth, section }]) => {
-    const request = logRequest({ events: truth, policy: { eventLog: section } })
-    return {
-      ...{ name: `event log that hides: ${name}`, seeds: [request.evidence], maxBytes: 64 * 1024 },
-      mutate: relabel,
-      run: (input: Uint8Array) => {
-        if (examine(eventLogSteps(input, request)).acceptable)
-          throw new Forgery(`acceptable, and the truth is: ${name}`)
-      },
-    }
-  })
+  return [
+    ...Object.entries(LIES).map(([name, { truth, section }]) => {
+      const request = logRequest({ events: truth, policy: { eventLog: section } })
+      return lyingLog(name, request.evidence, (input) => examine(eventLogSteps(input, request)))
+    }),
+    besideHclReport(),
+  ]
+}
+
+function lyingLog(
+  name: string,
+  seed: Uint8Array,
+  run: (input: Uint8Array) => { readonly acceptable: boolean },
+): FuzzTarget {
+  return {
+    ...{ name: `event log that hides: ${name}`, seeds: [seed], maxBytes: 64 * 1024 },
+    mutate: (input, random) => relabel(input, random, HONEST_LOG),
+    run: (input) => {
+      if (run(input).acceptable) throw new Forgery(`acceptable, and the truth is: ${name}`)
+    },
+  }
+}
+
+/** The log of a cloud's VM, whose vTPM a paravisor's report endorses. */
+function besideHclReport(): FuzzTarget {
+  const { truth: events, section } = SECURE_BOOT_OFF
+  const request = hclRequest({ events, policy: { snp: {}, hcl: {}, tpm: {}, eventLog: section } })
+  return lyingLog('Secure Boot off, beside an HCL report', request.eventLog ?? new Uint8Array(), (eventLog) =>
+    examine(hclSteps(request.evidence, { ...request, eventLog })),
+  )
 }

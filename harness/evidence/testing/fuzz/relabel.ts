@@ -11,17 +11,22 @@ import type { Random } from './random.ts'
 const TYPES: readonly number[] = [...Object.values(EV), 0x9999].filter((type) => type !== EV.EFI_HCRTM_EVENT)
 
 type Event = Pick<LogEvent, 'register' | 'type' | 'digests' | 'data'>
-type Change = (events: readonly Event[], random: Random) => readonly Event[]
+/** `words`: events whose data a liar would like to show: the log's own, and those of the boot that a policy wants. */
+type Change = (events: readonly Event[], random: Random, words: readonly Event[]) => readonly Event[]
 
-/** One to four changes to a crypto-agile log that leave every register as it was. Throws FormatError for another input. */
-export function relabel(log: Uint8Array, random: Random): Buffer {
+/**
+ * One to four changes to a crypto-agile log that leave every register as it was; its events may be given the data of
+ * `model`, too, another log. Throws FormatError for another input.
+ */
+export function relabel(log: Uint8Array, random: Random, model?: Uint8Array): Buffer {
   const { events } = parseEventLog(log)
+  const wanted = model ? parseEventLog(model).events.slice(1) : []
   const [header, ...rest] = events
   const end = rest[0]?.offset ?? log.length
   let changed: readonly Event[] = rest
   const changes = header ? 1 + random.below(4) : 0
   for (let index = 0; index < changes && changed.length > 0; index++)
-    changed = random.pick(CHANGES)(changed, random)
+    changed = random.pick(CHANGES)(changed, random, [...changed, ...wanted])
   return Buffer.concat([log.subarray(0, end), ...changed.map(encode)])
 }
 
@@ -45,8 +50,8 @@ function retype(events: readonly Event[], random: Random): readonly Event[] {
 }
 
 /** Data of another event, a part of it, or none. */
-function redata(events: readonly Event[], random: Random): readonly Event[] {
-  const { data } = random.pick(events)
+function redata(events: readonly Event[], random: Random, words: readonly Event[]): readonly Event[] {
+  const { data } = random.pick(words)
   const part = random.below(3) === 0 ? data.subarray(0, random.below(data.length + 1)) : data
   return withAt(events, random.below(events.length), {
     data: random.below(4) === 0 ? data.subarray(0, 0) : part,
@@ -54,9 +59,11 @@ function redata(events: readonly Event[], random: Random): readonly Event[] {
 }
 
 /** Dressed up as another event. */
-function both(events: readonly Event[], random: Random): readonly Event[] {
-  const { type, data } = random.pick(events.filter(({ type }) => type !== EV.NO_ACTION))
-  const at = random.below(events.length)
+function both(events: readonly Event[], random: Random, words: readonly Event[]): readonly Event[] {
+  const { register, type, data } = random.pick(words.filter(({ type }) => type !== EV.NO_ACTION))
+  // As often as not in the register where it means something.
+  const there = events.flatMap((event, index) => (event.register === register ? [index] : []))
+  const at = there.length > 0 && random.below(2) === 0 ? random.pick(there) : random.below(events.length)
   return events[at]?.type === EV.NO_ACTION ? events : withAt(events, at, { type, data })
 }
 

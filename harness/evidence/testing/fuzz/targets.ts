@@ -15,11 +15,13 @@ import type { VerifyRequest } from '../../request.ts'
 import { snpSteps } from '../../snp/examine.ts'
 import { parseTdxCollateral } from '../../tdx/collateral.ts'
 import { tdxSteps } from '../../tdx/examine.ts'
+import { encodeCredentialRecord, parseCredentialRecord } from '../../tpm/activation.ts'
 import { tpmSteps } from '../../tpm/examine.ts'
 import { readAttestationKey, readTpmEvidence } from '../../tpm/quote-file.ts'
 import { unwrap } from '../../unwrap.ts'
 import { hclSteps } from '../../vtpm/examine.ts'
-import { logRequest, snpRequest, tdxRequest, tpmRequest } from '../emulated-requests.ts'
+import { emulatedAkArea, logRequest, snpRequest, tdxRequest, tpmRequest } from '../emulated-requests.ts'
+import { hclRequest } from '../hcl-report.ts'
 import { ukiBoot } from '../measured-boot.ts'
 import type { FuzzTarget } from './engine.ts'
 import { Forgery } from './forgery.ts'
@@ -168,6 +170,9 @@ function hasWhatCounts(file: Uint8Array): (input: Uint8Array) => boolean {
 function measuredBootTargets(): readonly FuzzTarget[] {
   const quote = tpmRequest()
   const log = logRequest({ events: ukiBoot('pcr') })
+  const hcl = hclRequest({ events: ukiBoot('pcr'), policy: { snp: {}, hcl: {}, tpm: {}, eventLog: {} } })
+  const ak = emulatedAkArea()
+  const record = encodeCredentialRecord({ ek: ak, ak, secret: Buffer.alloc(32) })
   return [
     evidenceTarget('TPM quote', [quote.evidence], {
       run: (input) => examine(tpmSteps(input, quote)),
@@ -182,6 +187,11 @@ function measuredBootTargets(): readonly FuzzTarget[] {
     parserTarget('attestation key', [quote.ak ?? new Uint8Array()], (input) =>
       readAttestationKey(input, quote.at),
     ),
+    evidenceTarget('event log beside an HCL report', [hcl.eventLog ?? new Uint8Array()], {
+      run: (eventLog) => examine(hclSteps(hcl.evidence, { ...hcl, eventLog })),
+      isGenuine: explains(hcl.eventLog ?? new Uint8Array()),
+    }),
+    parserTarget('credential record', [Buffer.from(record)], parseCredentialRecord),
     parserTarget('kind of evidence', [quote.evidence, log.evidence, snpRequest().evidence], (evidence) =>
       unwrap({ evidence }),
     ),
@@ -244,6 +254,10 @@ function recordedTargets(): readonly FuzzTarget[] {
     decoded('quotes', quotes, (input) => tpmSteps(input, nothing)),
     decoded('event logs', logs, (input) => eventLogSteps(input, nothing)),
     decoded('HCL reports', reports, (input) => hclSteps(input, nothing)),
+    parserTarget('recorded report in JSON', [vector('kbs/evidence.json')], (evidence) => {
+      const { kind, bytes } = unwrap({ evidence })
+      if (kind === 'snp-report') examine(snpSteps(bytes, nothing))
+    }),
     parserTarget('recorded collateral', [vector('tdx/v4_uptodate.collateral.json')], parseTdxCollateral),
   ]
 }
