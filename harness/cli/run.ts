@@ -85,6 +85,7 @@ function requestOf(
     ...(flags.tools && { tools: flags.tools }),
     printArgv: flags.printArgv ?? false,
     sampling: samplingOf(flags),
+    argv: process.argv.slice(2),
     signal,
     onEvent,
   }

@@ -102,7 +102,7 @@ export class Boot {
       ...(starting && { vtpm: starting }),
     })
     vm.timeline.watch(machine)
-    vm.spec.ends.push({ name, ended: machine.ended })
+    vm.spec.ends.push({ name, ended: machine.ended, machine })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
     emit({ type: 'phase', vm: name, phase: 'firmware' })

@@ -6,6 +6,7 @@ import type { FirmwareLoad } from '../machine/description.ts'
 import { ensureVariables, type SecureBootState } from '../materials/variables.ts'
 import type { Bench } from './bench.ts'
 import { enrolMok, type ShimOptions } from './shim.ts'
+import { firmwareFile } from './swaps.ts'
 
 export interface FirmwareRequest {
   /** Private directory of the VM. */
@@ -29,7 +30,7 @@ export async function prepareFirmware(
         hint: 'attestbed doctor names the firmware that does',
       },
     )
-  const template = tools.path(firmware.variables ?? firmware.path)
+  const template = firmwareFile(tools, firmware.variables ?? firmware.path)
   const state = shim ? 'template' : stateFor(bench, secureBoot)
   const store = await ensureVariables(bench, { template, secureBoot: state, keys: bench.keys })
   if (firmware.load === 'bios') return { kind: 'bios', file: store.file }
@@ -39,7 +40,7 @@ export async function prepareFirmware(
   if (shim) await enrolMok(bench, { variables, ...shim })
   return {
     kind: 'pflash',
-    code: tools.path(firmware.path),
+    code: firmwareFile(tools, firmware.path),
     variables,
     secure: firmware.features.includes('smm'),
   }

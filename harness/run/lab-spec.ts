@@ -1,5 +1,6 @@
 /** What a lab is made of. */
 import type { GuestEnd } from '../machine/end.ts'
+import type { Machine } from '../machine/vm.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import type { Scope } from '../system/scope.ts'
 import type { ClaimBook } from '../verdict/claims.ts'
@@ -19,6 +20,8 @@ export interface Budget {
 export interface VmEnd {
   readonly name: string
   readonly ended: Promise<GuestEnd>
+  /** Absent where a test stands in for it. */
+  readonly machine?: Machine
 }
 
 type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never
@@ -46,6 +49,8 @@ export interface LabSpec {
   /** How each QEMU process ended, or will; the lab adds to it. */
   readonly ends: VmEnd[]
   readonly emit: (event: ScenarioEvent) => void
+  /** A false claim ends the scenario, so that somebody can look at what it was about. */
+  readonly stopAtFailure?: boolean
 }
 
 /** Of one VM. */

@@ -9,6 +9,7 @@ import type { Variant } from './events.ts'
 import type { HardwareLaunch } from './hardware-launch.ts'
 import type { LabSpec } from './lab-spec.ts'
 import type { LaunchAxes, LaunchMatrix } from './launch-matrix.ts'
+import { StoppedAtFailure } from './stopped.ts'
 import { ScenarioVm } from './vm.ts'
 import type { VmOptions } from './vm-options.ts'
 
@@ -31,6 +32,7 @@ export class Lab<Claim extends string> {
   claim(id: Claim, observation: Observation): boolean {
     const result = this.#spec.claims.decide(id, observation)
     this.#spec.emit({ type: 'claim', result })
+    if (result.outcome === 'fail' && this.#spec.stopAtFailure) throw new StoppedAtFailure(id)
     return result.outcome !== 'fail'
   }
 

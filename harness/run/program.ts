@@ -12,14 +12,16 @@ import {
   type RunResult,
   type ScenarioResult,
 } from './events.ts'
-import { executeRetrying, notStarted } from './execute.ts'
+import { type Execution, executeRetrying, notStarted } from './execute.ts'
 import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { type Sampling, samplingOf, secondsFor } from './power-cut/sampling.ts'
 import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
 import { type Repetition, roundOf, runRounds } from './rounds.ts'
+import { recordRun } from './run-record.ts'
 import { schedule } from './schedule.ts'
+import { type MaterialSwaps, swapFirmware } from './swaps.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
 export interface RunRequest extends PlanRequest, Repetition {
@@ -33,6 +35,12 @@ export interface RunRequest extends PlanRequest, Repetition {
   readonly retries?: number
   /** Which states of a power cut are booted; absent: a few, drawn anew. */
   readonly sampling?: Partial<Sampling>
+  /** In place of the usual materials. */
+  readonly swaps?: MaterialSwaps
+  /** Called where a scenario fails or breaks, while its VMs still run; the scenario ends when it resolves. */
+  readonly onFailure?: Execution['onFailure']
+  /** The words of the command line, for the record. */
+  readonly argv?: readonly string[]
   readonly signal: AbortSignal
   readonly onEvent: RunEventSink
 }
@@ -53,7 +61,12 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   const { runs } = workshop.paths
   const [directory] = await Promise.all([createRunDirectory(scope, runs), cleanStaleRuns(runs)])
   const jobs = request.jobs ?? plan.budget.jobs ?? defaultJobs(plan.points)
-  const run = new Run({ request, plan, workshop, directory, jobs })
+  // Drawn once: with it the whole run can be had again.
+  const sampling = samplingOf(request.sampling)
+  const { tools } = workshop.context
+  const record = { argv: request.argv ?? [], tools, sampling, host: workshop.host.report }
+  await recordRun(directory, record)
+  const run = new Run({ request, plan, workshop, directory, jobs, sampling })
   const planned = entriesOf(roundOf(plan.points, 1, request))
   emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, directory, planned, jobs })
   for (const { place, reason, until } of plan.expired)
@@ -84,6 +97,7 @@ interface RunParts {
   readonly workshop: Workshop
   readonly directory: string
   readonly jobs: number
+  readonly sampling: Sampling
 }
 
 class Run {
@@ -111,14 +125,14 @@ class Run {
   }
 
   async #runPoint(point: PlannedPoint): Promise<ScenarioResult> {
-    const { request, plan, workshop, directory } = this.#parts
+    const { request, plan, workshop, directory, sampling } = this.#parts
     const { onEvent: emit, signal, keep } = request
-    const { platform, firmware, variant } = point
+    const { platform, variant } = point
+    const firmware = point.firmware && swapFirmware(point.firmware, request.swaps?.firmware)
     if (point.skip || !firmware) return notStarted(point, point.skip, emit)
     const prevented = await this.#prevented()
     if (prevented) return notStarted(point, prevented, emit)
     const { context, keys, newVtpms, shelf } = workshop
-    const sampling = samplingOf(request.sampling)
     const bench = async (): Promise<Bench> => {
       const qemu = await plan.qemu(variant.qemu)
       return {
@@ -129,7 +143,11 @@ class Run {
     }
     const retries = request.retries ?? plan.budget.retries ?? 0
     const seconds = secondsFor(point.found.scenario.budget, sampling)
-    const execution = { seconds, point, bench, runDirectory: directory, keep, signal, emit }
+    const { onFailure } = request
+    const execution = {
+      ...{ seconds, point, bench, runDirectory: directory, keep, signal, emit },
+      ...(onFailure && { onFailure }),
+    }
     const result = await executeRetrying(execution, retries)
     if (failsRun(result)) this.#failed = true
     return result
