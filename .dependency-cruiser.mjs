@@ -23,9 +23,10 @@ const MAY_IMPORT = {
     ...['platforms', 'broker', 'verdict', 'attacks'],
   ],
   report: ['base'],
+  bundle: ['base', 'formats', 'system', 'probe', 'materials', 'machine', 'platforms', 'run'],
   cli: [
     ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal', 'platforms'],
-    ...['verdict', 'run', 'report'],
+    ...['verdict', 'run', 'report', 'bundle'],
   ],
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
+import { addBundle } from './bundle-commands.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
 import { ignoreClosedPipes } from './output.ts'
@@ -59,6 +60,7 @@ function program(finish: Finish): Command {
   addInspect(root, finish)
   addCerts(root, finish)
   addRehearse(root, finish)
+  addBundle(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
