@@ -1,6 +1,7 @@
 /** The first member of a bundle: what it is about, what else is in it, and what is not. */
 import { z } from 'zod'
 import { FormatError } from '../base/errors.ts'
+import { PLATFORM_IDS } from '../platforms/platform-id.ts'
 import { isMemberPath, MOST_MEMBER_BYTES, MOST_MEMBERS, MOST_TOTAL_BYTES } from './limits.ts'
 import { SECRET_KINDS } from './secrets.ts'
 
@@ -15,7 +16,7 @@ const bytes = z.number().int().min(0)
 const id = z.string().regex(/^[\w.+-]{1,64}$/)
 
 const variant = z.strictObject({
-  platform: id,
+  platform: z.enum(PLATFORM_IDS),
   vtpm: z.enum(['stateful', 'stateless', 'none']),
   firmware: id,
   image: id,

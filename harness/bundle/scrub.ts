@@ -20,8 +20,8 @@ export function scrub(bytes: Uint8Array, patterns: readonly SecretPattern[]): Sc
     counts.set(kind, (counts.get(kind) ?? 0) + 1)
     for (let at = span.start; at < span.end; at++) buffer[offset + at * step] = MASK
   }
+  // What begins in the overlap is whole in the next window.
   for (const { text, offset, mayContinue } of windows(buffer))
-    // What begins in the overlap is whole in the next window.
     for (const { kind, find } of patterns)
       for (const span of find(text))
         if (!mayContinue || span.start < text.length - LONGEST_SECRET) hide(kind, span, 1, offset)

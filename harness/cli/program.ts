@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
-import { addBundle } from './bundle-commands.ts'
+import { addBisect, addBundle, addRepro } from './bundle-commands.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
 import { ignoreClosedPipes } from './output.ts'
@@ -61,6 +61,8 @@ function program(finish: Finish): Command {
   addCerts(root, finish)
   addRehearse(root, finish)
   addBundle(root, finish)
+  addRepro(root, finish)
+  addBisect(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
@@ -104,6 +106,8 @@ Examples:
   attestbed predict sev-snp --firmware F what a launch will measure
   attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
   attestbed rehearse sev-snp             what QEMU measures, without the hardware
+  attestbed bundle last                  the newest failure as one file
+  attestbed repro bug.attestbed          does it fail the same way here?
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,
