@@ -21,6 +21,7 @@ import {
 } from './limits.ts'
 import { type BundleMember, MANIFEST_PATH, type Manifest, parseManifest } from './manifest.ts'
 import { readTar, type TarEntry } from './tar-reader.ts'
+import { requireOneFrame } from './zstd-frame.ts'
 
 export interface OpenedBundle {
   readonly manifest: Manifest
@@ -35,7 +36,6 @@ export interface ReadOptions {
   readonly temporary?: string
 }
 
-const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd])
 /** Headers and padding of the archive, beside what the members hold. */
 const ARCHIVE_OVERHEAD = 8 * 2 ** 20
 
@@ -57,19 +57,12 @@ export async function openBundle(
       MOST_TOTAL_BYTES + ARCHIVE_OVERHEAD,
       Math.max(RATIO_FROM_BYTES, fileBytes * MOST_RATIO),
     )
-    const zstd = createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG } })
     await pipeline(
       createReadStream(file),
-      zstd,
+      createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG } }),
       atMost(most, fileBytes),
       (source: AsyncIterable<Uint8Array>) => readTar(source, (entry) => unpacker.open(entry)),
     )
-    // zlib reads one frame and says nothing of what follows it.
-    if (zstd.bytesWritten !== fileBytes)
-      throw new FormatError(
-        `cannot read the bundle ${file}: ${fileBytes - zstd.bytesWritten} bytes follow its zstd frame`,
-        { code: 'trailing-bytes', field: 'file', offset: zstd.bytesWritten },
-      )
     const manifest = unpacker.finish()
     return { manifest, directory, member: (path) => (unpacker.has(path) ? join(directory, path) : undefined) }
   } catch (error) {
@@ -80,22 +73,18 @@ export async function openBundle(
 }
 
 async function requireBundleFile(file: string): Promise<number> {
-  const start = Buffer.alloc(ZSTD_MAGIC.length)
   let handle: FileHandle | undefined
   try {
     handle = await open(file)
     const stat = await handle.stat()
     if (!stat.isFile()) throw new UsageError(`${file} is no regular file`, { code: 'bad-value' })
-    const refuse = (code: 'bad-magic' | 'too-large', reason: string) =>
-      new FormatError(`cannot read the bundle ${file}: ${reason}`, { code, field: 'file', offset: 0 })
     if (stat.size > MOST_FILE_BYTES)
-      throw refuse('too-large', `it has ${stat.size} bytes, at most ${MOST_FILE_BYTES} are possible`)
-    await handle.read(start, 0, start.length, 0)
-    if (start.equals(ZSTD_MAGIC)) return stat.size
-    throw refuse(
-      'bad-magic',
-      `it begins with ${start.toString('hex')}, no zstd frame; attestbed bundle makes them`,
-    )
+      throw new FormatError(
+        `cannot read the bundle ${file}: it has ${stat.size} bytes, at most ${MOST_FILE_BYTES} are possible`,
+        { code: 'too-large', field: 'file', offset: 0 },
+      )
+    await requireOneFrame(handle, stat.size)
+    return stat.size
   } catch (error) {
     if (error instanceof AttestbedError) throw error
     throw new UsageError(`cannot open the bundle ${file}: ${errorCode(error) ?? String(error)}`, {

@@ -46,7 +46,7 @@ function* windows(buffer: Buffer): Generator<{ text: string; offset: number; may
 
 /** Every second byte, where the other one is zero; elsewhere a byte that no pattern takes. */
 function wideText(buffer: Buffer, parity: 0 | 1): string {
-  const length = Math.floor((buffer.length - parity) / 2)
+  const length = Math.max(0, Math.floor((buffer.length - parity) / 2))
   const narrow = Buffer.alloc(length)
   for (let index = 0; index < length; index++) {
     const at = parity + index * 2

@@ -84,7 +84,8 @@ function matches(pattern: RegExp, group = 0): (text: string) => readonly Span[] 
 
 const KEY_BEGIN = '-----BEGIN '
 /** Its label, then whatever a key in PEM, in JSON or on a console may consist of; never backtracks. */
-const KEY_BLOCK = /-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----[\w+/=\s\\:,.()\x1b[;-]{0,16384}/y
+const KEY_BLOCK =
+  /-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?:[\w+/=\s:,.()\x1b[;-]|\\{1,3}[nrt]){0,16384}/y
 const KEY_END = '-----END '
 
 /** Up to its end; one that is cut off up to the first thing that cannot be of it. */
@@ -103,14 +104,15 @@ function privateKeys(text: string): readonly Span[] {
 }
 
 /** A frame of swtpm's log: its length, then lines of bytes in hex, the first 10 of which are the header. */
-const FRAME = / SWTPM_IO_(?:Read|Write): length \d{1,6}\r?\n((?: ?[0-9A-F]{2})+[ \r\n]*)+/dg
+const FRAME =
+  / SWTPM_IO_(?:Read|Write): length \d{1,6}(?:\r?\n|\\{1,3}n)(?:[0-9A-F]{2}| |\r|\n|\\{1,3}[nr])+/dg
 const HEADER_BYTES = 10
 
 /** Tag, size and code stay: they say which command it was and how it was answered. */
 function tpmPayloads(text: string): readonly Span[] {
   if (!text.includes('SWTPM_IO_')) return []
   return [...text.matchAll(FRAME)].flatMap(({ 0: frame, index }) => {
-    const body = frame.indexOf('\n') + 1
+    const body = frame.search(/[\r\n\\]/)
     const pairs = [...frame.slice(body).matchAll(/[0-9A-F]{2}/g)].slice(HEADER_BYTES)
     return pairs.map((pair) => ({ start: index + body + pair.index, end: index + body + pair.index + 2 }))
   })

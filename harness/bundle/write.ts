@@ -1,6 +1,6 @@
 /** Writes a bundle: every member scrubbed, hashed and named in a manifest that comes first. */
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -15,6 +15,7 @@ import { WINDOW_LOG } from './limits.ts'
 import { type BundleMember, MANIFEST_PATH, type Manifest } from './manifest.ts'
 import { type ScrubCounts, scrub } from './scrub.ts'
 import type { SecretKind, SecretPattern } from './secrets.ts'
+import { firstFrameBytes } from './zstd-frame.ts'
 
 export interface BundleContent extends Collected {
   /** Documents that are made for the bundle. */
@@ -62,6 +63,7 @@ export async function writeBundle(
     )
     const zstd = createZstdCompress({ params: PARAMETERS })
     await pipeline(Readable.from(archive), zstd, createWriteStream(partial, { mode: 0o600 }))
+    await keepFirstFrame(partial)
     await rename(partial, file)
     return { manifest, bytes: (await stat(file)).size }
   } catch (error) {
@@ -69,6 +71,16 @@ export async function writeBundle(
     throw diskFullOr(error, `writing ${file}`)
   } finally {
     await rm(staging, { recursive: true, force: true })
+  }
+}
+
+/** Node 24 ends what it compresses with a second frame, an empty one. */
+async function keepFirstFrame(file: string): Promise<void> {
+  const handle = await open(file, 'r+')
+  try {
+    await handle.truncate(await firstFrameBytes(handle, (await handle.stat()).size))
+  } finally {
+    await handle.close()
   }
 }
 
