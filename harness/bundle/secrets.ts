@@ -57,17 +57,17 @@ export function secretPatterns({ home, host, user }: HostNames): readonly Secret
   ]
 }
 
-const RECOVERY_KEY = /(?<![a-z])[cbdefghijklnrtuv]{8}(?:-[cbdefghijklnrtuv]{8}){7}(?![a-z])/dg
+const RECOVERY_KEY = /(?:(?<!\w)|(?<=\\[nrt]))[cbdefghijklnrtuv]{8}(?:-[cbdefghijklnrtuv]{8}){7}(?![a-z])/dg
 
-/** JSON in JSON has its quotes escaped. What is plainly no secret is left, and so is JSON's own syntax. */
+/** JSON in JSON has its quotes escaped, and its ends of lines: a word can begin behind `\\n`. What is plainly no secret is left, and so is JSON's own syntax. */
 const PASSPHRASE =
-  /\b(?:pass(?:word|phrase|wd|code)|pin|(?:api|luks|volume|disk|secret)[_-]?key|secret|token)\\{0,2}["']?[ \t]{0,4}[=:][ \t]{0,4}\\{0,2}["']?(?!true\b|false\b|null\b|\d{1,4}\b)([^\s"'\\,;{}[\]<>*]{4,512})/dgi
+  /(?:(?<!\w)|(?<=\\[nrt]))(?:pass(?:word|phrase|wd|code)|pin|(?:api|luks|volume|disk|secret)[_-]?key|secret|token)\\{0,7}["']?[ \t]{0,4}[=:][ \t]{0,4}\\{0,7}["']?(?!true\b|false\b|null\b|\d{1,4}\b)([^\s"'\\,;{}[\]<>*]{4,512})/dgi
 
 const TOKENS = [
-  /\b(eyJ[\w-]{8,4096}\.[\w-]{8,8192}(?:\.[\w-]{0,4096})?)/dg,
-  /\b((?:gh[pousr]_|github_pat_|glpat-|npm_|xox[abeprs]-|sk-|AGE-SECRET-KEY-)[\w-]{16,512})/dg,
-  /\b((?:AKIA|ASIA)[0-9A-Z]{16})\b/dg,
-  /\b(?:bearer|basic)[ \t]{1,4}([\w+/.~=-]{16,4096})/dgi,
+  /(?:(?<!\w)|(?<=\\[nrt]))(eyJ[\w-]{8,4096}\.[\w-]{8,8192}(?:\.[\w-]{0,4096})?)/dg,
+  /(?:(?<!\w)|(?<=\\[nrt]))((?:gh[pousr]_|github_pat_|glpat-|npm_|xox[abeprs]-|sk-|AGE-SECRET-KEY-)[\w-]{16,512})/dg,
+  /(?:(?<!\w)|(?<=\\[nrt]))((?:AKIA|ASIA)[0-9A-Z]{16})\b/dg,
+  /(?:(?<!\w)|(?<=\\[nrt]))(?:bearer|basic)[ \t]{1,4}([\w+/.~=-]{16,4096})/dgi,
   /:\/\/[^\s/@:"]{0,64}:([^\s/@"]{1,256})@/dg,
 ]
 
@@ -118,6 +118,8 @@ function tpmPayloads(text: string): readonly Span[] {
   })
 }
 
+/** The end of an escaped line in JSON, where a word can begin. */
+const ESCAPE = /\\[nrt]/
 const PATH_PART = /[\w.-]/
 const NAME_PART = /[\w-]/
 /** Names that half of all texts about VMs have in them: masked, they would only make the text unreadable. */
@@ -134,7 +136,9 @@ function words(text: string, word: string, part: RegExp): readonly Span[] {
   if (word.length < 2) return found
   for (let start = text.indexOf(word); start >= 0; start = text.indexOf(word, start + word.length)) {
     const end = start + word.length
-    const isWhole = !part.test(text[start - 1] ?? ' ') && !part.test(text[end] ?? ' ')
+    const isFirst =
+      !part.test(text[start - 1] ?? ' ') || ESCAPE.test(text.slice(Math.max(0, start - 2), start))
+    const isWhole = isFirst && !part.test(text[end] ?? ' ')
     if (isWhole) found.push({ start, end })
   }
   return found
