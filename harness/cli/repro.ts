@@ -34,9 +34,9 @@ export async function repro(
   runScenarios: RunScenarios = runForReal,
 ): Promise<number> {
   await using scope = new Scope('repro')
-  if (flags.list || flags.extract !== undefined) return look(scope, file, flags)
+  if (flags.list || flags.extract !== undefined) return await look(scope, file, flags)
   if (flags.shell) requireTerminal()
-  if (flags.shell && process.env[INSIDE_PTY] === undefined) return inFront()
+  if (flags.shell && process.env[INSIDE_PTY] === undefined) return await inFront()
   const human = flags.json || flags.shell ? process.stderr : process.stdout
   const say = sayTo(human)
   using interruption = watchInterrupts(say)
