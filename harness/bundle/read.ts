@@ -1,7 +1,7 @@
 /** Opens a bundle that anybody may have made: unpacked into a private directory, every byte as its manifest says. */
 import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { type FileHandle, mkdir, mkdtemp, open, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Transform } from 'node:stream'
@@ -135,9 +135,11 @@ class Unpacker {
     return {
       take: (piece: Uint8Array) => void parts.push(Buffer.from(piece)),
       close: async () => {
-        const manifest = parseManifest(Buffer.concat(parts))
+        const content = Buffer.concat(parts)
+        const manifest = parseManifest(content)
         const needed = manifest.members.reduce((sum, { bytes }) => sum + bytes, 0)
         await requireFreeSpace(this.#directory, needed, 'unpacking the bundle')
+        await writeFile(join(this.#directory, MANIFEST_PATH), content, { flag: 'wx', mode: 0o600 })
         this.#manifest = manifest
       },
     }

@@ -120,5 +120,5 @@ async function extractTo(from: string, to: string): Promise<void> {
       },
     )
   }
-  await cp(from, to, { recursive: true, errorOnExist: true, force: false })
+  await cp(from, to, { recursive: true })
 }

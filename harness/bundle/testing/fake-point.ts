@@ -8,6 +8,7 @@ import { sha256Hex } from '../../base/digest.ts'
 import type { ScenarioResult } from '../../run/events.ts'
 import type { FoundPoint } from '../find-run.ts'
 import { BUNDLE_KIND, BUNDLE_VERSION, type BundleMember } from '../manifest.ts'
+import { signatureOf } from '../signature.ts'
 
 export const NAMES = { home: '/home/alice', host: 'build7', user: 'alice' }
 
@@ -110,12 +111,12 @@ export function memberOf(path: string, content: Uint8Array): BundleMember {
 
 /** A manifest that is right but for `changes`. */
 export function manifestOf(members: readonly BundleMember[], changes: object = {}): Buffer {
-  const { variant, scenario, outcome, reason } = RESULT
+  const { variant, scenario } = RESULT
   const manifest = {
     ...{ kind: BUNDLE_KIND, version: BUNDLE_VERSION, madeBy: '0.1.0', made: '2026-11-22T04:00:00.000Z' },
     scenario: { id: scenario, title: 'a title' },
     ...{ variant, argv: [], claims: [], materials: [], members, leftOut: [], scrubbed: [], included: [] },
-    signature: { scenario, variant, outcome, falseClaims: [], reason, console: [], digest: '0'.repeat(64) },
+    signature: signatureOf(RESULT, ''),
     ...changes,
   }
   return Buffer.from(JSON.stringify(manifest))
