@@ -43,4 +43,6 @@ export interface ImageDescription {
   /** Label of an unencrypted partition with a file system; absent: there is none. */
   readonly plainPartition?: string
   readonly capabilities: ReadonlySet<ImageCapability>
+  /** Size of the disk that a VM of it sees, so how large its overlay can grow; absent for a brought one: not looked at yet. */
+  readonly diskMiB?: number
 }

@@ -9,11 +9,8 @@ import { ensureInitrd, type Initrd } from './initrd.ts'
 import { ensureKernel, type Kernel } from './kernel.ts'
 import { type KernelSwap, withKernelFile } from './kernel-swap.ts'
 import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
-import { type Recipe, readRecipe, recipeFile } from './recipe.ts'
+import { ESP_ONLY_MIB, type Recipe, readRecipe, recipeFile } from './recipe.ts'
 import { ensureUki, type Uki, type UkiProfile } from './uki.ts'
-
-/** ESP of an image that has no disk of its own. */
-const ESP_ONLY_MIB = 64
 
 export interface BuiltImage {
   readonly description: ImageDescription

@@ -49,6 +49,8 @@ export interface PlannedPoint {
   readonly found: FoundScenario
   readonly variant: Variant
   readonly platform: PlatformDescriptor
+  /** Absent in tests: an image of no known size. */
+  readonly image?: ImageDescription
   /** Absent for a point that is skipped. */
   readonly firmware?: FirmwareBuild
   /** Of a disk that somebody brought: the file that describes it. */
@@ -191,10 +193,10 @@ function point(candidate: Candidate, choice: FirmwareOf): PlannedPoint {
   const skip =
     choice.skip ??
     belowNeed(candidate) ??
-    (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room))
+    (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room, image))
   const asked = keyOf(found, { ...variant, ...askedValues(candidate) })
   return {
-    ...{ key: keyOf(found, variant), asked, id: found.id, found, variant, platform },
+    ...{ key: keyOf(found, variant), asked, id: found.id, found, variant, platform, image },
     ...(image.origin === 'brought' && { imageFile: image.file }),
     ...(skip ? { skip } : firmware && { firmware }),
   }

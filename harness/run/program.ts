@@ -17,7 +17,7 @@ import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { type Sampling, samplingOf, secondsFor } from './power-cut/sampling.ts'
-import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
+import { demandOf, diskBytesOf, NO_DEMAND } from './room.ts'
 import { type Repetition, roundOf, runRounds } from './rounds.ts'
 import { recordRun } from './run-record.ts'
 import { schedule } from './schedule.ts'
@@ -116,7 +116,7 @@ class Run {
   all(points: readonly PlannedPoint[]): Promise<readonly ScenarioResult[]> {
     const { request, plan, jobs } = this.#parts
     const tasks = points.map((point) => ({
-      needs: point.skip ? NO_DEMAND : demandOf(point.variant, point.platform),
+      needs: point.skip ? NO_DEMAND : demandOf(point.variant, { ...point.platform, image: point.image }),
       run: () => this.#runPoint(point),
       tooLarge: (resource: string, most: number) =>
         notStarted(point, noRoom(point, resource, most), request.onEvent),
@@ -130,7 +130,7 @@ class Run {
     const { platform, variant } = point
     const firmware = point.firmware && swapFirmware(point.firmware, request.swaps?.firmware)
     if (point.skip || !firmware) return notStarted(point, point.skip, emit)
-    const prevented = await this.#prevented()
+    const prevented = await this.#prevented(point)
     if (prevented) return notStarted(point, prevented, emit)
     const { context, keys, newVtpms, shelf } = workshop
     const bench = async (): Promise<Bench> => {
@@ -154,7 +154,7 @@ class Run {
   }
 
   /** What keeps a point from being started now. */
-  async #prevented(): Promise<Error | undefined> {
+  async #prevented({ image }: PlannedPoint): Promise<Error | undefined> {
     const { request, plan, directory } = this.#parts
     if (request.signal.aborted) return new InterruptedError('the run was interrupted before this began')
     if (request.untilFailure && this.#failed)
@@ -166,7 +166,7 @@ class Run {
         code: 'run',
       })
     }
-    return requireFreeSpace(directory, DISK_BYTES, 'the files of a scenario').then(
+    return requireFreeSpace(directory, diskBytesOf(image ?? {}), 'the files of a scenario').then(
       () => undefined,
       (error: Error) => error,
     )
