@@ -38,7 +38,7 @@ export interface BundleRequest {
 }
 
 export const USUAL_MOST_BYTES = 60e6
-export const SCENARIO_MEMBER = 'scenario.txt'
+const SCENARIO_MEMBER = 'scenario.txt'
 const LONGEST_TAIL = 16 * 1024
 
 export async function makeBundle(request: BundleRequest): Promise<WrittenBundle> {
