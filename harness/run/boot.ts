@@ -17,6 +17,7 @@ import type { LabSpec } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
 import { NEEDLES, phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
+import { recordQmpEvents } from './qmp-record.ts'
 import type { Canary } from './secrets.ts'
 import type { BootTimeline } from './timeline.ts'
 import { Unlock } from './unlock.ts'
@@ -102,6 +103,7 @@ export class Boot {
       ...(starting && { vtpm: starting }),
     })
     vm.timeline.watch(machine)
+    recordQmpEvents(machine, { vm: name, emit })
     vm.spec.ends.push({ name, ended: machine.ended })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
@@ -146,6 +148,7 @@ export class Boot {
   /** Types the recovery key where the initrd asks for it. */
   async typeRecoveryKey(): Promise<Unlock> {
     const since = this.machine.console.mark()
+    this.#act('types the recovery key')
     await this.machine.console.sendSecret(`${this.#vm.recoveryKey}\n`)
     return this.#awaitUnlock({ since })
   }
@@ -298,6 +301,7 @@ export class Boot {
 
   /** Cuts the power: QEMU is gone at once. */
   async cut(): Promise<void> {
+    this.#act('cuts the power')
     await this.machine.kill()
     await this.machine.ended
     await this.#released()
@@ -322,6 +326,10 @@ export class Boot {
   /** How often a canary is in the guest's memory as the host sees it. */
   async findInMemory(canary: Canary): Promise<number> {
     return countInMemory(this.machine, this.#process.spec, Buffer.from(canary.text))
+  }
+
+  #act(text: string): void {
+    this.#vm.spec.emit({ type: 'host-action', vm: this.#vm.name, text })
   }
 
   #keep(line: string): void {

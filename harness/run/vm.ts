@@ -240,6 +240,11 @@ export class ScenarioVm implements SlotOwner {
   async suffer(attack: Attack): Promise<void> {
     this.requireOff(`interfere with the ${attack.seam}`)
     const victim = await this.#victim()
+    this.spec.emit({
+      type: 'host-action',
+      vm: this.name,
+      text: `${attack.seam}: ${attack.interference}`,
+    })
     await attack.apply(victim)
     this.#vtpmState = victim.vtpmState
   }
