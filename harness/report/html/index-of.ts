@@ -1,5 +1,4 @@
 /** The index of the page: every run in a few words, and how it compares with another run. */
-import { escapeControls } from '../../base/text.ts'
 import type { ClaimResult, ScenarioResult } from '../../run/events.ts'
 import type { RunRecord } from '../record/run-record.ts'
 import { compareResults, pointOf } from './compare.ts'
@@ -19,9 +18,10 @@ interface IndexParts {
 export function makeIndex({ runs, placed, before }: IndexParts): ReportIndex {
   const changes = before && compareResults(before.result.results)
   const scenarios = new Map<string, { title: string; claims: Record<string, string> }>()
-  for (const { titles } of runs) for (const [id, title] of titles) scenarios.set(id, { title, claims: {} })
+  for (const { titles } of runs)
+    for (const [id, title] of titles) scenarios.set(id, { title, claims: noClaims() })
   for (const { result } of placed) {
-    const about = scenarios.get(result.scenario) ?? { title: '', claims: {} }
+    const about = scenarios.get(result.scenario) ?? { title: '', claims: noClaims() }
     for (const { id, claim } of result.claims) about.claims[id] = claim
     scenarios.set(result.scenario, about)
   }
@@ -42,6 +42,11 @@ export function makeIndex({ runs, placed, before }: IndexParts): ReportIndex {
   }
 }
 
+/** Without a prototype: an id may be `__proto__`. */
+function noClaims(): Record<string, string> {
+  return Object.create(null)
+}
+
 function aboutOf({ directory, startedAt, endedAt, host, notes, result, ended }: RunRecord): RunAbout {
   return {
     ...{ directory, startedAt, ms: endedAt - startedAt, notes, ended },
@@ -60,7 +65,7 @@ function rowOf(result: ScenarioResult, place: RunRow['place']): RunRow {
   return {
     ...{ scenario, variant, outcome, seconds, attempts, place },
     ...(repetition !== undefined && { repetition }),
-    reason: escapeControls(reason.split('\n')[0] ?? '').slice(0, LONGEST_REASON),
+    reason: (reason.split('\n')[0] ?? '').slice(0, LONGEST_REASON),
     ...(unstable !== undefined && { unstable }),
     claims: claims.map(({ id, basis, outcome }) => [id, BASIS_LETTERS[basis], outcome.slice(0, 1)] as const),
   }

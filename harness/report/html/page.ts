@@ -9,6 +9,7 @@ import { type Block, BlockWriter, pack } from './blocks.ts'
 import type { ClientBundle } from './client-bundle.ts'
 import type { ReportIndex } from './data.ts'
 import { makeIndex, type PlacedResult } from './index-of.ts'
+import { safeTexts } from './safe-texts.ts'
 
 export interface HtmlReport {
   readonly runs: readonly RunRecord[]
@@ -24,12 +25,13 @@ export async function htmlReport({ runs, before, client }: HtmlReport): Promise<
   const placed: PlacedResult[] = []
   for (const run of runs)
     for (const result of run.result.results) {
-      const detail = await readDetail(result)
-      placed.push({ result, place: writer.add(detail) })
+      const { consoles, ...detail } = await readDetail(result)
+      // Consoles are safe as they are read, and most of all text.
+      placed.push({ result, place: writer.add({ ...safeTexts(detail), consoles }) })
     }
   writer.flush()
   const index: ReportIndex = makeIndex({ runs, placed, ...(before && { before }) })
-  return document([pack('index', index), ...blocks], client)
+  return document([pack('index', safeTexts(index)), ...blocks], client)
 }
 
 function document(blocks: readonly Block[], { script, style }: ClientBundle): string {

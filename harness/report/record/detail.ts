@@ -1,7 +1,6 @@
 /** Everything that a page says of one run of a scenario: read from its directory, as far as that is still there. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { escapeControls } from '../../base/text.ts'
 import type { RunEvent, ScenarioResult, Variant } from '../../run/events.ts'
 import type { ConsoleRecord, Material, ProcessRecord, RunDetail, TimelineMark } from '../html/data.ts'
 import { EVENTS_FILE } from '../run-files.ts'
@@ -53,7 +52,7 @@ async function readEvents({ dir }: ScenarioResult, events: RunEvent[]): Promise<
 
 function markOf(event: RunEvent, since: number): readonly TimelineMark[] {
   const mark = (kind: TimelineMark['kind'], vm: string, text: string): readonly TimelineMark[] => [
-    { at: event.at - since, kind, vm, text: escapeControls(text) },
+    { at: event.at - since, kind, vm, text },
   ]
   switch (event.type) {
     case 'qmp-event':

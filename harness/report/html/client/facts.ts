@@ -64,14 +64,19 @@ const VERDICTS: Readonly<
   unknown: ['?', 'skip', 'cannot be predicted'],
 }
 
+const FALSE: ReadonlySet<RegisterDifference['verdict']> = new Set(['different', 'log-disagrees'])
+
+function namesOf(registers: readonly RegisterDifference[]): string {
+  return registers.map(({ name }) => name).join(', ')
+}
+
 export function Registers({ tables }: { readonly tables: readonly RegisterTable[] }): ComponentChild {
   return h(
     'div',
     {},
     tables.map((table, number) => {
-      const differing = table.registers.filter(({ verdict }) => verdict !== 'equal')
-      const summary =
-        differing.length === 0 ? 'all as predicted' : differing.map(({ name }) => name).join(', ')
+      const differing = table.registers.filter(({ verdict }) => FALSE.has(verdict))
+      const unknown = table.registers.filter(({ verdict }) => verdict === 'unknown')
       return h(
         'details',
         { key: number, open: differing.length > 0 || tables.length === 1 },
@@ -79,7 +84,12 @@ export function Registers({ tables }: { readonly tables: readonly RegisterTable[
           'summary',
           {},
           `${table.vm}, ${(table.at / 1000).toFixed(1)} s, ${table.bank}: `,
-          h('span', { class: differing.length === 0 ? 'pass' : 'fail' }, summary),
+          differing.length === 0
+            ? h('span', { class: 'pass' }, 'as predicted')
+            : h('span', { class: 'fail' }, `${namesOf(differing)} not as predicted`),
+          unknown.length === 0
+            ? null
+            : h('span', { class: 'dim' }, `, ${namesOf(unknown)} cannot be predicted`),
         ),
         table.registers.map((register) => h(Register, { key: register.name, register })),
       )

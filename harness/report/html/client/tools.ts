@@ -46,6 +46,9 @@ export function Tools(props: ToolsProps): ComponentChild {
         'aria-label': 'Search scenarios, claims, consoles',
         value: query,
         onInput: (event: Event) => onQuery((event.target as HTMLInputElement).value),
+        onKeyDown: ({ key }: KeyboardEvent) => {
+          if (key === 'Escape') onQuery('')
+        },
       }),
       FILTERS.map(([id, name]) => {
         const number = count(id)
