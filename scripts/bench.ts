@@ -18,6 +18,7 @@ import { eventLog } from './bench/evidence-event-log.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
+import { htmlReport } from './bench/html-report.ts'
 import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -49,6 +50,7 @@ const MEASURES: readonly Measure[] = [
   eventLog,
   planning,
   scheduling,
+  htmlReport,
 ]
 
 const USAGE = 2
