@@ -1,5 +1,5 @@
 /** The reports that `attestbed run` writes beside its table: none of them decides how the run went. */
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { fileReporter, streamReporter } from '../report/kinds.ts'
 import type { Reporter } from '../report/reporter.ts'
 import type { WantedReport } from './report-flags.ts'
@@ -37,7 +37,7 @@ export async function tellPages(wanted: readonly WantedReport[], { directory, hu
         writeReport(file, text)
         human.write(`Report: ${file}\n`)
       } catch (error) {
-        warn(basename(file), error)
+        warn(`report ${file}`, error)
       }
     }
   } catch (error) {

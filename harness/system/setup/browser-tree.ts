@@ -27,7 +27,7 @@ function browserKey(): string {
     .slice(0, 16)
 }
 
-/** Fetches some 150 MB where there is no tree yet. Throws HostError as `extractPackages` does. */
+/** Fetches some 250 MB, 800 MB when unpacked, where there is no tree yet. Throws HostError as `extractPackages` does. */
 export async function ensureBrowserTree({ environment, progress, signal }: BuildOptions): Promise<string> {
   const store = new Store(resolvePaths(environment).cache)
   return store.ensure(KIND, browserKey(), async (into) => {
