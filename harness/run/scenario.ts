@@ -14,6 +14,7 @@ export type ImageNeed =
   | 'plain-partition'
   | 'ab-slots'
   | 'stub-companions'
+  | 'attester'
 
 export interface ClaimDeclaration {
   /** One sentence that is true or false. */

@@ -23,8 +23,11 @@ export interface MachineMaterials {
   readonly drives: readonly DriveDescription[]
   readonly writeLogs: WriteLogs | undefined
   readonly smbiosStrings: readonly string[]
-  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets'>
+  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets' | 'network'>
 }
+
+/** Where a guest finds the one port that it can reach. */
+export const BROKER_ADDRESS = { address: '10.0.2.100', port: 8443 } as const
 
 export function describeMachine(
   { bench, budget, name }: VmSpec,
@@ -56,6 +59,7 @@ export function describeMachine(
     objects: [],
     smbiosStrings: [...materials.smbiosStrings],
     ports: [],
+    ...(options.network && { network: { ...BROKER_ADDRESS, ...options.network } }),
     watchdog: options.watchdog ?? false,
     onPanic: options.onPanic ?? 'end',
     virtioOptions: {},

@@ -25,12 +25,19 @@ export interface VmOptions {
   readonly watchdog?: true
   /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
   readonly onPanic?: 'end' | 'continue'
+  /** The guest has a network on which one port of the host answers; absent: it has none. */
+  readonly network?: NetworkOptions
   /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
   readonly kernel?: 'direct'
   /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
   readonly shim?: ShimOptions
   /** The firmware boots systemd-boot, and that the image's UKI; without a menu. */
   readonly loader?: 'systemd-boot'
+}
+
+/** The port of the host that a guest reaches, at `BROKER_ADDRESS` of its network, and nothing else. */
+export interface NetworkOptions {
+  readonly hostPort: number
 }
 
 export interface BootOptions {
