@@ -49,22 +49,34 @@ secure_boot() {
   [ "$(tail -c +5 $SECURE_BOOT 2>/dev/null | od -An -tu1 | tr -d ' ')" = 1 ]
 }
 
-# Lines broker=, pin= of a file that the host hands over; the report of this guest says whether it is the owner's.
+# Init data (Trustee, kbs/docs/initdata.md) that the host hands over by fw_cfg, and that this guest's own report says was
+# its owner's: its digest, cut or filled up with zeros, is in HOST_DATA or MRCONFIGID.
 from_init_data() {
-  init_data=/sys/firmware/qemu_fw_cfg/by_name/opt/org.attestbed/init-data/raw
+  handed_over=/sys/firmware/qemu_fw_cfg/by_name/opt/org.attestbed/init-data/raw
   modprobe qemu_fw_cfg 2>/dev/null
-  [ -s $init_data ] || { reason=no-broker-named; return 1; }
-  cat $init_data >init-data
-  report_of 00 own-report || { reason=no-evidence; return 1; }
+  [ -s $handed_over ] || { reason=no-broker-named; return 1; }
+  reason=init-data-not-bound
+  # What comes before the first table, and text that JSON takes as it is.
+  [ "$(tr -d ' -~\n' <$handed_over | wc -c)" = 0 ] || return 1
+  cat $handed_over >init-data
+  case $(sed -n '/^\[/q; s/^algorithm = "\(.*\)"$/\1/p' init-data) in
+    sha256) is=$(sha256sum <init-data) ;;
+    sha384) is=$(sha384sum <init-data) ;;
+    *) return 1 ;;
+  esac
   case $tee in
     # SEV-SNP ABI, table "ATTESTATION_REPORT": HOST_DATA, 32 bytes at 0xC0.
-    snp) bound=$(cut_hex own-report 192 32) is=$(sha256sum <init-data) ;;
-    # TDX DCAP quote version 4: header of 48 bytes, then the TD report body; MRCONFIGID, 48 bytes at 184 of it.
-    tdx) bound=$(cut_hex own-report 232 48) is=$(sha384sum <init-data) ;;
+    snp) offset=192 length=32 ;;
+    # TDX DCAP quote version 4: a header of 48 bytes, then the TD report's body; MRCONFIGID, 48 bytes at 184 of it.
+    tdx) offset=232 length=48 ;;
   esac
-  [ "${is%% *}" = "$bound" ] || { reason=init-data-not-bound; return 1; }
-  broker=$(sed -n 's/^broker=//p' init-data) pin=$(sed -n 's/^pin=//p' init-data) named_by=init-data
+  is=$(printf "%-$((2 * length)).$((2 * length))s" "${is%% *}" | tr ' ' 0)
+  [ "$is" = "$(cut_hex first-report $offset $length)" ] || return 1
+  broker=$(init_value broker) pin=$(init_value broker-pin) named_by=init-data
 }
+
+# init_value NAME
+init_value() { sed -n 's/^"attestbed\.'"$1"'" = "\(.*\)"$/\1/p' init-data; }
 
 # An address and a pin, of letters that mean nothing to a shell, to curl or to a URL.
 well_formed() {

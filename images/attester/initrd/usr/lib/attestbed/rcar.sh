@@ -59,7 +59,7 @@ attestation() {
   report_of "$(digest_of '{"additional-evidence":"'"$additional"'",'"$runtime}")" report || return 1
   {
     printf '{'
-    [ ! -e init-data ] || printf '"init-data":{"body":"%s","format":"base64"},' "$(base64_of init-data)"
+    [ ! -e init-data ] || printf '"init-data":{"body":"%s","format":"toml"},' "$(json_text init-data)"
     printf '"runtime-data":{%s},"tee-evidence":{"additional_evidence":"%s","primary_evidence":' "$runtime" "$additional"
     printf '{"auxblob":"%s","outblob":"%s"}}}' "$(base64_of report.aux)" "$(base64_of report)"
   } >evidence
@@ -79,9 +79,8 @@ open_credential() {
   # The form of tpm2-tools: magic, version, TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET.
   { from_hex badcc0de00000001; blob credentialBlob; blob encryptedSecret; } >credential
   activate credential wrapping || { reason=not-activated; return 1; }
-  printf '{"alg":"A256GCM","k":"%s","kty":"oct"}' "$(jose b64 enc -I wrapping)" >wrapping-key
-  jose fmt -j opened -d credentialBlob -d encryptedSecret -j '{"alg":"dir","enc":"A256GCM"}' -s unprotected -U -o wrapped
-  jose jwe dec -i wrapped -k wrapping-key -O "$1"
+  printf '{"alg":"A256GCM","k":"%s","kty":"oct"}' "$(base64_of wrapping | tr +/ -_ | tr -d =)" >wrapping-key
+  jose jwe dec -i opened -k wrapping-key -O "$1"
 }
 
 # blob NAME: a member of the opened document, from base64.
@@ -89,6 +88,9 @@ blob() { jose fmt -j opened -g "$1" -u- | base64 -d; }
 
 # member FILE NAME: of JSON that jose wrote itself.
 member() { sed 's/.*"'"$2"'":"\([^"]*\)".*/\1/' "$1"; }
+
+# json_text FILE: its lines as they stand between the quotes of JSON. Of printable ASCII.
+json_text() { sed 's/[\\"]/\\&/g; s/$/\\n/' "$1" | tr -d '\n'; }
 
 # digest_of TEXT: SHA-384, which the broker takes where nothing else was agreed on.
 digest_of() {
