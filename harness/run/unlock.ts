@@ -5,6 +5,8 @@ import { reasonIn, type UnlockWhy } from './unlock-reasons.ts'
 export type UnlockResult =
   /** The root opened and nothing had been typed. */
   | 'unlocked-by-tpm'
+  /** The root opened with what the attester brought from the broker. */
+  | 'unlocked-by-broker'
   /** The root opened after a key was typed. */
   | 'unlocked-by-key'
   /** The initrd ran, and the root stayed closed. */
@@ -15,11 +17,14 @@ export type UnlockResult =
 export const UNLOCKED_BY_TPM: UnlockResult = 'unlocked-by-tpm'
 export const REFUSED_BY_TPM: UnlockResult = 'not-unlocked'
 
+export const UNLOCKED_BY_BROKER: UnlockResult = 'unlocked-by-broker'
+
 /** How the wait for the root ended. */
 export type UnlockSignal = 'unlocked' | 'asks-for-key' | 'gave-up' | 'nothing-bootable'
 
 /** PCR values and command line as an initrd of ours reports them before it tries to unlock. */
 const PCR_LINE = /attestbed-initrd: \S+ pcr-sha256 (.*)$/
+const UNLOCKED_LINE = /attestbed-initrd: \S+ unlocked (.*)$/
 const COMMAND_LINE = /attestbed-initrd: \S+ command-line (.*)$/
 
 export class Unlock {
@@ -34,7 +39,7 @@ export class Unlock {
 
   /** `lines`: the console's lines since power-on, oldest first. */
   constructor(signal: UnlockSignal, lines: readonly string[], typedBytes: number) {
-    this.result = resultOf(signal, typedBytes)
+    this.result = resultOf(signal, typedBytes, lastCapture(lines, UNLOCKED_LINE) ?? '')
     this.asksForKey = signal === 'asks-for-key'
     const reason = signal === 'unlocked' ? { why: 'opened' as const, message: '' } : reasonIn(lines)
     this.why = reason.why
@@ -73,8 +78,10 @@ function unreported(required: string, current: string): never {
   })
 }
 
-function resultOf(signal: UnlockSignal, typedBytes: number): UnlockResult {
-  if (signal === 'unlocked') return typedBytes === 0 ? 'unlocked-by-tpm' : 'unlocked-by-key'
+function resultOf(signal: UnlockSignal, typedBytes: number, unlocked: string): UnlockResult {
+  if (signal === 'unlocked' && typedBytes > 0) return 'unlocked-by-key'
+  if (signal === 'unlocked')
+    return / by=broker$/.test(unlocked.trimEnd()) ? 'unlocked-by-broker' : 'unlocked-by-tpm'
   return signal === 'nothing-bootable' ? 'firmware-refused' : 'not-unlocked'
 }
 
