@@ -7,6 +7,7 @@ import type {
   DriveDescription,
   FirmwareLoad,
   MachineDescription,
+  MemoryImage,
   TpmDescription,
   VirtioPort,
 } from './description.ts'
@@ -38,6 +39,7 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...virtioPorts(description.ports, description.virtioOptions),
     ...smallDevices(description),
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
+    ...(description.memoryImages ?? []).flatMap(memoryImage),
     ...['-action', actions(description)],
     ...(description.trace === undefined ? [] : trace(description.trace)),
   ]
@@ -156,6 +158,14 @@ function virtioPorts(
       ...['-chardev', listener(`port${index}`, socketPath(`port ${name}`, socket))],
       ...['-device', option('virtserialport', { bus: 'ports.0', chardev: `port${index}`, name })],
     ]),
+  ]
+}
+
+function memoryImage({ file, address }: MemoryImage): string[] {
+  const addr = `0x${wholeNumber('an address', address, 0).toString(16)}`
+  return [
+    '-device',
+    option('loader', { file: filePath('an image of memory', file), addr, 'force-raw': true }),
   ]
 }
 

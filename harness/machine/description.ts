@@ -63,6 +63,13 @@ export interface VirtioPort {
   readonly socket: string
 }
 
+/** A file that is in the guest's memory at power-on and after each reset. */
+export interface MemoryImage {
+  readonly file: string
+  /** Guest-physical. */
+  readonly address: number
+}
+
 export interface MachineDescription {
   /** Name of the VM in messages and in QEMU's `-name`: a letter or digit, then letters, digits, `-`. */
   readonly name: string
@@ -83,6 +90,8 @@ export interface MachineDescription {
   /** SMBIOS type 11 OEM strings: a place where the host can interfere. */
   readonly smbiosStrings: readonly string[]
   readonly ports: readonly VirtioPort[]
+  /** Absent: none. */
+  readonly memoryImages?: readonly MemoryImage[]
   /** `i6300esb` watchdog that resets the guest. */
   readonly watchdog: boolean
   /**

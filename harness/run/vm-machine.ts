@@ -1,6 +1,12 @@
 /** The machine of a scenario's VM: its materials and the wishes of the scenario, as QEMU is to have them. */
 import { join } from 'node:path'
-import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
+import type {
+  DriveDescription,
+  FirmwareLoad,
+  MachineDescription,
+  MemoryImage,
+} from '../machine/description.ts'
+import { TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
 import type { PreparedDisk } from './image.ts'
 import type { VmSpec } from './lab-spec.ts'
 import type { VmOptions } from './vm-options.ts'
@@ -23,7 +29,8 @@ export interface MachineMaterials {
   readonly drives: readonly DriveDescription[]
   readonly writeLogs: WriteLogs | undefined
   readonly smbiosStrings: readonly string[]
-  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets'>
+  readonly memoryImages: readonly MemoryImage[]
+  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets' | 'launch'>
 }
 
 export function describeMachine(
@@ -55,7 +62,8 @@ export function describeMachine(
     }),
     objects: [],
     smbiosStrings: [...materials.smbiosStrings],
-    ports: [],
+    ports: bench.platform.emulated ? [{ name: TSM_PORT_NAME, socket: join(sockets, 'tsm') }] : [],
+    ...(materials.memoryImages.length > 0 && { memoryImages: materials.memoryImages }),
     watchdog: options.watchdog ?? false,
     onPanic: options.onPanic ?? 'end',
     virtioOptions: {},
@@ -64,5 +72,5 @@ export function describeMachine(
     qmpSocket: join(sockets, 'qmp'),
     serialSocket: join(sockets, 'serial'),
   }
-  return bench.platform.apply(plain, bench.host)
+  return bench.platform.apply(plain, bench.host, options.launch)
 }

@@ -1,5 +1,7 @@
 /** What a scenario asks of a VM. */
+import type { LaunchOptions } from '../platforms/launch-options.ts'
 import type { FirstUki } from './image.ts'
+import type { ProcessorKind } from './processors.ts'
 import type { ShimOptions } from './shim.ts'
 import type { SlotLayout } from './slots.ts'
 
@@ -29,6 +31,12 @@ export interface VmOptions {
   readonly kernel?: 'direct'
   /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
   readonly shim?: ShimOptions
+  /** What its owner chooses for its launch, beside firmware and kernel; only what the platform takes. */
+  readonly launch?: LaunchOptions
+  /** Which processor an emulated TEE has; absent: one that all VMs of the scenario share. */
+  readonly processor?: ProcessorKind
+  /** `altered`: one byte that the firmware does not use is another, so that all works and the launch digest differs. */
+  readonly firmware?: 'altered'
   /** The firmware boots systemd-boot, and that the image's UKI; without a menu. */
   readonly loader?: 'systemd-boot'
 }
