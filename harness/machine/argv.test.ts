@@ -197,6 +197,12 @@ t.test('an address, or a port, that could carry more than itself is refused by n
   }
 })
 
+t.test('a file for the guest is handed over by fw_cfg under its name', async (t) => {
+  const args = make({ firmwareFiles: { 'opt/org.attestbed/init-data': '/vm/a,b' } })
+  t.strictSame(valuesOf(args, '-fw_cfg'), ['name=opt/org.attestbed/init-data,file=/vm/a,,b'])
+  t.throws(() => make({ firmwareFiles: { 'opt/x': 'relative' } }), { code: 'qemu-start' })
+})
+
 t.test('commas in an SMBIOS string and in a socket path are doubled', async (t) => {
   const args = make({
     smbiosStrings: ['io.systemd.stub.kernel-cmdline-extra=a,b,,c', '2'],

@@ -7,6 +7,7 @@ import type {
   DriveDescription,
   FirmwareLoad,
   MachineDescription,
+  MemoryImage,
   NetworkDescription,
   TpmDescription,
   VirtioPort,
@@ -50,6 +51,10 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...smallDevices(description),
     ...(description.network ? network(description.network, description.virtioOptions) : []),
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
+    ...Object.entries(description.firmwareFiles ?? {}).flatMap(([name, file]) => [
+      ...['-fw_cfg', option('', { name, file: filePath(`the file of ${name}`, file) })],
+    ]),
+    ...(description.memoryImages ?? []).flatMap(memoryImage),
     ...['-action', actions(description)],
     ...(description.trace === undefined ? [] : trace(description.trace)),
   ]
@@ -185,6 +190,14 @@ function network(
   return [
     ...['-netdev', option('user', { id: 'net0', ...forward })],
     ...['-device', option('virtio-net-pci', { netdev: 'net0', romfile: '', ...virtioOptions })],
+  ]
+}
+
+function memoryImage({ file, address }: MemoryImage): string[] {
+  const addr = `0x${wholeNumber('an address', address, 0).toString(16)}`
+  return [
+    '-device',
+    option('loader', { file: filePath('an image of memory', file), addr, 'force-raw': true }),
   ]
 }
 

@@ -74,6 +74,13 @@ export interface NetworkDescription {
   readonly hostPort: number
 }
 
+/** A file that is in the guest's memory at power-on and after each reset. */
+export interface MemoryImage {
+  readonly file: string
+  /** Guest-physical. */
+  readonly address: number
+}
+
 export interface MachineDescription {
   /** Name of the VM in messages and in QEMU's `-name`: a letter or digit, then letters, digits, `-`. */
   readonly name: string
@@ -96,6 +103,10 @@ export interface MachineDescription {
   readonly ports: readonly VirtioPort[]
   /** Absent: the machine has no network interface. */
   readonly network?: NetworkDescription
+  /** Files that the guest reads by fw_cfg, by their names (`opt/...`): a place where the host can interfere; absent: none. */
+  readonly firmwareFiles?: Readonly<Record<string, string>>
+  /** Absent: none. */
+  readonly memoryImages?: readonly MemoryImage[]
   /** `i6300esb` watchdog that resets the guest. */
   readonly watchdog: boolean
   /**

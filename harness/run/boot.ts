@@ -10,7 +10,7 @@ import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
-import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
+import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
 import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -102,6 +102,7 @@ export class Boot {
       ...(starting && { vtpm: starting }),
     })
     vm.timeline.watch(machine)
+    await serveTsm(vm, spec, machine)
     vm.spec.ends.push({ name, ended: machine.ended })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
