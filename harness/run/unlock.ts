@@ -20,11 +20,10 @@ export const REFUSED_BY_TPM: UnlockResult = 'not-unlocked'
 export const UNLOCKED_BY_BROKER: UnlockResult = 'unlocked-by-broker'
 
 /** How the wait for the root ended. */
-export type UnlockSignal = 'unlocked' | 'asks-for-key' | 'gave-up' | 'nothing-bootable'
+export type UnlockSignal = 'unlocked' | 'unlocked-by-broker' | 'asks-for-key' | 'gave-up' | 'nothing-bootable'
 
 /** PCR values and command line as an initrd of ours reports them before it tries to unlock. */
 const PCR_LINE = /attestbed-initrd: \S+ pcr-sha256 (.*)$/
-const UNLOCKED_LINE = /attestbed-initrd: \S+ unlocked (.*)$/
 const COMMAND_LINE = /attestbed-initrd: \S+ command-line (.*)$/
 
 export class Unlock {
@@ -39,9 +38,12 @@ export class Unlock {
 
   /** `lines`: the console's lines since power-on, oldest first. */
   constructor(signal: UnlockSignal, lines: readonly string[], typedBytes: number) {
-    this.result = resultOf(signal, typedBytes, lastCapture(lines, UNLOCKED_LINE) ?? '')
+    this.result = resultOf(signal, typedBytes)
     this.asksForKey = signal === 'asks-for-key'
-    const reason = signal === 'unlocked' ? { why: 'opened' as const, message: '' } : reasonIn(lines)
+    const reason =
+      signal === 'unlocked' || signal === 'unlocked-by-broker'
+        ? { why: 'opened' as const, message: '' }
+        : reasonIn(lines)
     this.why = reason.why
     this.message = reason.message
     this.#commandLine = lastCapture(lines, COMMAND_LINE)
@@ -78,10 +80,10 @@ function unreported(required: string, current: string): never {
   })
 }
 
-function resultOf(signal: UnlockSignal, typedBytes: number, unlocked: string): UnlockResult {
-  if (signal === 'unlocked' && typedBytes > 0) return 'unlocked-by-key'
-  if (signal === 'unlocked')
-    return / by=broker$/.test(unlocked.trimEnd()) ? 'unlocked-by-broker' : 'unlocked-by-tpm'
+function resultOf(signal: UnlockSignal, typedBytes: number): UnlockResult {
+  const opened = signal === 'unlocked' || signal === 'unlocked-by-broker'
+  if (opened && typedBytes > 0) return 'unlocked-by-key'
+  if (opened) return signal === 'unlocked' ? 'unlocked-by-tpm' : 'unlocked-by-broker'
   return signal === 'nothing-bootable' ? 'firmware-refused' : 'not-unlocked'
 }
 

@@ -30,7 +30,7 @@ import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
 import type { VmTee } from './tee.ts'
 import { BootTimeline } from './timeline.ts'
-import { unsealsPerStartup } from './unseals.ts'
+import { successesPerStartup } from './unseals.ts'
 import { describeMachine, type WriteLogs } from './vm-machine.ts'
 import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
 import type { BootOptions, OtherMaterials, VmOptions } from './vm-options.ts'
@@ -348,8 +348,13 @@ export class ScenarioVm implements SlotOwner {
 
   /** How often TPM2_Unseal succeeded between each start of the TPM and the next, oldest first. */
   async unsealsPerBoot(): Promise<readonly number[]> {
+    return this.tpmSuccessesPerBoot('TPM2_Unseal')
+  }
+
+  /** How often a TPM command succeeded between each start of the TPM and the next, oldest first. */
+  async tpmSuccessesPerBoot(command: string): Promise<readonly number[]> {
     const logs = await Promise.all(this.#vtpmLogs.map((log) => readTpmCommandLog(log)))
-    return logs.flatMap(unsealsPerStartup)
+    return logs.flatMap((commands) => successesPerStartup(commands, command))
   }
 }
 

@@ -26,6 +26,8 @@ export interface Release extends ReleasePolicy {
   readonly secret: string
   /** Default `default/root/key`. */
   readonly resource?: string
+  /** How long a session lives; default as of a stand-alone broker. */
+  readonly sessionMs?: number
 }
 
 export interface BrokerRequest {
@@ -149,7 +151,7 @@ export class LabBroker {
   }
 
   #start(
-    { secret, resource = ROOT_KEY, ...policy }: Release,
+    { secret, resource = ROOT_KEY, sessionMs, ...policy }: Release,
     how: {
       readonly tls: { readonly certificatePem: string; readonly keyPem: string }
       readonly audit: AuditLog
@@ -159,6 +161,7 @@ export class LabBroker {
       ...how,
       store: memoryStore(new Map([[resource, Buffer.from(secret)]])),
       policies: new Map([[resource, policy]]),
+      ...(sessionMs !== undefined && { limits: { sessionMs } }),
       onError: (error) =>
         this.#spec.emit({
           type: 'note',
