@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { memoryLog } from '../audit/memory-log.ts'
 import { REFUSAL_CODES } from '../refusal.ts'
 import { SIMULATED_TIME, snpGuest, snpRelease } from '../testing/emulated-guests.ts'
@@ -15,7 +15,7 @@ interface Expected {
 
 /** Fails where the answer is any other, or says anything of the secret; `code` is what the broker itself counted. */
 async function refused(
-  t: Tap,
+  t: Test,
   fixture: Fixture,
   answer: Answer,
   code: string,
@@ -30,7 +30,6 @@ async function refused(
   const stop = fixture.records.find(({ event }) => event === 'stop')
   t.match(stop, { refusals: { [code]: 1 } })
 }
-type Tap = Parameters<Parameters<typeof t.test>[1]>[0]
 
 const ATTESTATION = { status: 401, type: 'AttestationError' }
 const MALFORMED = { status: 400, type: 'SerdeError' }
