@@ -6,14 +6,17 @@ import type { CredentialDocument } from './delivery.ts'
 import { snpGuest, snpRelease } from './testing/emulated-guests.ts'
 import { brokerFixture, type Fixture, ROOT_KEY, SECRET } from './testing/fixture.ts'
 import type { RcarClient } from './testing/rcar-client.ts'
-import { type SoftwareTpm, softwareTpm, tpmPartText } from './testing/tpm-part.ts'
+import { pcrFile, type SoftwareTpm, softwareTpm, tpmPartText } from './testing/tpm-part.ts'
 
 const RELEASE = snpRelease({}, { delivery: 'activate-credential' })
 
 /** What the guest's TPM makes of what came. */
 async function activated(document: CredentialDocument, { ek, ak }: SoftwareTpm): Promise<Buffer> {
   const sized = (text: string) => Buffer.from(text, 'base64').subarray(2)
-  const credential = { idObject: sized(document.credentialBlob), encryptedSecret: sized(document.encryptedSecret) }
+  const credential = {
+    idObject: sized(document.credentialBlob),
+    encryptedSecret: sized(document.encryptedSecret),
+  }
   const key = activateCredential(ek, tpmName(ak.area), credential)
   const { plaintext } = await flattenedDecrypt(document as unknown as FlattenedJWE, key)
   return Buffer.from(plaintext)
@@ -43,7 +46,11 @@ for (const kind of ['rsa', 'P-256', 'P-384'] as const) {
 }
 
 /** The guest is attested or not, and gets nothing; the log says why. */
-async function withheld(t: Test, change: (tpm: SoftwareTpm) => Record<string, string | null>, finding: string): Promise<void> {
+async function withheld(
+  t: Test,
+  change: (tpm: SoftwareTpm) => Record<string, string | null>,
+  finding: string,
+): Promise<void> {
   await using fixture = await brokerFixture({ policies: { [ROOT_KEY]: RELEASE } })
   const tpm = softwareTpm()
   const guest = await attested(fixture, tpm, change(tpm))
@@ -56,7 +63,9 @@ t.test('a quote over another nonce is refused', async (t) => {
   await withheld(
     t,
     (tpm) => {
-      const { tpm: other } = JSON.parse(tpmPartText(tpm, Buffer.alloc(48, 1))) as { tpm: Record<string, string> }
+      const { tpm: other } = JSON.parse(tpmPartText(tpm, Buffer.alloc(48, 1))) as {
+        tpm: Record<string, string>
+      }
       return { quote: other['quote'] ?? '', signature: other['signature'] ?? '' }
     },
     'nonce-mismatch',
@@ -65,7 +74,11 @@ t.test('a quote over another nonce is refused', async (t) => {
 
 t.test('a quote by another key than the AK is refused', async (t) => {
   const other = softwareTpm()
-  await withheld(t, () => ({ akPublic: Buffer.from(other.ak.area.bytes).toString('base64') }), 'quote-signature')
+  await withheld(
+    t,
+    () => ({ akPublic: Buffer.from(other.ak.area.bytes).toString('base64') }),
+    'quote-signature',
+  )
 })
 
 t.test('an EK that decrypts anything, or names objects by SHA-1, makes no credential', async (t) => {
@@ -80,7 +93,10 @@ t.test('an EK that the report does not cover is refused: a host that puts its ow
   const [ours, hosts] = [softwareTpm(), softwareTpm()]
   const guest = fixture.client()
   const { nonce } = await guest.auth('snp')
-  const message = guest.attestation(nonce, snpGuest({}, { additional: (bound) => tpmPartText(ours, bound) })) as {
+  const message = guest.attestation(
+    nonce,
+    snpGuest({}, { additional: (bound) => tpmPartText(ours, bound) }),
+  ) as {
     'tee-evidence': { additional_evidence: string }
   }
   const evidence = message['tee-evidence']
@@ -100,12 +116,34 @@ t.test('without a TPM there is nobody to deliver to', async (t) => {
   t.match(fixture.records[1], { verdicts: [{ findings: [{ code: 'evidence-missing' }] }] })
 })
 
-t.test('rules about a TPM are held against its quote, and unmet without one', async (t) => {
-  const snp = RELEASE.policy.snp ?? {}
-  const pcrs = (value: string) => snpRelease({ snp, tpm: { pcrs: [{ bank: 'sha256', index: 7, values: [value] }] } as never })
-  await using fixture = await brokerFixture({ policies: { [ROOT_KEY]: pcrs('07'.repeat(32)) } })
-  const without = fixture.client()
-  await without.attest(snpGuest())
-  t.equal((await without.resource(ROOT_KEY)).status, 403)
-  t.match(fixture.records[1], { verdicts: [{ findings: [{ code: 'evidence-missing' }] }] })
+t.test('rules about PCRs are held against the quote, and unmet without one', async (t) => {
+  const { snp = {} } = RELEASE.policy
+  const demanding = (value: string) => snpRelease({ snp, tpm: { pcrs: { sha256: { 7: [value] } } } })
+  const pcrs = { pcrs: pcrFile().toString('base64') }
+  const cases: readonly (readonly [string, string, Record<string, string> | undefined, number])[] = [
+    ['the value that it has', '07'.repeat(32), pcrs, 200],
+    ['another value', '08'.repeat(32), pcrs, 403],
+    [
+      'values that were not quoted',
+      '07'.repeat(32),
+      { pcrs: pcrFile(Buffer.alloc(32, 8)).toString('base64') },
+      401,
+    ],
+    ['a quote without its values', '07'.repeat(32), {}, 403],
+    ['no TPM at all', '07'.repeat(32), undefined, 403],
+  ]
+  for (const [name, value, change, status] of cases) {
+    await using fixture = await brokerFixture({ policies: { [ROOT_KEY]: demanding(value) } })
+    const guest = fixture.client()
+    const additional = (bound: Buffer) => tpmPartText(softwareTpm(), bound, change)
+    await guest.attest(snpGuest({}, change ? { additional } : {}))
+    t.equal((await guest.resource(ROOT_KEY)).status, status, name)
+  }
+})
+
+t.test('a host that shows another TPM beside a good report is refused by the TPM part alone', async (t) => {
+  await using fixture = await brokerFixture({ policies: { [ROOT_KEY]: snpRelease() } })
+  const guest = fixture.client()
+  const stale = (): string => tpmPartText(softwareTpm(), Buffer.alloc(48, 1))
+  t.equal((await guest.attest(snpGuest({}, { additional: stale }))).status, 401, 'a quote that is not fresh')
 })
