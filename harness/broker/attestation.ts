@@ -57,7 +57,7 @@ export async function attest(
       reportData: submission.primaryBinding,
       verdicts,
     }
-    const issued = await tokens.issue({ ...content, tpm: submission.tpm }, context.at)
+    const issued = tokens.issue({ ...content, tpm: submission.tpm }, context.at)
     await record({ outcome: 'attested', token: issued.guest.tokenId })
     return issued
   } catch (error) {
