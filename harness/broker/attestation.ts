@@ -10,7 +10,7 @@ import { canonicalJson } from './protocol/canonical-json.ts'
 import { wrappingKey } from './protocol/jwe.ts'
 import type { Attestation } from './protocol/messages.ts'
 import { additionalBinding, primaryBinding } from './protocol/runtime-data.ts'
-import { BrokerRefusal, type RefusalCode } from './refusal.ts'
+import { BrokerRefusal } from './refusal.ts'
 import type { KnownPolicy } from './release-policy.ts'
 import type { PendingSession } from './sessions.ts'
 import type { AttestedGuest, Tokens } from './tokens.ts'
@@ -39,8 +39,11 @@ export async function attest(
   { policies, tokens, audit }: Attester,
 ): Promise<{ readonly token: string; readonly guest: AttestedGuest }> {
   const verdicts: PolicyVerdict[] = []
-  const record = (outcome: Pick<AttestRecord, 'outcome' | 'code' | 'token'>) =>
-    audit.append({ ...recordOf(attestation, context), ...outcome, verdicts: verdicts.map(auditedVerdict) })
+  const record = async (outcome: Pick<AttestRecord, 'outcome' | 'code' | 'token'>) => {
+    await recorded(keepAll(attestation, audit))
+    const about = { ...recordOf(attestation, context), ...outcome }
+    await recorded(audit.append({ ...about, verdicts: verdicts.map(auditedVerdict) }))
+  }
   try {
     const submission = submissionOf(attestation, context)
     for (const policy of policies) verdicts.push(await appraise(submission, policy))
@@ -54,12 +57,12 @@ export async function attest(
       reportData: submission.primaryBinding,
       verdicts,
     }
-    const issued = await tokens.issue({ ...content, tpm: submission.tpm }, context.at)
+    const issued = tokens.issue({ ...content, tpm: submission.tpm }, context.at)
     await record({ outcome: 'attested', token: issued.guest.tokenId })
     return issued
   } catch (error) {
-    if (error instanceof BrokerRefusal)
-      await record({ outcome: 'refused', code: error.code satisfies RefusalCode })
+    if (error instanceof BrokerRefusal && error.code !== 'not-recorded')
+      await record({ outcome: 'refused', code: error.code })
     throw error
   }
 }
@@ -79,6 +82,22 @@ function submissionOf(attestation: Attestation, { session, at }: AttestContext):
     initData: initData && initDataDigest(initData, tee.initDataBytes),
     at,
   }
+}
+
+/** What was not recorded is not answered. Throws BrokerRefusal `not-recorded`. */
+export async function recorded(writing: Promise<void>): Promise<void> {
+  try {
+    await writing
+  } catch (cause) {
+    throw new BrokerRefusal('not-recorded', 'the audit log cannot be written', cause)
+  }
+}
+
+async function keepAll({ primaryEvidence, additionalEvidence }: Attestation, audit: AuditLog): Promise<void> {
+  if (audit.keepEvidence === undefined) return
+  const primary = JSON.stringify(primaryEvidence) ?? ''
+  for (const text of [primary, additionalEvidence])
+    if (text !== '') await audit.keepEvidence(sha256Hex(text), text)
 }
 
 function recordOf(

@@ -27,7 +27,6 @@ const REFUSALS = {
   'headers-too-large': { status: 431, type: 'SerdeError' },
   'not-recorded': { status: 500, type: 'PluginInternalError' },
   'internal-error': { status: 500, type: 'PluginInternalError' },
-  'shutting-down': { status: 503, type: 'PluginInternalError' },
 } as const
 
 /** What a client can be refused for. */

@@ -1,5 +1,5 @@
 /** The resource step: may this guest have it, and in which wrapping; recorded before it leaves. */
-import { keyDigest } from './attestation.ts'
+import { keyDigest, recorded } from './attestation.ts'
 import type { AuditLog, ResourceRecord } from './audit/record.ts'
 import { deliver } from './delivery.ts'
 import type { JweResponse } from './protocol/jwe.ts'
@@ -33,17 +33,20 @@ export async function release(
 ): Promise<JweResponse> {
   const policy = policies.find(({ resources }) => resources.includes(path))
   const record = (outcome: Pick<ResourceRecord, 'outcome' | 'code'>) =>
-    audit.append({
-      ...recordOf(path, context),
-      ...outcome,
-      ...(policy && { policy: policy.id, delivery: policy.delivery }),
-    })
+    recorded(
+      audit.append({
+        ...recordOf(path, context),
+        ...outcome,
+        ...(policy && { policy: policy.id, delivery: policy.delivery }),
+      }),
+    )
   try {
     const answer = await wrapped(path, context.guest, { policy, store })
     await record({ outcome: 'released' })
     return answer
   } catch (error) {
-    if (error instanceof BrokerRefusal) await record({ outcome: 'refused', code: error.code })
+    if (error instanceof BrokerRefusal && error.code !== 'not-recorded')
+      await record({ outcome: 'refused', code: error.code })
     throw error
   }
 }

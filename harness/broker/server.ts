@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import type { AuditLog } from './audit/record.ts'
-import { makeApp } from './http/app.ts'
+import { makeApp, refusal } from './http/app.ts'
 import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
 import { answerOf, BrokerRefusal, type RefusalCode } from './refusal.ts'
 import { knownPolicies, type ReleasePolicy } from './release-policy.ts'
@@ -54,11 +54,15 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const tokens = new Tokens({ key, issuer, lifetimeMs: limits.sessionMs })
   const refusals = new Map<string, number>()
   const refused = (code: string) => void refusals.set(code, (refusals.get(code) ?? 0) + 1)
-  const app = makeApp({
+  const parts = {
     ...{ policies, tokens, audit, store: options.store, sessions: new Sessions(limits) },
     ...{ clock, limits, refused, failed: onError },
-  })
-  const server = makeServer(getRequestListener(app.fetch) as RequestListener, options.tls, limits)
+  }
+  // What has no URL does not get as far as the endpoints.
+  const errorHandler = (): Response =>
+    refusal(new BrokerRefusal('malformed-request', 'the request has no URL'), parts)
+  const listener = getRequestListener(makeApp(parts).fetch, { errorHandler })
+  const server = makeServer(listener as RequestListener, options.tls, limits)
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     answerBroken(error, socket, refused)
   })
@@ -132,9 +136,11 @@ const WORDS: Readonly<Record<number, string>> = {
 
 /** What is not HTTP, too large in its headers, or too slow: answered by hand, since there is no request. */
 function answerBroken(error: NodeJS.ErrnoException, socket: Duplex, refused: (code: string) => void): void {
+  const isHttp = error.code?.startsWith('HPE_') || error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+  // Without a handshake there is nobody to talk to, and after a reset nobody either.
+  if (!isHttp || !socket.writable) return void socket.destroy()
   const code = BROKEN[error.code ?? ''] ?? 'malformed-request'
   refused(code)
-  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy()
   const { status, body } = answerOf(new BrokerRefusal(code, 'the request cannot be read'))
   const head = [
     `HTTP/1.1 ${status} ${WORDS[status] ?? 'Error'}`,
@@ -142,7 +148,7 @@ function answerBroken(error: NodeJS.ErrnoException, socket: Duplex, refused: (co
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
   ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
 }
 
 async function closeServer(server: Server): Promise<void> {

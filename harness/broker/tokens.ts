@@ -2,8 +2,8 @@
  * Attestation results as a token: an EAR (draft-ietf-rats-ear) in a JWT, with the claims where Trustee's has them, so
  * that a relying party of Trustee's finds `tee-pubkey` at the usual place.
  */
-import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { errors, type JSONWebKeySet, type JWK, jwtVerify, SignJWT } from 'jose'
+import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { errors, type JSONWebKeySet, type JWK, jwtVerify } from 'jose'
 import { z } from 'zod'
 import type { PolicyVerdict } from './evidence/appraise.ts'
 import { base64Of } from './evidence/base64.ts'
@@ -51,6 +51,7 @@ export interface TokenContent {
 
 const PROFILE = 'tag:github.com,2024:confidential-containers/Trustee'
 const CLAIMS_LIMIT = 3 * 1024
+const HASHES: Readonly<Record<string, string>> = { ES256: 'sha256', ES384: 'sha384' }
 const ALGORITHMS: Readonly<Record<string, string>> = { prime256v1: 'ES256', secp384r1: 'ES384' }
 
 export class Tokens {
@@ -76,10 +77,7 @@ export class Tokens {
   }
 
   /** The token, and what it says. */
-  async issue(
-    content: TokenContent,
-    now: Date,
-  ): Promise<{ readonly token: string; readonly guest: AttestedGuest }> {
+  issue(content: TokenContent, now: Date): { readonly token: string; readonly guest: AttestedGuest } {
     const { tee, teePubkey, verdicts, tpm } = content
     const guest: AttestedGuest = {
       ...{ tokenId: randomBytes(16).toString('hex'), tee, teePubkey },
@@ -87,14 +85,19 @@ export class Tokens {
       tpm: tpm && { ek: tpm.ek.bytes, ak: tpm.ak.bytes },
     }
     const seconds = Math.floor(now.getTime() / 1000)
-    const token = await new SignJWT(claimsOf(content, guest))
-      .setProtectedHeader({ alg: this.#algorithm, typ: 'JWT', kid: this.#kid })
-      .setIssuer(this.#options.issuer)
-      .setIssuedAt(seconds)
-      .setExpirationTime(seconds + Math.floor(this.#options.lifetimeMs / 1000))
-      .setJti(guest.tokenId)
-      .sign(this.#options.key.privateKey)
+    const { issuer, lifetimeMs } = this.#options
+    const times = { iat: seconds, exp: seconds + Math.floor(lifetimeMs / 1000) }
+    const claims = { ...claimsOf(content, guest), iss: issuer, ...times, jti: guest.tokenId }
+    const token = this.#sign(claims)
     return { token, guest }
+  }
+
+  /** RFC 7515, compact. In this thread: a signature takes less time than the way to another one and back. */
+  #sign(claims: object): string {
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+    const input = `${part({ alg: this.#algorithm, typ: 'JWT', kid: this.#kid })}.${part(claims)}`
+    const key = { key: this.#options.key.privateKey, dsaEncoding: 'ieee-p1363' } as const
+    return `${input}.${sign(HASHES[this.#algorithm] ?? null, Buffer.from(input), key).toString('base64url')}`
   }
 
   /** A token of this broker's own. Throws BrokerRefusal `bad-token`. */

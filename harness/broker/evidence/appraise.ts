@@ -1,10 +1,13 @@
 /** Evidence of one exchange held against one release policy. All findings; nothing is decided by the first. */
 import type { Finding } from '../../base/errors.ts'
+import { findingOf } from '../../evidence/examination.ts'
 import { type PolicySection, unmetSections } from '../../evidence/policy/unmet.ts'
 import type { VerifyRequest } from '../../evidence/request.ts'
+import { makeCredential } from '../../evidence/tpm/credential.ts'
 import { type Verdict, verifyEvidence } from '../../evidence/verify-evidence.ts'
 import { parseSnpReport, SNP_REPORT_BYTES } from '../../formats/snp/report.ts'
 import { parseTdxQuote } from '../../formats/tdx/quote.ts'
+import { tpmName } from '../../formats/tpm2/public.ts'
 import type { KnownPolicy } from '../release-policy.ts'
 import { initDataFindings } from './init-data.ts'
 import type { PrimaryEvidence } from './primary-evidence.ts'
@@ -99,10 +102,29 @@ function bindingFindings({ primary, tpm, initData }: Submission, known: KnownPol
   return [
     ...unmetSections(beside, appraised),
     ...(initData ? initDataFindings(initData, initDataRegister(primary)) : []),
-    ...(known.delivery === 'activate-credential' && tpm === undefined ? [NO_TPM] : []),
+    ...(known.delivery === 'activate-credential' ? credentialFindings(tpm) : []),
   ]
 }
 
+/** Whether a credential can be made for these keys: asked now, so that a release does not come to find that it cannot. */
+function credentialFindings(tpm: TpmPart | undefined): readonly Finding[] {
+  if (tpm === undefined) return [NO_TPM]
+  const { ek, ak } = tpm
+  if ((ek.nameAlgorithm.bank ?? 'sha1') === 'sha1') return [WEAK_EK]
+  try {
+    makeCredential({ ek, akName: tpmName(ak), secret: new Uint8Array(SECRET_BYTES) })
+    return []
+  } catch (error) {
+    return [findingOf(error)]
+  }
+}
+
+const SECRET_BYTES = 32
+const WEAK_EK: Finding = {
+  code: 'endorsement-key',
+  message: 'the endorsement key names objects by a digest that is shorter than the secret of a credential',
+  ...{ expected: 'nameAlg sha256, sha384 or sha512', got: 'another' },
+}
 const NO_TPM: Finding = {
   code: 'evidence-missing',
   message: 'the resource is delivered to a TPM, and no evidence of one came',

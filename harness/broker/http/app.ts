@@ -47,7 +47,10 @@ export function makeApp(parts: AppParts): Hono<Env> {
     return refusal(known ? WRONG_METHOD : NOWHERE, parts)
   })
   app.onError((error) => {
-    if (error instanceof BrokerRefusal) return refusal(error, parts)
+    if (error instanceof BrokerRefusal) {
+      if (error.code === 'not-recorded') parts.failed(error.cause)
+      return refusal(error, parts)
+    }
     parts.failed(error)
     return refusal(new BrokerRefusal('internal-error', 'the broker failed; its log says why'), parts)
   })
@@ -57,7 +60,8 @@ export function makeApp(parts: AppParts): Hono<Env> {
 const WRONG_METHOD = new BrokerRefusal('wrong-method', 'the path is one of the protocol, the method is not')
 const NOWHERE = new BrokerRefusal('bad-path', 'there is nothing at this path')
 
-function refusal(error: BrokerRefusal, { refused }: AppParts): Response {
+/** The answer to a request that gets nothing. */
+export function refusal(error: BrokerRefusal, { refused }: Pick<AppParts, 'refused'>): Response {
   refused(error.code)
   const { status, body } = answerOf(error)
   const headers: Record<string, string> = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }

@@ -48,7 +48,9 @@ function supportedHashes(extra: unknown): readonly string[] | undefined {
     : undefined
 }
 
-const coordinate = z.string().max(128)
+/** What is hashed must have one UTF-8: a lone surrogate has none. */
+const ascii = z.string().regex(/^[ -~]*$/)
+const coordinate = ascii.max(128)
 /**
  * A JSON Web Key, whole: all of it is hashed, and a member that nobody here knows is refused rather than left out.
  * Hashing parts of the key once left it unbound (guest-components#366).
@@ -56,16 +58,16 @@ const coordinate = z.string().max(128)
 const teePubkeySchema = z.discriminatedUnion('kty', [
   z.strictObject({
     kty: z.literal('EC'),
-    crv: z.string().max(MAX_TEXT),
-    alg: z.string().max(MAX_TEXT),
+    crv: ascii.max(MAX_TEXT),
+    alg: ascii.max(MAX_TEXT),
     x: coordinate,
     y: coordinate,
   }),
   z.strictObject({
     kty: z.literal('RSA'),
-    alg: z.string().max(MAX_TEXT),
-    n: z.string().max(2048),
-    e: z.string().max(16),
+    alg: ascii.max(MAX_TEXT),
+    n: ascii.max(2048),
+    e: ascii.max(16),
   }),
 ])
 /** The key that the client made for this exchange; its secret half stays in the guest. */
@@ -73,8 +75,11 @@ export type TeePubkey = z.output<typeof teePubkeySchema>
 
 const attestationSchema = z.object({
   'init-data': z.object({ format: z.string().max(MAX_TEXT), body: z.string().max(256 * 1024) }).nullish(),
-  'runtime-data': z.strictObject({ nonce: z.string().max(1024), 'tee-pubkey': teePubkeySchema }),
-  'tee-evidence': z.object({ primary_evidence: z.unknown(), additional_evidence: z.string() }),
+  'runtime-data': z.strictObject({ nonce: ascii.max(1024), 'tee-pubkey': teePubkeySchema }),
+  'tee-evidence': z.object({
+    primary_evidence: z.unknown(),
+    additional_evidence: z.string().refine((text) => text.isWellFormed()),
+  }),
 })
 
 /** `POST /kbs/v0/attest`. */

@@ -27,13 +27,17 @@ function filled(digest: Uint8Array): Buffer {
 
 /** As configfs-tsm hands it out. */
 export function snpGuest(claims: SnpClaims = {}, more: Partial<EvidenceSource> = {}): EvidenceSource {
-  const primary = (digest: Buffer) => ({
-    outblob: milan
-      .report({ measurement: LAUNCH_DIGEST, reportData: filled(digest), ...claims })
-      .toString('base64'),
-    auxblob: milan.certificateTable().toString('base64'),
-  })
-  return { tee: 'snp', primary, ...more }
+  return { ...snpGuestOf(milan, claims), ...more }
+}
+
+/** A guest of another processor. */
+export function snpGuestOf(processor: SnpSignerEmulation, claims: SnpClaims = {}): EvidenceSource {
+  const auxblob = processor.certificateTable().toString('base64')
+  const primary = (digest: Buffer) => {
+    const report = processor.report({ measurement: LAUNCH_DIGEST, reportData: filled(digest), ...claims })
+    return { outblob: report.toString('base64'), auxblob }
+  }
+  return { tee: 'snp', primary }
 }
 
 /** As Trustee's attester sends it. */

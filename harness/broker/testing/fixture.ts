@@ -19,6 +19,8 @@ export interface FixtureOptions {
   readonly audit?: AuditLog
   readonly clock?: () => Date
   readonly onError?: (error: unknown) => void
+  /** What every read of the store ends in. */
+  readonly failingStore?: Error
 }
 
 export interface Fixture extends AsyncDisposable {
@@ -38,13 +40,16 @@ export async function brokerFixture(options: FixtureOptions = {}): Promise<Fixtu
     policies = { [ROOT_KEY]: snpRelease() },
     resources = { [ROOT_KEY]: SECRET },
     clock = () => SIMULATED_TIME,
+    failingStore,
   } = options
   certificate ??= makeServerCertificate({ names: ['localhost', '127.0.0.1'], now: new Date() })
   const made = await certificate
   const log = memoryLog()
   const broker = await startBroker({
     tls: made,
-    store: memoryStore(new Map(Object.entries(resources))),
+    store: failingStore
+      ? { get: () => Promise.reject(failingStore) }
+      : memoryStore(new Map(Object.entries(resources))),
     policies: new Map(Object.entries(policies)),
     audit: options.audit ?? log,
     clock,

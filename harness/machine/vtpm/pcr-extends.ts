@@ -1,5 +1,4 @@
 /** What a guest extended its vTPM's registers by, read from swtpm's log while the guest runs. */
-import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { ByteReader } from '../../base/bytes.ts'
 import { FormatError } from '../../base/errors.ts'
@@ -15,11 +14,13 @@ export type PcrEvent =
 const STARTUP = 0x144
 const PCR_EXTEND = 0x182
 const PCR_EVENT = 0x13c
+const EVENT_SEQUENCE_COMPLETE = 0x185
+/** TPM_ST_SESSIONS: parameters follow their size. */
+const WITH_SESSIONS = 0x8002
 const SHA384 = 0x000c
 const SHA384_BYTES = 48
 const DIGEST_BYTES: Readonly<Record<number, number>> = { 4: 20, 11: 32, 12: SHA384_BYTES, 13: 64 }
 
-const HEADER_BYTES = 10
 /** Longer than any command that is looked at. */
 const LONGEST_COMMAND = 4096
 const CHUNK_BYTES = 64 * 1024
@@ -27,6 +28,9 @@ const LONGEST_LINE = 1024
 
 const FRAME = /^\s*SWTPM_IO_(Read|Write): length (\d{1,9})$/
 const HEX_LINE = /^\s*((?:[0-9A-F]{2} ?)+)$/
+
+/** What the last command does if the TPM answers it with success; it may be the answer that has the digest. */
+type Asked = PcrEvent | { readonly kind: 'hash'; readonly pcr: number }
 
 interface Frame {
   readonly isCommand: boolean
@@ -44,8 +48,7 @@ export class PcrExtendLog {
   #offset = 0
   #line = ''
   #frame: Frame | undefined
-  /** What the last command does if the TPM answers it with success. */
-  #asked: PcrEvent | undefined
+  #asked: Asked | undefined
 
   constructor(file: string) {
     this.#file = file
@@ -105,29 +108,52 @@ export class PcrExtendLog {
       this.#asked = length <= LONGEST_COMMAND ? eventOf(whole) : undefined
       return undefined
     }
-    const done = this.#asked
+    const asked = this.#asked
     this.#asked = undefined
-    const succeeded = whole.length >= HEADER_BYTES && whole.readUInt32BE(6) === 0
-    return succeeded ? done : undefined
+    return asked && outcomeOf(asked, whole)
   }
 }
 
 /** Undefined for all other commands, and for one that is malformed: the TPM refuses it. */
-function eventOf(command: Buffer): PcrEvent | undefined {
-  try {
+function eventOf(command: Buffer): Asked | undefined {
+  return whereWhole(() => {
     const reader = new ByteReader(command, { what: 'TPM command' })
     reader.skip(6, 'tag and size')
     const code = reader.u32be('command code')
     if (code === STARTUP) return reader.u16be('startupType') === 0 ? { kind: 'startup' } : undefined
-    if (code !== PCR_EXTEND && code !== PCR_EVENT) return undefined
+    if (code === PCR_EVENT || code === EVENT_SEQUENCE_COMPLETE)
+      return { kind: 'hash', pcr: reader.u32be('pcrHandle') }
+    if (code !== PCR_EXTEND) return undefined
     const pcr = reader.u32be('pcrHandle')
     reader.skip(reader.u32be('authorizationSize'), 'authorization area')
-    const digest = code === PCR_EXTEND ? sha384Of(reader) : hashOf(reader)
-    return digest && { kind: 'extend', pcr, digest }
+    return extendBy(pcr, reader)
+  })
+}
+
+function outcomeOf(asked: Asked, response: Buffer): PcrEvent | undefined {
+  return whereWhole(() => {
+    const reader = new ByteReader(response, { what: 'TPM response' })
+    const tag = reader.u16be('tag')
+    reader.skip(4, 'size')
+    if (reader.u32be('response code') !== 0) return undefined
+    if (asked.kind !== 'hash') return asked
+    if (tag === WITH_SESSIONS) reader.skip(4, 'parameterSize')
+    return extendBy(asked.pcr, reader)
+  })
+}
+
+function whereWhole<Result>(read: () => Result): Result | undefined {
+  try {
+    return read()
   } catch (error) {
     if (error instanceof FormatError) return undefined
     throw error
   }
+}
+
+function extendBy(pcr: number, reader: ByteReader): PcrEvent | undefined {
+  const digest = sha384Of(reader)
+  return digest && { kind: 'extend', pcr, digest }
 }
 
 /** TPML_DIGEST_VALUES. */
@@ -140,10 +166,4 @@ function sha384Of(reader: ByteReader): Buffer | undefined {
     if (algorithm === SHA384) found = Buffer.from(digest)
   }
   return found
-}
-
-/** TPM2B_EVENT: the TPM hashes the data itself, in every bank. */
-function hashOf(reader: ByteReader): Buffer {
-  const data = reader.bytes(reader.u16be('size'), 'eventData')
-  return createHash('sha384').update(data).digest()
 }

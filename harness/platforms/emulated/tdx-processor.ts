@@ -19,7 +19,8 @@ const DEBUG = 1n << 0n
 const SEPT_VE_DISABLE = 1n << 28n
 /** Of a platform that the collateral of the honest one says nothing about. */
 const OTHER_FMSPC = Buffer.from('50515253dcba', 'hex')
-const OLD_MODULE_SVN = 2
+/** TEE_TCB_SVN[2], microcode: below what the first level of the TCB info asks for. */
+const MICROCODE = 2
 /** MRTD begins here in a quote of version 4; all of the body is signed. */
 const SIGNED_OFFSET = 48 + 136
 const DAY_MS = 86_400_000
@@ -101,7 +102,7 @@ function bodyOf({ reportData, launch, registers, faults }: TeeQuestion): TdRepor
   const attributes = fields.TDATTRIBUTES === undefined ? SEPT_VE_DISABLE : BigInt(fields.TDATTRIBUTES)
   const configId = registerOf(fields.MRCONFIGID)
   const svn = Uint8Array.from(UP_TO_DATE_SVN)
-  if (faults.has('old-tcb')) svn[0] = OLD_MODULE_SVN
+  if (faults.has('old-tcb')) svn[MICROCODE] = 0
   return {
     teeTcbSvn: svn,
     tdAttributes: faults.has('debug-policy') ? attributes | DEBUG : attributes,

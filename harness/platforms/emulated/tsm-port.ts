@@ -32,6 +32,8 @@ export async function serveTsmPort(
   try {
     for await (const chunk of stream)
       for (const request of lines.push(chunk as Buffer)) {
+        // A chunk may hold hundreds of requests of a guest that is gone.
+        if (stream.destroyed) return
         if (!('mistake' in request)) generation += 1
         await send(stream, await answerTo(request, { service, generation, onError }))
         await wait(pauseMs)
