@@ -94,7 +94,7 @@ t.test(
   async (t) => {
     const scope = new Scope('test')
     const line = await BrokerLine.open(scope)
-    const gone = await using_(async (inner) => answering(inner, ''))
+    const gone = await closedPort()
     line.leadTo(gone)
     t.equal(await say(line.hostPort, 'x'), '')
     const held = createServer()
