@@ -15,7 +15,7 @@ const MAY_IMPORT = {
   machine: ['base', 'system'],
   rehearsal: ['base', 'measure', 'system', 'machine'],
   platforms: ['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal'],
-  broker: ['base', 'evidence'],
+  broker: ['base', 'formats', 'evidence', 'system'],
   verdict: ['base', 'formats', 'measure', 'evidence'],
   attacks: ['base', 'formats', 'machine', 'materials', 'broker'],
   run: [
@@ -25,7 +25,7 @@ const MAY_IMPORT = {
   report: ['base'],
   cli: [
     ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal', 'platforms'],
-    ...['verdict', 'run', 'report'],
+    ...['broker', 'verdict', 'run', 'report'],
   ],
 }
 

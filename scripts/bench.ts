@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
+import { brokerExchanges, brokerMemory } from './bench/broker.ts'
 import { consoleEngine } from './bench/console.ts'
 import { eventLog } from './bench/evidence-event-log.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
@@ -51,6 +52,8 @@ const MEASURES: readonly Measure[] = [
   planning,
   scheduling,
   htmlReport,
+  brokerExchanges,
+  brokerMemory,
 ]
 
 const USAGE = 2

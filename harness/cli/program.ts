@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
+import { addBroker } from './broker-commands.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
 import { ignoreClosedPipes } from './output.ts'
@@ -61,6 +62,7 @@ function program(finish: Finish): Command {
   addInspect(root, finish)
   addCerts(root, finish)
   addRehearse(root, finish)
+  addBroker(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
@@ -105,6 +107,7 @@ Examples:
   attestbed predict sev-snp --firmware F what a launch will measure
   attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
   attestbed rehearse sev-snp             what QEMU measures, without the hardware
+  attestbed broker serve --config B      a key broker that releases keys to guests it trusts
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,

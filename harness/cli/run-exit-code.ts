@@ -27,8 +27,10 @@ export function runExitCode({ results, expired = [], otherShards }: RunResult, d
   if (!results.some(({ outcome }) => outcome === 'pass') && !printed(results)) return nothingHolds(results)
   // Of all: a mark says that a fail is known, not that hardware proved anything.
   const unproven = results.some(
-    ({ outcome, claims }) =>
-      outcome !== 'pass' || claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated'),
+    ({ outcome, claims, variant }) =>
+      outcome !== 'pass' ||
+      variant.emulatedOn !== undefined ||
+      claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated'),
   )
   return demands.requireHardware && unproven ? HOST_LACKS : 0
 }

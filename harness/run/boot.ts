@@ -10,7 +10,7 @@ import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
-import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
+import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
 import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -104,6 +104,7 @@ export class Boot {
     })
     vm.timeline.watch(machine)
     recordQmpEvents(machine, { vm: name, emit })
+    await serveTsm(vm, spec, machine)
     vm.spec.ends.push({ name, ended: machine.ended })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
@@ -191,8 +192,12 @@ export class Boot {
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
     const { emit } = this.#vm.spec
-    this.#guest = new LabGuest(guest, image.description, (argv) =>
-      emit({ type: 'guest-command', vm: this.#vm.name, argv }),
+    const vm = this.#vm.name
+    this.#guest = new LabGuest(
+      guest,
+      image.description,
+      (argv) => emit({ type: 'guest-command', vm, argv }),
+      (page) => emit({ type: 'evidence', vm, page }),
     )
     return this.#guest
   }

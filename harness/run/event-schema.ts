@@ -15,6 +15,7 @@ const variant = z.strictObject({
   platform: z.enum(PLATFORM_IDS),
   vtpm: z.enum(['stateful', 'stateless', 'none']),
   ...{ firmware: text, image: text, qemu: text, vcpus: count, memoryMiB: count },
+  emulatedOn: maybe(z.enum(PLATFORM_IDS)),
 })
 
 const basis = z.enum(['hardware', 'rehearsed', 'emulated', 'predicted'])

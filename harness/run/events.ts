@@ -29,6 +29,8 @@ export interface Variant {
   readonly qemu: string
   readonly vcpus: number
   readonly memoryMiB: number
+  /** The TEE is emulated, and its guests run on this. */
+  readonly emulatedOn?: PlatformId
 }
 
 export type Outcome = 'pass' | 'fail' | 'error' | 'skip'

@@ -13,6 +13,7 @@ import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
 import { judge } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { PrintedArgv } from './printed-argv.ts'
+import { Processors } from './processors.ts'
 
 export interface Execution {
   readonly point: PlannedPoint
@@ -75,13 +76,15 @@ async function tryOnce(execution: Execution): Promise<Tried> {
   const vtpmLogs: string[] = []
   const ends: VmEnd[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
+  const processors = new Processors(point.platform)
   send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory, attempt })
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await using scope = new Scope(key)
     const limit = AbortSignal.timeout(seconds * 1000)
     const lab = new Lab<string>({
-      ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: await bench() },
+      ...{ variant, directory, scope, claims, processors, scratch, vtpmLogs, ends, emit: send },
+      bench: await bench(),
       basis: point.platform.basis,
       budget,
       secureBoot: scenario.needs.secureBoot,

@@ -18,8 +18,19 @@ export function compareResults(before: readonly ScenarioResult[]): (result: Scen
 
 /** The same scenario on the same variant, and the same turn of it. */
 export function pointOf({ scenario, variant, repetition = 1 }: ScenarioResult): string {
-  const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
-  return JSON.stringify([scenario, platform, vtpm, firmware, image, qemu, vcpus, memoryMiB, repetition])
+  const { platform, emulatedOn = '', vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  return JSON.stringify([
+    scenario,
+    platform,
+    emulatedOn,
+    vtpm,
+    firmware,
+    image,
+    qemu,
+    vcpus,
+    memoryMiB,
+    repetition,
+  ])
 }
 
 function isWrong({ outcome }: ScenarioResult): boolean {

@@ -55,6 +55,7 @@ export function axisValue(axis: Axis, { variant }: Pick<RunRow, 'variant'>): str
   if (axis === 'memoryMiB') return `${variant.memoryMiB} MiB`
   if (axis === 'vcpus') return `${variant.vcpus} vCPU${variant.vcpus === 1 ? '' : 's'}`
   if (axis === 'vtpm') return variant.vtpm === 'none' ? 'no vTPM' : variant.vtpm
+  if (axis === 'platform' && variant.emulatedOn !== undefined) return `${variant.platform} (emulated)`
   if (axis === 'qemu') return variant.qemu === 'tools' ? 'tools QEMU' : variant.qemu
   return variant[axis]
 }
