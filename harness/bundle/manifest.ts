@@ -17,6 +17,7 @@ const id = z.string().regex(/^[\w.+-]{1,64}$/)
 
 const variant = z.strictObject({
   platform: z.enum(PLATFORM_IDS),
+  emulatedOn: z.enum(PLATFORM_IDS).exactOptional(),
   vtpm: z.enum(['stateful', 'stateless', 'none']),
   firmware: id,
   image: id,

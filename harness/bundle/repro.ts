@@ -40,7 +40,7 @@ export async function planRepro(
   const { scenario } = await theScenario(manifest)
   const source = await scenarioSource(office.paths.checkout, manifest.scenario.id)
   const isSame = source !== undefined && sha256Hex(source) === manifest.scenario.sourceSha256
-  const place = choosePlatform(manifest, office)
+  const place = choosePlatform(manifest, office, scenario.tees ?? [])
   const qemu = chooseQemu(manifest)
   const firmware = versions.find((version) => version.firmware)?.firmware ?? manifest.variant.firmware
   const build = firmwareBuild(firmware, office.host)
@@ -90,15 +90,19 @@ async function theScenario({ scenario: { id, sourceSha256 } }: Manifest) {
 function choosePlatform(
   { variant, claims }: Manifest,
   { host }: Pick<PlanningOffice, 'host'>,
+  tees: readonly string[],
 ): { readonly id: PlatformId; readonly cannot: readonly string[] } {
   const theirs = platform(variant.platform)
   const verdict = host.report.platforms[theirs.id]
-  if (verdict?.usable) return { id: theirs.id, cannot: [] }
+  // The plan emulates it where the host lacks it, as it was then.
+  if (verdict?.usable || variant.emulatedOn !== undefined) return { id: theirs.id, cannot: [] }
   const best = bestPlatform(host)
-  const why = `it runs on ${best.id}, since ${theirs.id} cannot be used here: ${verdict?.reason ?? 'not probed'}`
+  const isEmulated = tees.includes(theirs.id)
+  const where = isEmulated ? `${theirs.id} emulated on ${best.id}` : best.id
+  const why = `it runs on ${where}, since ${theirs.id} cannot be used here: ${verdict?.reason ?? 'not probed'}`
   const lost = claims.filter(({ basis }) => basis === theirs.basis && basis !== best.basis)
   return {
-    id: best.id,
+    id: isEmulated ? theirs.id : best.id,
     cannot: [why, ...lost.map(({ id, basis }) => `claim ${id} rested on ${basis} evidence`)],
   }
 }

@@ -33,9 +33,10 @@ export function runExitCode({ results, expired = [], otherShards }: RunResult, d
  * What a launch comes to is rehearsed or predicted on every host, on one with the hardware, too: that is no lack. But a
  * scenario in which nothing was proven by hardware has proven nothing that the user asked for.
  */
-function isUnproven({ outcome, claims }: RunResult['results'][number]): boolean {
+function isUnproven({ outcome, claims, variant }: RunResult['results'][number]): boolean {
   return (
     outcome !== 'pass' ||
+    variant.emulatedOn !== undefined ||
     claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated') ||
     !claims.some((claim) => claim.basis === 'hardware')
   )

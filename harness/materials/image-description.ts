@@ -15,6 +15,8 @@ export const IMAGE_CAPABILITIES = [
   'ab-slots',
   /** Its initrd takes in credentials and system extensions, as systemd does. */
   'stub-companions',
+  /** Its initrd gets the root's key from the broker that its measured command line names. */
+  'attester',
 ] as const
 export type ImageCapability = (typeof IMAGE_CAPABILITIES)[number]
 

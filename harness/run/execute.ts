@@ -14,6 +14,7 @@ import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
 import { judge } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { PrintedArgv } from './printed-argv.ts'
+import { Processors } from './processors.ts'
 import { StoppedAtFailure } from './stopped.ts'
 
 export interface Execution {
@@ -87,6 +88,7 @@ async function tryOnce(execution: Execution): Promise<Tried> {
   const vtpmLogs: string[] = []
   const ends: VmEnd[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
+  const processors = new Processors(point.platform)
   send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory, attempt })
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
@@ -94,7 +96,8 @@ async function tryOnce(execution: Execution): Promise<Tried> {
     const limit = AbortSignal.timeout(seconds * 1000)
     const made = await bench()
     const lab = new Lab<string>({
-      ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: made },
+      ...{ variant, directory, scope, claims, processors, scratch, vtpmLogs, ends, emit: send },
+      bench: made,
       stopAtFailure: execution.onFailure !== undefined,
       basis: point.platform.basis,
       budget,

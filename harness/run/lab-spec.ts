@@ -6,6 +6,7 @@ import type { Scope } from '../system/scope.ts'
 import type { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
 import type { RunEvent, Variant } from './events.ts'
+import type { Processors } from './processors.ts'
 
 export interface Budget {
   readonly vcpus: number
@@ -39,6 +40,7 @@ export interface LabSpec {
   readonly secureBoot: boolean
   readonly scope: Scope
   readonly claims: ClaimBook
+  readonly processors: Processors
   readonly signal: AbortSignal
   /** When the budget is spent; milliseconds since the epoch. */
   readonly endsAt: number

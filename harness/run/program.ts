@@ -19,6 +19,7 @@ import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './plan
 import { type Sampling, samplingOf, secondsFor } from './power-cut/sampling.ts'
 import { demandOf, diskBytesOf, NO_DEMAND } from './room.ts'
 import { type Repetition, roundOf, runRounds } from './rounds.ts'
+import { describeHost } from './run-host.ts'
 import { recordRun } from './run-record.ts'
 import { schedule } from './schedule.ts'
 import { type MaterialSwaps, swapFirmware } from './swaps.ts'
@@ -68,7 +69,8 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   await recordRun(directory, record)
   const run = new Run({ request, plan, workshop, directory, jobs, sampling })
   const planned = entriesOf(roundOf(plan.points, 1, request))
-  emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, directory, planned, jobs })
+  const about = { directory, planned, jobs, host: describeHost() }
+  emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, ...about })
   for (const { place, reason, until } of plan.expired)
     tell(`${place}: the mark "${reason}" held until ${until}: what it skipped runs again, and the run fails`)
   // Before the first scenario's clock runs: a build takes a minute where the cache is cold.
