@@ -34,7 +34,14 @@ const boot = {
   pcrs: z.record(text, text).readonly(),
   why: z.enum([
     ...(['opened', 'foreign-tpm', 'policy-mismatch', 'no-pcr-signature', 'pcr-signature-missing'] as const),
-    ...(['nothing-sealed', 'no-tpm', 'access-denied', 'nothing-bootable', 'unknown'] as const),
+    ...([
+      'nothing-sealed',
+      'no-tpm',
+      'not-attested',
+      'access-denied',
+      'nothing-bootable',
+      'unknown',
+    ] as const),
   ]),
   words: text,
 }
