@@ -1,5 +1,5 @@
 /** Other versions of one material: a file, an entry of this checkout, or what a suite of Debian has of it. */
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { isAbsolute, join, resolve } from 'node:path'
 import { HostError, UsageError } from '../base/errors.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
@@ -168,7 +168,6 @@ async function writeStarter(into: string, tree: string): Promise<void> {
     `  -L '${tree}/usr/share/qemu' -L '${tree}/usr/share/seabios' "$@"`,
     '',
   ].join('\n')
-  const { mkdir } = await import('node:fs/promises')
   await mkdir(join(into, 'start'), { recursive: true, mode: 0o700 })
   await writeFile(join(into, STARTER), script)
   await chmod(join(into, STARTER), 0o755)
