@@ -71,7 +71,7 @@ t.test('QEMU of a suite starts with the libraries, modules and ROMs of that suit
   t.ok((await stat(qemu)).mode & 0o100, 'it can be run')
   const script = await readFile(qemu, 'utf8')
   t.match(script, /^#!\/bin\/sh\n/)
-  for (const [, path] of script.matchAll(/'([^']+)'/g)) t.ok(path?.startsWith(`${cache}/version/`), path)
+  for (const [, path] of script.matchAll(/'([^']+)'/g)) t.ok(path?.startsWith(`${cache}/version/`))
   t.notOk(script.includes('.building'), 'where it is once it is complete')
 })
 
