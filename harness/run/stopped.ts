@@ -3,6 +3,6 @@ export class StoppedAtFailure extends Error {
   override readonly name = 'StoppedAtFailure'
 
   constructor(claim: string) {
-    super(`stopped at the false claim "${claim}", as was asked`)
+    super(`claim "${claim}" is false`)
   }
 }
