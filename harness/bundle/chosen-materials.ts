@@ -74,14 +74,19 @@ async function chooseKernel(bundle: OpenedBundle, { image }: MaterialsHere): Pro
   }
 }
 
+/** A stranger's manifest may name one large file a thousand times. */
+const MOST_UKIS = 16
+const MOST_UKI_BYTES = 256 * 2 ** 20
+
 /** Kernel and initrd out of a carried UKI, where they are the ones that the bill names. */
 async function unpackUki(
   bundle: OpenedBundle,
   wanted: { readonly kernel: string; readonly initrd: string },
 ): Promise<{ readonly image: string; readonly initrd: string } | undefined> {
-  for (const material of bundle.manifest.materials) {
-    const file = material.role === 'uki' ? memberOf(bundle, material) : undefined
-    if (file === undefined) continue
+  const ukis = bundle.manifest.materials.filter(({ role }) => role === 'uki').slice(0, MOST_UKIS)
+  for (const material of ukis) {
+    const file = memberOf(bundle, material)
+    if (file === undefined || material.bytes > MOST_UKI_BYTES) continue
     const uki = parseUki(await readFile(file))
     const kernel = ukiSection(uki, '.linux')
     const initrd = ukiSection(uki, '.initrd')
@@ -107,7 +112,8 @@ function only({ manifest }: OpenedBundle, role: string): BundledMaterial | undef
 /** A carried file, where it still is what the bill says: one in which something was masked is not. */
 function memberOf({ manifest, member }: OpenedBundle, material: BundledMaterial): string | undefined {
   const carried = manifest.members.find(({ path }) => path === material.member)
-  return carried && carried.sha256 === material.sha256 ? member(carried.path) : undefined
+  const isWhole = carried?.sha256 === material.sha256 && carried?.bytes === material.bytes
+  return carried && isWhole ? member(carried.path) : undefined
 }
 
 async function digestOf(image: readonly MaterialInput[], role: string): Promise<string | undefined> {
