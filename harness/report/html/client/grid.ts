@@ -28,7 +28,7 @@ export function GridView({ index, grid, selected, onSelect }: GridProps): Compon
     { class: 'grid-scroll', onKeyDown: moveFocus },
     h(
       'div',
-      { class: 'grid', style: { '--columns': columns.length } },
+      { class: 'grid', style: { '--columns': columns.length, '--column': `${columnPx(columns.length)}px` } },
       h(
         'table',
         { class: 'head', 'aria-hidden': true },
@@ -85,6 +85,11 @@ export function GridView({ index, grid, selected, onSelect }: GridProps): Compon
       ),
     ),
   )
+}
+
+/** Names of firmware are long: where there are few columns they are read whole. */
+function columnPx(columns: number): number {
+  return columns <= 3 ? 118 : columns === 4 ? 98 : 80
 }
 
 function columnWidths(columns: Grid['columns']): ComponentChild {
