@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import {
   type Boot,
   defineScenario,
@@ -36,13 +35,8 @@ export const scenario = defineScenario({
   },
   run: async (lab) => {
     const broker = await lab.broker()
-    const isTdx = lab.variant.platform === 'tdx'
-    const algorithm = isTdx ? 'sha384' : 'sha256'
-    const initData = broker.initData(algorithm)
-    const digest = createHash(algorithm).update(initData).digest()
     const vm = await lab.vm('owner', {
-      ...{ recoveryKey: 'enrolled', kernel: 'direct', network: broker.network, initData },
-      launch: isTdx ? { mrConfigId: digest } : { hostData: digest },
+      ...{ recoveryKey: 'enrolled', kernel: 'direct', network: broker.network, ...broker.initData() },
       uki: { extraCommandLine: 'attestbed.after=shell' },
     })
     await broker.serve({ ...(await ownersPolicy(vm)), secret: vm.recoveryKey })

@@ -1,5 +1,6 @@
 /** The broker of a scenario's owner, the way to it, and who else may sit at its end. */
 import { join } from 'node:path'
+import { digest } from '../../base/digest.ts'
 import { type FileLog, openAuditLog } from '../../broker/audit/file-log.ts'
 import {
   type AuditLog,
@@ -13,7 +14,7 @@ import {
 import { type BrokerIdentity, ensureBrokerIdentity } from '../../materials/broker-identity.ts'
 import type { LabSpec } from '../lab-spec.ts'
 import { BROKER_ADDRESS } from '../vm-machine.ts'
-import type { NetworkOptions } from '../vm-options.ts'
+import type { NetworkOptions, VmOptions } from '../vm-options.ts'
 import { BrokerLine } from './broker-line.ts'
 import { type ExchangeSummary, summarize } from './exchanges.ts'
 import { type Interceptor, interceptTls } from './interceptor.ts'
@@ -78,12 +79,17 @@ export class LabBroker {
     return `attestbed.broker=https://${address}:${port} attestbed.broker-pin=${this.#identity.pin}`
   }
 
-  /** The same, as init data that HOST_DATA or MRCONFIGID is the digest of (Trustee, kbs/docs/initdata.md). */
-  initData(algorithm: 'sha256' | 'sha384'): string {
+  /** The same as init data (Trustee, kbs/docs/initdata.md), and the launch that binds a guest of this variant to it. */
+  initData(): Required<Pick<VmOptions, 'initData' | 'launch'>> {
+    const isTdx = this.#spec.variant.platform === 'tdx'
+    const algorithm = isTdx ? 'sha384' : 'sha256'
     const { address, port } = BROKER_ADDRESS
     const data = { broker: `https://${address}:${port}`, 'broker-pin': this.#identity.pin }
     const lines = Object.entries(data).map(([key, value]) => `"attestbed.${key}" = "${value}"`)
-    return ['version = "0.1.0"', `algorithm = "${algorithm}"`, '', '[data]', ...lines, ''].join('\n')
+    const head = ['version = "0.1.0"', `algorithm = "${algorithm}"`, '', '[data]']
+    const initData = [...head, ...lines, ''].join('\n')
+    const bound = digest(algorithm, initData)
+    return { initData, launch: isTdx ? { mrConfigId: bound } : { hostData: bound } }
   }
 
   /** For the VM that is to reach it. */
