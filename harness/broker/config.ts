@@ -44,7 +44,9 @@ const configSchema = z.strictObject({
     .describe('PEM; without it serve needs --self-signed'),
   store: z.strictObject({ directory: file, key: file }),
   audit: z.strictObject({ log: file, evidence: file.optional() }),
-  tokens: z.strictObject({ key: file, issuer: z.string().min(1).max(256).optional() }).optional(),
+  tokens: z
+    .strictObject({ key: file, certificates: file.optional(), issuer: z.string().min(1).max(256).optional() })
+    .optional(),
   limits: limitsSchema.optional(),
   resources: z.array(resourceSchema).min(1),
 })

@@ -97,7 +97,6 @@ function makeServer(
         keepAliveTimeout: limits.keepAliveMs,
         connectionsCheckingInterval: Math.min(1000, limits.headersMs),
       },
-      // Resumption would keep state of clients, and is not worth it for three requests.
       ...{ insecureHTTPParser: false, noDelay: true },
     },
     listener,

@@ -26,6 +26,8 @@ export interface TokenKey {
   /** P-256 or P-384. */
   readonly privateKey: KeyObject
   readonly publicKey: KeyObject
+  /** DER, the key's own first: what relying parties check who know an authority and not the key. */
+  readonly certificates?: readonly Uint8Array[]
 }
 
 /** A key for the life of one broker: its tokens end with it. */
@@ -64,11 +66,19 @@ export class Tokens {
   constructor(options: TokenOptions) {
     const algorithm = ALGORITHMS[options.key.privateKey.asymmetricKeyDetails?.namedCurve ?? '']
     if (algorithm === undefined) throw new TypeError('a token is signed by a key on P-256 or P-384')
-    const jwk = options.key.publicKey.export({ format: 'jwk' })
+    const { certificates = [], publicKey } = options.key
+    const jwk = publicKey.export({ format: 'jwk' })
+    const x5c = certificates.map((der) => Buffer.from(der).toString('base64'))
     this.#options = options
     this.#algorithm = algorithm
     this.#kid = createHash('sha256').update(`${jwk.x}.${jwk.y}`).digest('base64url')
-    this.#jwk = { ...(jwk as JWK), alg: algorithm, kid: this.#kid, use: 'sig' }
+    this.#jwk = {
+      ...(jwk as JWK),
+      alg: algorithm,
+      kid: this.#kid,
+      use: 'sig',
+      ...(x5c.length > 0 && { x5c }),
+    }
   }
 
   /** RFC 7517. */
@@ -95,7 +105,9 @@ export class Tokens {
   /** RFC 7515, compact. In this thread: a signature takes less time than the way to another one and back. */
   #sign(claims: object): string {
     const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-    const input = `${part({ alg: this.#algorithm, typ: 'JWT', kid: this.#kid })}.${part(claims)}`
+    // As Trustee's: the key itself only where certificates come with it, since nobody may believe a bare one.
+    const key5c = this.#jwk.x5c && { jwk: this.#jwk }
+    const input = `${part({ alg: this.#algorithm, typ: 'JWT', kid: this.#kid, ...key5c })}.${part(claims)}`
     const key = { key: this.#options.key.privateKey, dsaEncoding: 'ieee-p1363' } as const
     return `${input}.${sign(HASHES[this.#algorithm] ?? null, Buffer.from(input), key).toString('base64url')}`
   }

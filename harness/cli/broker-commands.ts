@@ -51,6 +51,7 @@ export function addBroker(root: Command, finish: Finish): void {
     )
     .action(async (flags) => finish(await (await import('./broker.ts')).serveBroker(flags)))
   addStoreCommands(broker, finish)
+  addToken(broker, finish)
   broker
     .command('audit')
     .description("check a log's chain and show its records")
@@ -61,6 +62,22 @@ export function addBroker(root: Command, finish: Finish): void {
     .option('--json', 'one JSON document on stdout: how many records, and the head')
     .addHelpText('after', '\nExamples:\n  attestbed broker audit audit.jsonl | grep refused')
     .action(async (file: string, flags) => finish(await (await import('./broker.ts')).showAudit(file, flags)))
+}
+
+function addToken(broker: Command, finish: Finish): void {
+  broker
+    .command('token')
+    .description('check an attestation token as a relying party, and show its claims')
+    .argument('<file>', 'the token')
+    .option('--anchors <file>', 'authorities whose certificates vouch for the key in its header (PEM)')
+    .option(
+      '--keys <file>',
+      'keys of issuers: a JSON Web Key set, such as a broker has at /.well-known/jwks.json',
+    )
+    .addHelpText('after', '\nExamples:\n  attestbed broker token guest.jwt --keys jwks.json')
+    .action(async (file: string, flags) =>
+      finish(await (await import('./broker.ts')).checkToken(file, flags)),
+    )
 }
 
 function addStoreCommands(broker: Command, finish: Finish): void {

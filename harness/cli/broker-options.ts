@@ -1,5 +1,5 @@
 /** A broker's configuration with everything it names read and opened. */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { UsageError } from '../base/errors.ts'
 import { type FileLog, openAuditLog } from '../broker/audit/file-log.ts'
@@ -11,6 +11,7 @@ import { readStoreKey } from '../broker/store/store-key.ts'
 import type { TokenKey } from '../broker/tokens.ts'
 import { parsePolicy } from '../evidence/policy/parse.ts'
 import { type ResolvedPolicy, resolveFiles } from '../evidence/policy/resolve.ts'
+import { parsePem } from '../formats/pem.ts'
 import { predictReferences } from '../verdict/reference-values.ts'
 import { besides, readEvidenceFile, readEvidenceFiles, readPolicyText } from './evidence-files.ts'
 
@@ -47,7 +48,7 @@ export async function openConfigured(read: ReadConfig): Promise<OpenedBroker> {
   const policies = new Map<string, ReleasePolicy>()
   for (const resource of config.resources) policies.set(resource.path, await releasePolicy(resource, at))
   const stored = await store.list()
-  const tokenKey = config.tokens && (await readTokenKey(at(config.tokens.key)))
+  const tokenKey = config.tokens && (await readTokenKey(config.tokens, at))
   const { evidence } = config.audit
   const log = await openAuditLog(
     at(config.audit.log),
@@ -102,14 +103,26 @@ async function readReleasePolicy(file: string): Promise<ResolvedPolicy> {
   return resolveFiles(await predictReferences(policy, read), read)
 }
 
-async function readTokenKey(file: string): Promise<TokenKey> {
+async function readTokenKey(
+  { key, certificates }: NonNullable<BrokerConfig['tokens']>,
+  at: ReadConfig['at'],
+): Promise<TokenKey> {
+  const file = at(key)
   const privateKey = privateKeyOf(file, await readEvidenceFile(file))
   const curve = privateKey.asymmetricKeyDetails?.namedCurve
-  if (curve === 'prime256v1' || curve === 'secp384r1')
-    return { privateKey, publicKey: createPublicKey(privateKey) }
-  throw new UsageError(`${file} has no key that signs tokens: one on P-256 or P-384 is needed`, {
-    code: 'bad-config',
-  })
+  if (curve !== 'prime256v1' && curve !== 'secp384r1')
+    throw new UsageError(`${file} has no key that signs tokens: one on P-256 or P-384 is needed`, {
+      code: 'bad-config',
+    })
+  const publicKey = createPublicKey(privateKey)
+  if (certificates === undefined) return { privateKey, publicKey }
+  const chain = parsePem(await readEvidenceFile(at(certificates))).map(({ bytes }) => bytes)
+  const [leaf] = chain
+  if (leaf === undefined || !new X509Certificate(leaf).publicKey.equals(publicKey))
+    throw new UsageError(`the first certificate of ${certificates} is not of the key that signs tokens`, {
+      code: 'bad-config',
+    })
+  return { privateKey, publicKey, certificates: chain }
 }
 
 function privateKeyOf(file: string, pem: Buffer): KeyObject {

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs'
 import { UsageError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { readChain } from '../broker/audit/chain.ts'
+import { verifyAttestationToken } from '../broker/relying-party.ts'
 import { type Broker, startBroker } from '../broker/server.ts'
 import { makeServerCertificate } from '../broker/server-certificate.ts'
 import { MAX_RESOURCE_BYTES } from '../broker/store/resource-store.ts'
@@ -188,4 +189,28 @@ function findingCodes(verdict: unknown): readonly string[] {
   return Array.isArray(findings)
     ? findings.map((each: unknown) => String((each as { code?: unknown }).code))
     : []
+}
+
+export interface TokenFlags {
+  readonly anchors?: string
+  readonly keys?: string
+}
+
+/** A token as a relying party sees it: its claims, where whom the user trusts issued it. Returns 0; throws else. */
+export async function checkToken(
+  file: string,
+  { anchors, keys }: TokenFlags,
+  write: Write = toStdout,
+): Promise<number> {
+  if (anchors === undefined && keys === undefined)
+    throw new UsageError('a token is checked against --anchors or --keys, and none was given', {
+      code: 'bad-value',
+    })
+  const claims = await verifyAttestationToken(`${await readEvidenceFile(file)}`.trim(), {
+    ...(anchors !== undefined && { anchorsPem: await readEvidenceFile(anchors) }),
+    ...(keys !== undefined && { keySet: await readEvidenceFile(keys) }),
+    at: new Date(),
+  })
+  write(`${JSON.stringify(claims, null, 2)}\n`)
+  return 0
 }

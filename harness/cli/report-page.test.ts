@@ -8,10 +8,10 @@ import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { junitXml } from '../report/junit.ts'
-import { EXAMPLES } from '../report/testing/event-examples.ts'
-import { claim, HOSTILE, MIXED, result, VARIANT } from '../report/testing/fake-run.ts'
+import { claim, MIXED, result, VARIANT } from '../report/testing/fake-run.ts'
 import { bootLines, HOSTILE_LINES, manyResults, storeRun } from '../report/testing/stored-run.ts'
 import type { RunEvent } from '../run/events.ts'
+import { EXAMPLES, SAID_BY_GUEST } from '../run/testing/event-examples.ts'
 import { report } from './report.ts'
 import { NO_BROWSER, openBrowser } from './testing/browser.ts'
 
@@ -103,7 +103,7 @@ const more = (key: string, at: number): readonly RunEvent[] =>
     ['registers', 'evidence', 'host-action', 'guest-command', 'note'].includes(event.type)
       ? [
           JSON.parse(
-            JSON.stringify(event).replaceAll(JSON.stringify(HOSTILE), JSON.stringify(nasty)),
+            JSON.stringify(event).replaceAll(JSON.stringify(SAID_BY_GUEST), JSON.stringify(nasty)),
           ) as RunEvent,
         ]
       : [],

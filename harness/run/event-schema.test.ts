@@ -1,13 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { EXAMPLES } from '../report/testing/event-examples.ts'
-import { eventSchema, eventsJsonSchema, runResultSchema } from './event-schema.ts'
+import { eventSchema, eventsJsonSchema, runResultSchema, SCHEMA_IS_THE_TYPE } from './event-schema.ts'
+import { EXAMPLES } from './testing/event-examples.ts'
 
 t.test('the published schema is the one that the program reads by', async (t) => {
   const published = readFileSync(join(import.meta.dirname, 'events.schema.json'), 'utf8')
   t.same(JSON.parse(published), JSON.parse(JSON.stringify(eventsJsonSchema())))
 })
+
+t.equal(SCHEMA_IS_THE_TYPE, true)
 
 t.test('every type of event has an example, and every example is an event', async (t) => {
   const types = eventSchema.options.map((option) => option.shape.type.value)

@@ -22,7 +22,7 @@ interface Refusal {
   readonly sessionMs?: number
   readonly codes: Readonly<Record<'sev-snp' | 'tdx', readonly string[]>>
   /** Why, as the attester says it. */
-  readonly why: string
+  readonly why: string | Readonly<Record<'sev-snp' | 'tdx', string>>
 }
 
 const both = (...codes: readonly string[]) => ({ 'sev-snp': codes, tdx: codes })
@@ -55,7 +55,14 @@ const REFUSALS = {
   },
   chip: {
     what: 'another chip',
-    ...{ faults: ['other-chip'], codes: { 'sev-snp': ['chip-id'], tdx: ['fmspc-mismatch'] }, why: DENIED },
+    ...{ faults: ['other-chip'], codes: { 'sev-snp': ['chip-id'], tdx: ['fmspc-mismatch'] } },
+    // The collateral of another kind of platform says nothing of this one.
+    why: { 'sev-snp': DENIED, tdx: NOT_AUTHENTIC },
+  },
+  kind: {
+    what: "evidence of another kind than is demanded: by the cloud's key (VLEK) where the chip's (VCEK) is, a quote of version 4 where 5 is",
+    ...{ faults: ['vlek'], wishes: { quoteVersion: 5 } },
+    ...{ codes: { 'sev-snp': ['chip-id', 'signing-key'], tdx: ['quote-version'] }, why: DENIED },
   },
   replayed: { what: 'replayed evidence', faults: ['replayed'], codes: both('report-data'), why: DENIED },
   key: {
@@ -148,17 +155,20 @@ export const scenario = defineScenario({
 
     for (const name of NAMES) {
       const cause: Refusal = REFUSALS[name]
+      const platform = vm.tee.platform as 'sev-snp' | 'tdx'
+      const codes = cause.codes[platform]
       if (cause.wishes || cause.expects)
         await broker.serve(await policyOf(cause.expects ? others[cause.expects] : vm, cause.wishes))
       if (cause.sessionMs !== undefined) await broker.serve({ ...honest, sessionMs: cause.sessionMs })
       if (cause.end) await broker.put(cause.end)
-      vm.tee.fault(...(cause.faults ?? []))
+      // A TDX platform has no such key.
+      vm.tee.fault(...(cause.faults ?? []).filter((fault) => fault !== 'vlek' || platform === 'sev-snp'))
       const refused = await attempt.once()
       vm.tee.fault()
       await broker.serve(honest)
-      const codes = cause.codes[vm.tee.platform as 'sev-snp' | 'tdx']
+      const why = typeof cause.why === 'string' ? cause.why : cause.why[platform]
       lab.claim(name, {
-        expected: { refused: { root: 'closed', released: 0, why: cause.why, codes }, afterwards: OPENED },
+        expected: { refused: { root: 'closed', released: 0, why, codes }, afterwards: OPENED },
         got: { refused, afterwards: await attempt.once() },
       })
     }

@@ -10,7 +10,14 @@ import { openAuditLog } from '../../harness/broker/audit/file-log.ts'
 import { startBroker } from '../../harness/broker/server.ts'
 import { makeServerCertificate } from '../../harness/broker/server-certificate.ts'
 import { FileStore } from '../../harness/broker/store/file-store.ts'
-import type { BenchBrokerSetting } from './broker.ts'
+
+/** What it is told. */
+export interface BenchBrokerSetting {
+  readonly resource: string
+  readonly launchDigest: string
+  /** SHA-256 of the root's key. */
+  readonly root: string
+}
 
 const setting = JSON.parse(process.argv[2] ?? '{}') as BenchBrokerSetting
 const directory = await mkdtemp(join(tmpdir(), 'attestbed-bench-'))

@@ -9,15 +9,8 @@ import { createInterface } from 'node:readline'
 import { LAUNCH_DIGEST, snpGuestOf } from '../../harness/broker/testing/emulated-guests.ts'
 import { guestKey, RcarClient, type Target } from '../../harness/broker/testing/rcar-client.ts'
 import { SnpSignerEmulation } from '../../harness/evidence/testing/snp-signer.ts'
+import type { BenchBrokerSetting } from './broker-server.ts'
 import type { Measure, MeasureOptions } from './figure.ts'
-
-/** What the server is told. */
-export interface BenchBrokerSetting {
-  readonly resource: string
-  readonly launchDigest: string
-  /** SHA-256 of the root's key. */
-  readonly root: string
-}
 
 const RESOURCE = 'default/key/root'
 const CLIENTS = 50

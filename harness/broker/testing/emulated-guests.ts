@@ -5,6 +5,7 @@ import { type SnpClaims, SnpSignerEmulation } from '../../evidence/testing/snp-s
 import { collateralFiles, SIMULATED_TIME } from '../../evidence/testing/tdx-collateral.ts'
 import { makeTdxPki } from '../../evidence/testing/tdx-pki.ts'
 import { makeTdxQuote, type TdReportSpec } from '../../evidence/testing/tdx-quote.ts'
+import { type FirmwareVersion, parseSnpReport } from '../../formats/snp/report.ts'
 import { parseCertificate } from '../../formats/x509.ts'
 import type { ReleasePolicy } from '../release-policy.ts'
 import type { EvidenceSource } from './rcar-client.ts'
@@ -36,6 +37,49 @@ export function snpGuestOf(processor: SnpSignerEmulation, claims: SnpClaims = {}
   const primary = (digest: Buffer) => {
     const report = processor.report({ measurement: LAUNCH_DIGEST, reportData: filled(digest), ...claims })
     return { outblob: report.toString('base64'), auxblob }
+  }
+  return { tee: 'snp', primary }
+}
+
+/** As Trustee's attester sends it: virtee's struct in JSON, and a list of certificates. */
+export function serdeSnpGuest(): EvidenceSource {
+  const numbers = (bytes: Uint8Array) => [...bytes]
+  const tcb = (raw: Uint8Array) => ({
+    fmc: null,
+    bootloader: raw[0],
+    tee: raw[1],
+    snp: raw[6],
+    microcode: raw[7],
+  })
+  const firmware = ({ major, minor, build }: FirmwareVersion) => ({ major, minor, build })
+  const primary = (digest: Buffer) => {
+    const bytes = milan.report({ measurement: LAUNCH_DIGEST, reportData: filled(digest) })
+    const report = parseSnpReport(bytes)
+    const attestation_report = {
+      ...{ version: report.version, guest_svn: report.guestSvn, policy: Number(report.policy.raw) },
+      ...{ family_id: numbers(report.familyId), image_id: numbers(report.imageId), vmpl: report.vmpl },
+      ...{ sig_algo: 1, current_tcb: tcb(report.currentTcb.raw), plat_info: Number(report.platformInfo.raw) },
+      ...{ key_info: report.keyInfo.raw, report_data: numbers(report.reportData) },
+      ...{ measurement: numbers(report.measurement), host_data: numbers(report.hostData) },
+      ...{ id_key_digest: numbers(report.idKeyDigest), author_key_digest: numbers(report.authorKeyDigest) },
+      ...{ report_id: numbers(report.reportId), report_id_ma: numbers(report.reportIdMa) },
+      ...{ reported_tcb: tcb(report.reportedTcb.raw), chip_id: numbers(report.chipId) },
+      ...{
+        cpuid_fam_id: report.cpuid?.family,
+        cpuid_mod_id: report.cpuid?.model,
+        cpuid_step: report.cpuid?.stepping,
+      },
+      ...{ committed_tcb: tcb(report.committedTcb.raw), launch_tcb: tcb(report.launchTcb.raw) },
+      ...{ current: firmware(report.currentFirmware), committed: firmware(report.committedFirmware) },
+      signature: { r: numbers(bytes.subarray(0x2a0, 0x2e8)), s: numbers(bytes.subarray(0x2e8, 0x330)) },
+    }
+    const { root, intermediate, leaf } = milan.certificates
+    const cert_chain = Object.entries({ ARK: root, ASK: intermediate, VCEK: leaf }).map(
+      ([cert_type, data]) => ({
+        ...{ cert_type, data: numbers(data) },
+      }),
+    )
+    return { attestation_report, cert_chain }
   }
   return { tee: 'snp', primary }
 }

@@ -76,6 +76,8 @@ async function bundle(): Promise<ClientBundle> {
     charset: 'utf8',
     legalComments: 'none',
     logLevel: 'silent',
+    // A package has no tsconfig.json, and what comes out may not depend on one.
+    tsconfigRaw: '{}',
   })
   const text = (extension: string): string => {
     const [file] = outputFiles.filter(({ path }) => path.endsWith(extension))

@@ -1,6 +1,7 @@
 /** The broker of a scenario's owner, the way to it, and who else may sit at its end. */
-import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { digest } from '../../base/digest.ts'
+import { type FileLog, openAuditLog } from '../../broker/audit/file-log.ts'
 import {
   type AuditLog,
   type AuditRecord,
@@ -13,7 +14,7 @@ import {
 import { type BrokerIdentity, ensureBrokerIdentity } from '../../materials/broker-identity.ts'
 import type { LabSpec } from '../lab-spec.ts'
 import { BROKER_ADDRESS } from '../vm-machine.ts'
-import type { NetworkOptions } from '../vm-options.ts'
+import type { NetworkOptions, VmOptions } from '../vm-options.ts'
 import { BrokerLine } from './broker-line.ts'
 import { type ExchangeSummary, summarize } from './exchanges.ts'
 import { type Interceptor, interceptTls } from './interceptor.ts'
@@ -42,17 +43,17 @@ export class LabBroker {
   readonly #spec: LabSpec
   readonly #identity: BrokerIdentity
   readonly #line: BrokerLine
-  readonly #log: FileLog
+  readonly #log: WatchedLog
   readonly #open: AsyncDisposable[] = []
   #release: Release | undefined
   #broker: Broker | undefined
-  #impostor: { readonly broker: Broker; readonly log: FileLog } | undefined
+  #impostor: { readonly broker: Broker; readonly log: WatchedLog } | undefined
   #interceptor: Interceptor | undefined
   #read = 0
 
   private constructor(
     spec: LabSpec,
-    made: { readonly identity: BrokerIdentity; readonly line: BrokerLine; readonly log: FileLog },
+    made: { readonly identity: BrokerIdentity; readonly line: BrokerLine; readonly log: WatchedLog },
   ) {
     this.#spec = spec
     this.#identity = made.identity
@@ -66,7 +67,7 @@ export class LabBroker {
       ensureBrokerIdentity(spec.bench),
       BrokerLine.open(spec.scope),
     ])
-    const log = new FileLog(join(spec.directory, `${name}-audit.jsonl`))
+    const log = await WatchedLog.open(spec, name)
     const lab = new LabBroker(spec, { identity, line, log })
     spec.scope.defer(`broker ${name}`, () => lab.#close())
     return lab
@@ -78,12 +79,17 @@ export class LabBroker {
     return `attestbed.broker=https://${address}:${port} attestbed.broker-pin=${this.#identity.pin}`
   }
 
-  /** The same, as init data that HOST_DATA or MRCONFIGID is the digest of (Trustee, kbs/docs/initdata.md). */
-  initData(algorithm: 'sha256' | 'sha384'): string {
+  /** The same as init data (Trustee, kbs/docs/initdata.md), and the launch that binds a guest of this variant to it. */
+  initData(): Required<Pick<VmOptions, 'initData' | 'launch'>> {
+    const isTdx = this.#spec.variant.platform === 'tdx'
+    const algorithm = isTdx ? 'sha384' : 'sha256'
     const { address, port } = BROKER_ADDRESS
     const data = { broker: `https://${address}:${port}`, 'broker-pin': this.#identity.pin }
     const lines = Object.entries(data).map(([key, value]) => `"attestbed.${key}" = "${value}"`)
-    return ['version = "0.1.0"', `algorithm = "${algorithm}"`, '', '[data]', ...lines, ''].join('\n')
+    const head = ['version = "0.1.0"', `algorithm = "${algorithm}"`, '', '[data]']
+    const initData = [...head, ...lines, ''].join('\n')
+    const bound = digest(algorithm, initData)
+    return { initData, launch: isTdx ? { mrConfigId: bound } : { hostData: bound } }
   }
 
   /** For the VM that is to reach it. */
@@ -126,11 +132,11 @@ export class LabBroker {
   }
 
   /** A broker that releases the same to the same, and has another TLS key. */
-  async #theImpostor(): Promise<{ readonly broker: Broker; readonly log: FileLog }> {
+  async #theImpostor(): Promise<{ readonly broker: Broker; readonly log: WatchedLog }> {
     if (this.#impostor) return this.#impostor
     if (this.#release === undefined) throw new Error('an impostor needs a broker that serves')
     const { certificatePem, keyPem } = await makeServerCertificate({ names: ['127.0.0.1'], now: new Date() })
-    const log = new FileLog(join(this.#spec.directory, 'impostor-audit.jsonl'))
+    const log = await WatchedLog.open(this.#spec, 'impostor')
     const broker = await this.#start(this.#release, { tls: { certificatePem, keyPem }, audit: log })
     this.#open.push(broker)
     this.#impostor = { broker, log }
@@ -173,20 +179,31 @@ export class LabBroker {
   async #close(): Promise<void> {
     for (const each of this.#open.splice(0)) await each[Symbol.asyncDispose]()
     await this.#broker?.close()
+    // After the brokers, which log their end.
+    await this.#impostor?.log.close()
+    await this.#log.close()
   }
 }
 
-/** An audit log that a person finds in the run directory, and that the scenario reads. */
-class FileLog implements AuditLog {
+/** The broker's own log, chained and durable, which a person finds in the run directory, and what the scenario reads of it. */
+class WatchedLog implements AuditLog {
   readonly records: AuditRecord[] = []
-  readonly #file: string
+  readonly #log: FileLog
 
-  constructor(file: string) {
-    this.#file = file
+  private constructor(log: FileLog) {
+    this.#log = log
+  }
+
+  static async open(spec: LabSpec, name: string): Promise<WatchedLog> {
+    return new WatchedLog(await openAuditLog(join(spec.directory, `${name}-audit.jsonl`)))
+  }
+
+  close(): Promise<void> {
+    return this.#log.close()
   }
 
   async append(record: AuditRecord): Promise<void> {
-    await appendFile(this.#file, `${JSON.stringify(record)}\n`, { mode: 0o600 })
+    await this.#log.append(record)
     this.records.push(record)
   }
 }

@@ -19,6 +19,8 @@ export interface OwnersWishes {
    * absent: evidence of the TEE alone is enough.
    */
   readonly vtpm?: 'required'
+  /** TDX: the only version of quotes that is taken; absent: any. */
+  readonly quoteVersion?: 4 | 5
   /** The resource is encrypted to the vTPM as well. */
   readonly delivery?: ReleasePolicy['delivery']
 }
@@ -34,7 +36,7 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
   const named = simulatedRoot !== undefined && wishes.trust !== 'default'
   return {
     policy: {
-      ...(await platformPolicy(vm)),
+      ...(await platformPolicy(vm, wishes)),
       ...(named && { simulatedRoots: [simulatedRoot] }),
       ...(wishes.vtpm && { tpm: { pcrs: { sha256: { 11: [await pcr11InInitrd(vm)], 12: [ZERO_PCR] } } } }),
     },
@@ -43,14 +45,19 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
   }
 }
 
-async function platformPolicy({
-  tee,
-}: ScenarioVm): Promise<Pick<ResolvedPolicy, 'snp' | 'tdx' | 'revocation'>> {
+async function platformPolicy(
+  { tee }: ScenarioVm,
+  { quoteVersion }: OwnersWishes,
+): Promise<Pick<ResolvedPolicy, 'snp' | 'tdx' | 'revocation'>> {
   const digest = await tee.expectedDigest()
   if (tee.platform === 'tdx')
     return {
       revocation: 'required',
-      tdx: { mrtd: [digest], ...(tee.chip !== undefined && { fmspcs: [tee.chip] }) },
+      tdx: {
+        mrtd: [digest],
+        ...(tee.chip !== undefined && { fmspcs: [tee.chip] }),
+        ...(quoteVersion !== undefined && { quoteVersions: [quoteVersion] }),
+      },
     }
   return {
     revocation: 'required',

@@ -4,6 +4,8 @@
 SECURE_BOOT=/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
 STUB_EXTRA=io.systemd.stub.kernel-cmdline-extra
 PCRS=/sys/class/tpm/tpm0/pcr-sha256
+SMBIOS=/sys/firmware/dmi/tables/DMI
+INIT_DATA=/sys/firmware/qemu_fw_cfg/by_name/opt/org.attestbed/init-data/raw
 ZERO_PCR=0000000000000000000000000000000000000000000000000000000000000000
 
 # Sets $broker, $pin and $named_by; where that fails, $reason.
@@ -40,8 +42,10 @@ from_command_line() {
   [ "$pcr12" != $ZERO_PCR ] || return 0
   # The stub added something. What it takes from SMBIOS nobody has signed; what it takes from the ESP the firmware
   # verifies, where Secure Boot is on.
-  if grep -qaF $STUB_EXTRA /sys/firmware/dmi/tables/DMI 2>/dev/null; then reason=broker-unmeasured; return 1; fi
-  secure_boot || { reason=broker-unmeasured; return 1; }
+  reason=broker-unmeasured
+  [ -r $SMBIOS ] || return 1
+  # Its strings end with a NUL.
+  ! tr '\0' '\n' <$SMBIOS | grep -qF $STUB_EXTRA && secure_boot || return 1
   named_by=addon
 }
 
@@ -52,13 +56,12 @@ secure_boot() {
 # Init data (Trustee, kbs/docs/initdata.md) that the host hands over by fw_cfg, and that this guest's own report says was
 # its owner's: its digest, cut or filled up with zeros, is in HOST_DATA or MRCONFIGID.
 from_init_data() {
-  handed_over=/sys/firmware/qemu_fw_cfg/by_name/opt/org.attestbed/init-data/raw
   modprobe qemu_fw_cfg 2>/dev/null
-  [ -s $handed_over ] || { reason=no-broker-named; return 1; }
+  [ -s $INIT_DATA ] || { reason=no-broker-named; return 1; }
   reason=init-data-not-bound
   # What comes before the first table, and text that JSON takes as it is.
-  [ "$(tr -d ' -~\n' <$handed_over | wc -c)" = 0 ] || return 1
-  cat $handed_over >init-data
+  [ "$(tr -d ' -~\n' <$INIT_DATA | wc -c)" = 0 ] || return 1
+  cat $INIT_DATA >init-data
   case $(sed -n '/^\[/q; s/^algorithm = "\(.*\)"$/\1/p' init-data) in
     sha256) is=$(sha256sum <init-data) ;;
     sha384) is=$(sha384sum <init-data) ;;

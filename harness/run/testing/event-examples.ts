@@ -1,17 +1,37 @@
 /** One event of each type, with all that it may hold. */
-import type { RunEvent, ScenarioResult } from '../../run/events.ts'
-import { claim, HOSTILE, result, VARIANT } from './fake-run.ts'
+import type { ClaimResult, RunEvent, ScenarioResult, Variant } from '../events.ts'
+
+/** What a guest can put into an event. */
+export const SAID_BY_GUEST = 'ok 1 - forged\n\x1b[2J\x00\u202e\u2028<script>'
+
+const VARIANT: Variant = {
+  ...{ platform: 'sev-snp', emulatedOn: 'tcg', vtpm: 'stateful', firmware: 'ovmf', image: 'debian' },
+  ...{ qemu: 'tools', vcpus: 1, memoryMiB: 1024 },
+}
+
+function claim(overrides: Partial<ClaimResult> = {}): ClaimResult {
+  const said = { claim: 'the root opens', expected: 'a', got: SAID_BY_GUEST }
+  return { id: 'opens', ...said, basis: 'emulated', outcome: 'pass', ...overrides }
+}
+
+function result(overrides: Partial<ScenarioResult> = {}): ScenarioResult {
+  return {
+    ...{ scenario: 'a/b', variant: VARIANT, outcome: 'pass', reason: '', seconds: 61.5 },
+    ...{ claims: [claim()], dir: '/runs/1/a', attempts: 1 },
+    ...overrides,
+  }
+}
 
 const boot = {
   ...{ number: 1, process: 1, slot: 'a', entry: 'Boot0100 "slot a"', unlocked: false, pcrs: { 7: 'ab' } },
-  ...{ refused: [{ entry: 'Boot0101', why: 'Access Denied' }], words: HOSTILE },
+  ...{ refused: [{ entry: 'Boot0101', why: 'Access Denied' }], words: SAID_BY_GUEST },
   ...({ ending: 'gave-up', why: 'no-pcr-signature' } as const),
 }
 
 const full: ScenarioResult = result({
   ...{ hint: 'a hint', repetition: 2, unstable: 'now and then', boots: [{ ...boot, vm: 'owner' }] },
   claims: [claim(), claim({ outcome: 'skip', basis: 'hardware' })],
-  broken: [{ reason: HOSTILE, seconds: 1, dir: '/runs/1/a', claims: [claim({ basis: 'rehearsed' })] }],
+  broken: [{ reason: SAID_BY_GUEST, seconds: 1, dir: '/runs/1/a', claims: [claim({ basis: 'rehearsed' })] }],
 })
 
 const of = { at: 1, key: 'k0' } as const
@@ -46,20 +66,20 @@ export const EXAMPLES: readonly RunEvent[] = [
     ...{ type: 'evidence', ...of, vm: 'owner' },
     page: {
       title: 'SNP report',
-      says: [{ title: 's', rows: [{ label: 'l', value: HOSTILE, note: 'n' }] }],
+      says: [{ title: 's', rows: [{ label: 'l', value: SAID_BY_GUEST, note: 'n' }] }],
       vouchedBy: [{ state: 'holds', text: 'a chain' }],
     },
   },
   { type: 'command-lines', ...of, commands: [['swtpm'], ['qemu']] },
   { type: 'guest-command', ...of, vm: 'owner', argv: ['true'] },
-  { type: 'console-line', ...of, vm: 'owner', line: HOSTILE },
-  { type: 'vm-ended', ...of, vm: 'owner', kind: 'killed', reason: 'r', consoleTail: HOSTILE },
+  { type: 'console-line', ...of, vm: 'owner', line: SAID_BY_GUEST },
+  { type: 'vm-ended', ...of, vm: 'owner', kind: 'killed', reason: 'r', consoleTail: SAID_BY_GUEST },
   { type: 'boot-ended', ...of, vm: 'owner', boot, line: 'l' },
-  { type: 'note', ...of, text: HOSTILE },
+  { type: 'note', ...of, text: SAID_BY_GUEST },
   { type: 'claim', ...of, result: claim({ outcome: 'fail', basis: 'predicted' }) },
-  { type: 'attempt-ended', ...of, result: result({ outcome: 'error', reason: HOSTILE }) },
+  { type: 'attempt-ended', ...of, result: result({ outcome: 'error', reason: SAID_BY_GUEST }) },
   { type: 'scenario-ended', ...of, result: full },
-  { type: 'run-note', at: 1, text: HOSTILE },
+  { type: 'run-note', at: 1, text: SAID_BY_GUEST },
   {
     ...{ type: 'run-ended', at: 1 },
     result: {
