@@ -15,7 +15,7 @@ const MAY_IMPORT = {
   machine: ['base', 'system'],
   rehearsal: ['base', 'measure', 'system', 'machine'],
   platforms: ['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal'],
-  broker: ['base', 'evidence'],
+  broker: ['base', 'formats', 'evidence', 'system'],
   verdict: ['base', 'formats', 'measure', 'evidence'],
   attacks: ['base', 'formats', 'machine', 'materials', 'broker'],
   run: [
@@ -23,14 +23,17 @@ const MAY_IMPORT = {
     ...['platforms', 'broker', 'verdict', 'attacks'],
   ],
   report: ['base'],
+  bundle: ['base', 'formats', 'system', 'probe', 'materials', 'machine', 'platforms', 'run'],
   cli: [
     ...['base', 'formats', 'measure', 'evidence', 'system', 'probe', 'materials', 'machine', 'rehearsal', 'platforms'],
-    ...['verdict', 'run', 'report'],
+    ...['broker', 'verdict', 'run', 'report', 'bundle'],
   ],
 }
 
 /** Single files of another room that a room may import. */
-const ALSO_FILES = { report: ['run/events.ts', 'probe/facts.ts'] }
+const ALSO_FILES = {
+  report: ['run/events.ts', 'run/event-schema.ts', 'probe/facts.ts', 'machine/console/clean.ts'],
+}
 
 const rooms = Object.keys(MAY_IMPORT).join('|')
 const TEST_FILE = '[.]test[.]ts$'

@@ -13,11 +13,14 @@ import { parseArgs } from 'node:util'
 import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
+import { brokerExchanges, brokerMemory } from './bench/broker.ts'
+import { bundle } from './bench/bundle.ts'
 import { consoleEngine } from './bench/console.ts'
 import { eventLog } from './bench/evidence-event-log.ts'
 import { evidenceSnp } from './bench/evidence-snp.ts'
 import { evidenceTdx } from './bench/evidence-tdx.ts'
 import type { Measure, MeasureOptions } from './bench/figure.ts'
+import { htmlReport } from './bench/html-report.ts'
 import { launchDigest } from './bench/launch-digest.ts'
 import { machineState } from './bench/machine-state.ts'
 import { memory } from './bench/memory.ts'
@@ -51,6 +54,10 @@ const MEASURES: readonly Measure[] = [
   eventLog,
   planning,
   scheduling,
+  htmlReport,
+  brokerExchanges,
+  brokerMemory,
+  bundle,
 ]
 
 const USAGE = 2

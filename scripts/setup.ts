@@ -31,18 +31,20 @@ try {
   }
 }
 
-function parseArguments(args: readonly string[]): { tools?: 'tree' | 'host' } {
+function parseArguments(args: readonly string[]): { tools?: 'tree' | 'host'; browser?: boolean } {
   let tools: 'tree' | 'host' | undefined
+  let browser = false
   for (const arg of args) {
     if (arg === '--tools=tree') tools = 'tree'
     else if (arg === '--tools=host') tools = 'host'
+    else if (arg === '--with=browser') browser = true
     else
       throw new UsageError(`unknown argument '${arg}'`, {
         code: 'unknown-flag',
         hint: 'See scripts/setup --help',
       })
   }
-  return tools ? { tools } : {}
+  return { ...(tools && { tools }), browser }
 }
 
 function report(error: unknown): void {

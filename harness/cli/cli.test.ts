@@ -259,6 +259,18 @@ t.test('the exit code of a run', async (t) => {
   const proven = result({ claims: [claim({ basis: 'hardware' })] })
   t.equal(codeOf([proven], true), 0)
   t.equal(codeOf([proven, pass], true), 3)
+  const rehearsed = claim({ basis: 'rehearsed' })
+  t.equal(
+    codeOf([result({ claims: [rehearsed] })], true),
+    3,
+    'nor did any where all was rehearsed or predicted',
+  )
+  t.equal(codeOf([result({ claims: [claim({ basis: 'predicted' })] })], true), 3)
+  t.equal(
+    codeOf([result({ claims: [rehearsed, claim({ basis: 'hardware' })] })], true),
+    0,
+    'beside a proof it is no lack',
+  )
   t.equal(codeOf([fail], true), 1)
   t.equal(codeOf([fail], false, 130), 130)
   const unstable = { unstable: 'now and then' }

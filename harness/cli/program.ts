@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { UsageCode } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
+import { addBroker } from './broker-commands.ts'
+import { addBisect, addBundle, addRepro } from './bundle-commands.ts'
 import { addCredential } from './credential-command.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
@@ -10,6 +12,7 @@ import { ignoreClosedPipes } from './output.ts'
 import { addPlan } from './plan-commands.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
+import { addReport, reportOption } from './report-flags.ts'
 import { jobCount, stateRange, toolsOption, wholeNumber } from './values.ts'
 
 const USAGE = 2
@@ -50,6 +53,7 @@ function program(finish: Finish): Command {
     .addHelpText('after', ROOT_EXAMPLES)
   addRun(root, finish)
   addPlan(root, finish)
+  addReport(root, finish)
   addList(root, finish)
   addDoctor(root, finish)
   addShell(root, finish)
@@ -61,6 +65,10 @@ function program(finish: Finish): Command {
   addCerts(root, finish)
   addCredential(root, finish)
   addRehearse(root, finish)
+  addBundle(root, finish)
+  addRepro(root, finish)
+  addBisect(root, finish)
+  addBroker(root, finish)
   for (const command of [root, ...root.commands, ...root.commands.flatMap(({ commands }) => commands)])
     command.showHelpAfterError(`see ${pathOf(command)} --help`)
   return root
@@ -99,11 +107,15 @@ Examples:
   attestbed run                          everything this host can run
   attestbed run encrypted-root           one subject, or one scenario by its full id
   attestbed plan --matrix nightly.yaml   what a matrix would run, and why not the rest
+  attestbed report RUN --compare OLDER   what is new, fixed, slower: an HTML report
   attestbed doctor                       what this host can run, and why not
   attestbed shell debian                 a guest with its console in this terminal
   attestbed predict sev-snp --firmware F what a launch will measure
   attestbed verify report.bin --certs vcek.pem   is a report authentic, and acceptable?
   attestbed rehearse sev-snp             what QEMU measures, without the hardware
+  attestbed bundle last                  the newest failure as one file
+  attestbed repro bug.attestbed          does it fail the same way here?
+  attestbed broker serve --config B      a key broker that releases keys to guests it trusts
 
 Exit codes:
   0 every claim holds, 1 a claim is false, 2 wrong usage, 3 this host lacks something,
@@ -155,6 +167,7 @@ function addRun(root: Command, finish: Finish): void {
     .option('--keep', 'keep disks and vTPM state of passed scenarios too')
     .option('--print-argv', 'print the command lines of the first VM instead of running')
     .option('--json', 'one JSON document on stdout, words on stderr')
+    .addOption(reportOption())
     .addHelpText(
       'after',
       `
@@ -163,6 +176,7 @@ Examples:
   attestbed run '*stateless*' --platform tcg       a glob
   attestbed run --image ./fedora.yaml              the scenarios that somebody's disk can serve
   attestbed run --json > result.json               for programs
+  attestbed run --report junit=junit.xml,github    for CI; report.html is in the run directory anyway
   attestbed run --matrix nightly.yaml --pairwise   every pair of values, in few variants
   attestbed run boot --until-failure               hunt what fails now and then
   attestbed run --require hardware                 fail where no TEE proved it`,

@@ -26,11 +26,20 @@ export function runExitCode({ results, expired = [], otherShards }: RunResult, d
   // Nothing that was asked for holds: to call that a success would be to pass wrongly, whatever is forgiven.
   if (!results.some(({ outcome }) => outcome === 'pass') && !printed(results)) return nothingHolds(results)
   // Of all: a mark says that a fail is known, not that hardware proved anything.
-  const unproven = results.some(
-    ({ outcome, claims }) =>
-      outcome !== 'pass' || claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated'),
+  return demands.requireHardware && results.some(isUnproven) ? HOST_LACKS : 0
+}
+
+/**
+ * What a launch comes to is rehearsed or predicted on every host, on one with the hardware, too: that is no lack. But a
+ * scenario in which nothing was proven by hardware has proven nothing that the user asked for.
+ */
+function isUnproven({ outcome, claims, variant }: RunResult['results'][number]): boolean {
+  return (
+    outcome !== 'pass' ||
+    variant.emulatedOn !== undefined ||
+    claims.some((claim) => claim.outcome === 'skip' || claim.basis === 'emulated') ||
+    !claims.some((claim) => claim.basis === 'hardware')
   )
-  return demands.requireHardware && unproven ? HOST_LACKS : 0
 }
 
 /** Of results none of which is a pass: as if nothing were marked. */

@@ -14,7 +14,9 @@ import { watchInterrupts } from './interruption.ts'
 import { type MatrixFlags, planRequestOf } from './matrix-flags.ts'
 import { nothingSelected } from './nothing-selected.ts'
 import { widthOf, writeDocument } from './output.ts'
+import type { WantedReport } from './report-flags.ts'
 import { runExitCode } from './run-exit-code.ts'
+import { reporterOf, tellPages } from './run-reports.ts'
 
 export type RunScenarios = (request: RunRequest) => Promise<RunResult>
 
@@ -32,6 +34,7 @@ export interface RunFlags extends MatrixFlags {
   readonly states?: StateRange
   readonly exhaustive?: boolean
   readonly json?: boolean
+  readonly report?: readonly WantedReport[]
 }
 
 /** Returns the exit code. Throws what prevented the run as a whole: wrong patterns, a missing set-up. */
@@ -41,11 +44,14 @@ export async function run(
   runScenarios: RunScenarios = runForReal,
 ): Promise<number> {
   // Words go to stderr where stdout carries something for a program.
-  const human = flags.json || flags.printArgv ? process.stderr : process.stdout
+  const wanted = flags.printArgv ? [] : (flags.report ?? [])
+  const hasDocument = flags.json || flags.printArgv || wanted.some(({ file }) => file === undefined)
+  const human = hasDocument ? process.stderr : process.stdout
   const view = terminalView(human)
   const summary = new RunSummary()
   const commandLines = new CommandLines()
-  const { sink, close } = fanOut([view, new RunFiles(), summary, commandLines], (name, error) => {
+  const views = [view, new RunFiles(), summary, commandLines, ...wanted.flatMap(reporterOf)]
+  const { sink, close } = fanOut(views, (name, error) => {
     process.stderr.write(`attestbed: the ${name} stopped working, the run goes on: ${messageOf(error)}\n`)
   })
   using interruption = watchInterrupts((words) => view.announce(words))
@@ -62,6 +68,7 @@ export async function run(
     )
   if (flags.printArgv) printCommands(commandLines, flags)
   else if (flags.json) writeDocument(result)
+  if (!flags.printArgv) await tellPages(wanted, { directory: summary.totals().directory, human })
   const requireHardware = flags.require === 'hardware'
   return runExitCode(result, { requireHardware, interrupted: interruption.exitCode })
 }
@@ -87,6 +94,7 @@ function requestOf(
     ...(flags.tools && { tools: flags.tools }),
     printArgv: flags.printArgv ?? false,
     sampling: samplingOf(flags),
+    argv: process.argv.slice(2),
     signal,
     onEvent,
   }

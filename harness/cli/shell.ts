@@ -38,10 +38,10 @@ export async function shell(target: string, flags: ShellFlags): Promise<number> 
 }
 
 /** Set for the program that the front runs on its pseudo terminal. */
-const INSIDE_PTY = 'ATTESTBED_INSIDE_PTY'
+export const INSIDE_PTY = 'ATTESTBED_INSIDE_PTY'
 
 /** Runs this very command line again, on a pseudo terminal: the user's own is put back whatever becomes of it. */
-async function inFront(): Promise<number> {
+export async function inFront(): Promise<number> {
   const { runOnPty } = await import('../machine/console/pty-front.ts')
   const [, ...args] = process.argv
   return runOnPty(

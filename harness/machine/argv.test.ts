@@ -158,6 +158,51 @@ t.test('direct boot, objects, ports and the small devices', async (t) => {
   t.notOk(device(args, 'virtio-rng-pci') ?? device(args, 'pvpanic-pci'))
 })
 
+t.test('a network is one address on one port, restricted, its interface without an option ROM', async (t) => {
+  const network = { address: '10.0.2.100', port: 8443, hostPort: 40_001 }
+  const args = make({ network, virtioOptions: { iommu_platform: 'true' } })
+  t.strictSame(valuesOf(args, '-netdev'), [
+    'user,id=net0,restrict=on,ipv6=off,guestfwd=tcp:10.0.2.100:8443-cmd:busybox nc 127.0.0.1 40001',
+  ])
+  t.equal(device(args, 'virtio-net-pci'), 'virtio-net-pci,netdev=net0,romfile=,iommu_platform=true')
+  t.equal(
+    valuesOf(args, '-device').at(-1),
+    device(args, 'virtio-net-pci'),
+    'last, so that PCI addresses stay',
+  )
+  t.equal(valuesOf(make({}), '-netdev').length, 0)
+})
+
+t.test('an address, or a port, that could carry more than itself is refused by name', async (t) => {
+  const network = { address: '10.0.2.100', port: 8443, hostPort: 40_001 }
+  for (const address of [
+    '10.0.2.2',
+    '10.0.2.15',
+    '10.0.2.256',
+    '10.0.2.1-cmd:x',
+    '10.0.3.1',
+    '10.0.2.01',
+    '',
+  ])
+    t.throws(() => make({ network: { ...network, address } }), {
+      code: 'qemu-start',
+      message: /free address/,
+    })
+  for (const port of [0, -1, 1.5, 65_536, Number.NaN]) {
+    t.throws(() => make({ network: { ...network, port } }), {
+      code: 'qemu-start',
+      message: /port of the network/,
+    })
+    t.throws(() => make({ network: { ...network, hostPort: port } }), { message: /port of the host/ })
+  }
+})
+
+t.test('a file for the guest is handed over by fw_cfg under its name', async (t) => {
+  const args = make({ firmwareFiles: { 'opt/org.attestbed/init-data': '/vm/a,b' } })
+  t.strictSame(valuesOf(args, '-fw_cfg'), ['name=opt/org.attestbed/init-data,file=/vm/a,,b'])
+  t.throws(() => make({ firmwareFiles: { 'opt/x': 'relative' } }), { code: 'qemu-start' })
+})
+
 t.test('commas in an SMBIOS string and in a socket path are doubled', async (t) => {
   const args = make({
     smbiosStrings: ['io.systemd.stub.kernel-cmdline-extra=a,b,,c', '2'],

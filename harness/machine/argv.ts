@@ -7,10 +7,22 @@ import type {
   DriveDescription,
   FirmwareLoad,
   MachineDescription,
+  MemoryImage,
+  NetworkDescription,
   TpmDescription,
   VirtioPort,
 } from './description.ts'
-import { filePath, identifier, machineName, option, plainText, socketPath, wholeNumber } from './options.ts'
+import {
+  filePath,
+  guestAddress,
+  identifier,
+  machineName,
+  option,
+  plainText,
+  portNumber,
+  socketPath,
+  wholeNumber,
+} from './options.ts'
 
 export const QEMU_PROGRAM = 'qemu-system-x86_64'
 
@@ -37,7 +49,12 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...(description.tpm ? tpm(description.tpm) : []),
     ...virtioPorts(description.ports, description.virtioOptions),
     ...smallDevices(description),
+    ...(description.network ? network(description.network, description.virtioOptions) : []),
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
+    ...Object.entries(description.firmwareFiles ?? {}).flatMap(([name, file]) => [
+      ...['-fw_cfg', option('', { name, file: filePath(`the file of ${name}`, file) })],
+    ]),
+    ...(description.memoryImages ?? []).flatMap(memoryImage),
     ...['-action', actions(description)],
     ...(description.trace === undefined ? [] : trace(description.trace)),
   ]
@@ -156,6 +173,31 @@ function virtioPorts(
       ...['-chardev', listener(`port${index}`, socketPath(`port ${name}`, socket))],
       ...['-device', option('virtserialport', { bus: 'ports.0', chardev: `port${index}`, name })],
     ]),
+  ]
+}
+
+/**
+ * QEMU's user networking, restricted to one forwarded address. A program carries each connection to the host: a character
+ * device in its place would mix all connections into one.
+ */
+function network(
+  { address, port, hostPort }: NetworkDescription,
+  virtioOptions: Readonly<Record<string, string>>,
+): string[] {
+  const inside = `${guestAddress('the address of the network', address)}:${portNumber('the port of the network', port)}`
+  const carrier = `busybox nc 127.0.0.1 ${portNumber('the port of the host', hostPort)}`
+  const forward = { restrict: true, ipv6: false, guestfwd: `tcp:${inside}-cmd:${carrier}` }
+  return [
+    ...['-netdev', option('user', { id: 'net0', ...forward })],
+    ...['-device', option('virtio-net-pci', { netdev: 'net0', romfile: '', ...virtioOptions })],
+  ]
+}
+
+function memoryImage({ file, address }: MemoryImage): string[] {
+  const addr = `0x${wholeNumber('an address', address, 0).toString(16)}`
+  return [
+    '-device',
+    option('loader', { file: filePath('an image of memory', file), addr, 'force-raw': true }),
   ]
 }
 

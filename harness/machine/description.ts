@@ -63,6 +63,24 @@ export interface VirtioPort {
   readonly socket: string
 }
 
+/**
+ * A network on which one address answers, on one port: what connects there reaches a port of the host's loopback. QEMU
+ * drops everything else, and the interface has no option ROM, so that the firmware cannot boot from it.
+ */
+export interface NetworkDescription {
+  /** IPv4 address in 10.0.2.0/24 but for 10.0.2.2, 10.0.2.3 (QEMU's own) and 10.0.2.15 (the guest's). */
+  readonly address: string
+  readonly port: number
+  readonly hostPort: number
+}
+
+/** A file that is in the guest's memory at power-on and after each reset. */
+export interface MemoryImage {
+  readonly file: string
+  /** Guest-physical. */
+  readonly address: number
+}
+
 export interface MachineDescription {
   /** Name of the VM in messages and in QEMU's `-name`: a letter or digit, then letters, digits, `-`. */
   readonly name: string
@@ -83,6 +101,12 @@ export interface MachineDescription {
   /** SMBIOS type 11 OEM strings: a place where the host can interfere. */
   readonly smbiosStrings: readonly string[]
   readonly ports: readonly VirtioPort[]
+  /** Absent: the machine has no network interface. */
+  readonly network?: NetworkDescription
+  /** Files that the guest reads by fw_cfg, by their names (`opt/...`): a place where the host can interfere; absent: none. */
+  readonly firmwareFiles?: Readonly<Record<string, string>>
+  /** Absent: none. */
+  readonly memoryImages?: readonly MemoryImage[]
   /** `i6300esb` watchdog that resets the guest. */
   readonly watchdog: boolean
   /**

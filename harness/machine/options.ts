@@ -68,6 +68,21 @@ export function wholeNumber(what: string, value: number, minimum: number): numbe
   return value
 }
 
+export function portNumber(what: string, value: number): number {
+  if (Number.isSafeInteger(value) && value > 0 && value <= 65_535) return value
+  throw badArgument(what, String(value), 'a port from 1 to 65535')
+}
+
+/** Last parts of 10.0.2.0/24 that QEMU's user networking has uses of its own for. */
+const TAKEN: ReadonlySet<number> = new Set([0, 2, 3, 15, 255])
+
+/** An address of QEMU's user network that is free. */
+export function guestAddress(what: string, address: string): string {
+  const [, last] = /^10\.0\.2\.([1-9]\d{0,2}|0)$/.exec(address) ?? []
+  if (last !== undefined && Number(last) < 256 && !TAKEN.has(Number(last))) return address
+  throw badArgument(what, address, 'a free address of 10.0.2.0/24')
+}
+
 function badArgument(what: string, current: string, required: string): LaunchError {
   return new LaunchError(
     `cannot make the QEMU command line: ${what} is ${JSON.stringify(current)}, it must be ${required}`,

@@ -17,6 +17,8 @@ export interface MaterialContext {
   readonly paths: Paths
   readonly progress?: ((step: MaterialStep) => void) | undefined
   readonly signal?: AbortSignal | undefined
+  /** systemd-stub of every UKI in place of the tools' own; absolute path. */
+  readonly stub?: string | undefined
 }
 
 export type KeyInput =

@@ -15,6 +15,8 @@ export const IMAGE_CAPABILITIES = [
   'ab-slots',
   /** Its initrd takes in credentials and system extensions, as systemd does. */
   'stub-companions',
+  /** Its initrd gets the root's key from the broker that its measured command line names. */
+  'attester',
 ] as const
 export type ImageCapability = (typeof IMAGE_CAPABILITIES)[number]
 
@@ -43,4 +45,6 @@ export interface ImageDescription {
   /** Label of an unencrypted partition with a file system; absent: there is none. */
   readonly plainPartition?: string
   readonly capabilities: ReadonlySet<ImageCapability>
+  /** Size of the disk that a VM of it sees, so how large its overlay can grow; absent for a brought one: not looked at yet. */
+  readonly diskMiB?: number
 }

@@ -7,12 +7,10 @@ import { ensureGuestTree } from './guest-tree.ts'
 import type { ImageDescription } from './image-description.ts'
 import { ensureInitrd, type Initrd } from './initrd.ts'
 import { ensureKernel, type Kernel } from './kernel.ts'
+import { type KernelSwap, withKernelFile } from './kernel-swap.ts'
 import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
-import { type Recipe, readRecipe, recipeFile } from './recipe.ts'
+import { ESP_ONLY_MIB, type Recipe, readRecipe, recipeFile } from './recipe.ts'
 import { ensureUki, type Uki, type UkiProfile } from './uki.ts'
-
-/** ESP of an image that has no disk of its own. */
-const ESP_ONLY_MIB = 64
 
 export interface BuiltImage {
   readonly description: ImageDescription
@@ -24,9 +22,19 @@ export interface BuiltImage {
   readonly disk: BaseDisk
 }
 
+export interface ImageOptions {
+  /** In place of the recipe's kernel. */
+  readonly kernel?: KernelSwap | undefined
+}
+
 /** Builds what is not in the cache; a second call takes some milliseconds. */
-export async function ensureImage(context: MaterialContext, id: string): Promise<BuiltImage> {
-  const recipe = await readRecipe(recipeFile(context.paths.checkout, id))
+export async function ensureImage(
+  context: MaterialContext,
+  id: string,
+  { kernel: swap }: ImageOptions = {},
+): Promise<BuiltImage> {
+  const own = await readRecipe(recipeFile(context.paths.checkout, id))
+  const recipe = swap && 'suite' in swap ? { ...own, kernel: { ...own.kernel, suite: swap.suite } } : own
   const kernel = await ensureKernel(context, { image: id, ...recipe.kernel })
   const { suite, exclude } = recipe
   const packages = await ensurePackages(context, {
@@ -38,7 +46,8 @@ export async function ensureImage(context: MaterialContext, id: string): Promise
   })
   const initrd = await ensureInitrd(context, { recipe, packages, kernel })
   const disk = await ensureDisk(context, { recipe, packages, kernel })
-  return { description: recipe.description, recipe, packages: packages.packages, kernel, initrd, disk }
+  const image = { description: recipe.description, recipe, packages: packages.packages, kernel, initrd, disk }
+  return swap && 'image' in swap ? withKernelFile(image, swap) : image
 }
 
 async function ensureDisk(

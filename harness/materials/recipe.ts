@@ -5,6 +5,9 @@ import { type ImageDescription, UNLOCK_PROMPT } from './image-description.ts'
 import { readKnownYaml } from './known-yaml.ts'
 import type { recipeSchema } from './recipe-schema.ts'
 
+/** ESP of an image that has no disk of its own. */
+export const ESP_ONLY_MIB = 64
+
 /** What decides whether a recipe is right. */
 const DECIDED_BY = ['recipe-schema', 'image-schema', 'image-description', 'yaml-file'].map((name) =>
   join(import.meta.dirname, `${name}${extname(import.meta.filename)}`),
@@ -22,13 +25,14 @@ export async function readRecipe(file: string): Promise<Recipe> {
     load: async () => (await import('./recipe-schema.ts')).recipeSchema,
     decidedBy: DECIDED_BY,
   })
-  const { id, title, login, shutDown, reboot, timeouts } = recipe
+  const { id, title, login, shutDown, reboot, timeouts, disk } = recipe
   const description: ImageDescription = {
     ...{ id, title, login, shutDown, reboot, timeouts, file },
     origin: 'built',
     secureBoot: 'checkout',
     ...(recipe.root && { unlockPrompt: UNLOCK_PROMPT, plainPartition: 'data' }),
     capabilities: new Set(recipe.capabilities),
+    diskMiB: disk ? disk.espMiB + disk.dataMiB + disk.rootMiB : ESP_ONLY_MIB,
   }
   return { ...recipe, directory: dirname(file), description }
 }

@@ -48,6 +48,7 @@ export interface Uki {
 
 export async function ensureUki(context: MaterialContext, request: UkiRequest): Promise<Uki> {
   const { keys, signedBy, pcrSignedBy, sections = {}, commandLine, id, version, profiles } = request
+  const stub = context.stub === undefined ? {} : { stub: await sha256File(context.stub) }
   const sectionDigests = Object.entries(sections).map(async ([name, file]) => [name, await sha256File(file)])
   const key = contentKey({
     ...{ id, version, commandLine, tools: context.tools.digest, initrd: request.initrd.sha256 },
@@ -57,6 +58,7 @@ export async function ensureUki(context: MaterialContext, request: UkiRequest): 
     pcrSigner: pcrSignedBy ? keys.pcr[pcrSignedBy].digest : null,
     sections: await Promise.all(sectionDigests),
     ...(profiles && { profiles: profiles.map((profile) => ({ ...profile })) }),
+    ...stub,
   })
   const directory = await context.store.ensure('uki', key, async (into) => {
     context.progress?.({ image: id, step: 'unified kernel image' })
@@ -106,7 +108,7 @@ function arguments_(context: MaterialContext, request: UkiRequest): string[] {
     `--cmdline=${request.commandLine}`,
     `--uname=${request.kernel.release}`,
     `--os-release=ID=attestbed\nVARIANT_ID=${id}\nVERSION_ID=${version}\nPRETTY_NAME="Attestbed ${id} ${version}"\n`,
-    `--stub=${context.tools.path(STUB)}`,
+    `--stub=${context.stub ?? context.tools.path(STUB)}`,
     // The stub verifies nothing inside the UKI, so a signature on the kernel in it would be dead weight.
     '--no-sign-kernel',
     ...Object.entries(sections).map(([name, file]) => `--section=${name}:@${file}`),

@@ -1,6 +1,7 @@
 import type { MachineDescription } from '../machine/description.ts'
 import type { GuestSlotKind, HostParameters } from '../probe/facts.ts'
 import type { FirmwareFeature } from '../probe/firmware.ts'
+import type { EmulatedProcessor, ProcessorOptions } from './emulated/processor.ts'
 import type { LaunchOptionName, LaunchOptions } from './launch-options.ts'
 import type { PlatformId } from './platform-id.ts'
 import type { PredictLaunch } from './predicted-launch.ts'
@@ -18,6 +19,16 @@ export interface PlatformNeed {
   readonly why: string
   /** The fact cannot be found out on every host: only a plain `no` stands in the way. */
   readonly unknownIsEnough?: true
+}
+
+/** How a TEE is emulated on a host that lacks it. */
+export interface TeeEmulation {
+  /** Feature of the firmware that a guest needs to boot as the TEE's would. */
+  readonly firmwareFeature: FirmwareFeature
+  /** Its registers are what the guest's boot extends its vTPM by: firmware must measure, and there must be a vTPM. */
+  readonly readsVtpm?: true
+  /** Loaded when it is asked for. */
+  readonly load: () => Promise<(options: ProcessorOptions) => EmulatedProcessor>
 }
 
 /** Everything there is to know of one platform; nothing below switches on a platform's name. */
@@ -42,6 +53,10 @@ export interface PlatformDescriptor {
   readonly guestSlot?: GuestSlotKind
   /** What its owner may choose; none on platforms that prove nothing. */
   readonly launchOptions: readonly LaunchOptionName[]
+  /** Absent: nothing emulates it. */
+  readonly emulation?: TeeEmulation
+  /** Of an emulated TEE: which one, and the platform that its guests run on. */
+  readonly emulated?: { readonly tee: PlatformDescriptor; readonly on: PlatformDescriptor }
   /** What its launch is measured as (launch digest, MRTD); absent where nothing is. */
   readonly predictLaunch?: PredictLaunch
   /** `relaunch`: QEMU ends at a guest's reboot, and the same guest is started anew. */

@@ -3,14 +3,23 @@
 import type { Fact, HostProbe, HostReport, PlatformVerdict } from '../probe/facts.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
 import type { PlatformDescriptor, PlatformNeed } from './descriptor.ts'
+import { emulatedPlatform } from './emulated/emulated-platform.ts'
 import { firmwareFor } from './firmware.ts'
 import type { PlatformId } from './platform-id.ts'
 import { PLATFORMS } from './platforms.ts'
 
 /** The document of `attestbed doctor --json`. */
 export function reportHost(probe: HostProbe, builds: readonly FirmwareBuild[]): HostReport {
-  const verdicts = PLATFORMS.map((platform) => [platform.id, judge(platform, probe.facts, builds)] as const)
-  return { facts: probe.facts, platforms: Object.fromEntries(verdicts) }
+  const verdicts = PLATFORMS.map((platform) => [platform, judge(platform, probe.facts, builds)] as const)
+  const plain = verdicts.filter(([{ basis }, { usable }]) => usable && basis === 'emulated')
+  const platforms = verdicts.map(([platform, verdict]) => {
+    const [on] = plain.flatMap(([each]) => (emulatedPlatform(platform, each) ? [each.id] : []))
+    return [
+      platform.id,
+      verdict.usable || on === undefined ? verdict : { ...verdict, emulatedOn: on },
+    ] as const
+  })
+  return { facts: probe.facts, platforms: Object.fromEntries(platforms) }
 }
 
 /** Usable platforms, best first. */

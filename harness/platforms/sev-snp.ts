@@ -39,6 +39,10 @@ export const sevSnp: PlatformDescriptor = {
   firmwareFeature: 'sev-snp',
   qemuSince: [9, 1],
   predictLaunch: snpPrediction,
+  emulation: {
+    firmwareFeature: 'sev-snp',
+    load: async () => (await import('./emulated/snp-processor.ts')).makeSnpProcessor,
+  },
   guestSlot: 'sev_es',
   launchOptions: ['cpu', 'policy', 'guestFeatures', 'hostData', 'idBlock'],
   reboot: rebootBy,

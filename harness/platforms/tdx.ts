@@ -42,6 +42,12 @@ export const tdx: PlatformDescriptor = {
   firmwareFeature: 'tdx',
   qemuSince: [10, 1],
   predictLaunch: tdxPrediction,
+  emulation: {
+    // The build that measures into RTMRs measures into no TPM, and nothing else is there to be seen by the emulation.
+    firmwareFeature: 'tdvf',
+    readsVtpm: true,
+    load: async () => (await import('./emulated/tdx-processor.ts')).makeTdxProcessor,
+  },
   guestSlot: 'tdx',
   launchOptions: ['cpu', 'mrConfigId', 'mrOwner', 'mrOwnerConfig', 'tdAttributes'],
   reboot: rebootBy,

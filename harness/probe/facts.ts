@@ -15,6 +15,8 @@ export interface PlatformVerdict {
   readonly usable: boolean
   /** Why it is not usable: the first need that is not met, with its proof. */
   readonly reason?: string
+  /** Of one that is not usable: the platform that its guests run on where it is emulated. */
+  readonly emulatedOn?: string
   /** What a usable platform cannot do here; absent when nothing is missing. */
   readonly limits?: readonly string[]
 }

@@ -12,7 +12,10 @@ export const FIRMWARE_FEATURES = [
   'sev',
   'sev-es',
   'sev-snp',
+  /** Measures into the RTMRs of a TD. */
   'tdx',
+  /** Can be launched as a TD: it has the metadata (TDVF). */
+  'tdvf',
 ] as const
 export type FirmwareFeature = (typeof FIRMWARE_FEATURES)[number]
 

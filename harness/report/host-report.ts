@@ -13,9 +13,13 @@ export function renderHostReport(report: HostReport, options: { readonly width?:
   const width = options.width ?? WIDTH
   return [
     'Platforms',
-    ...Object.entries(report.platforms).flatMap(([id, { usable, reason, limits = [] }]) =>
-      row(width, { id, status: usable ? 'yes' : 'no', text: usable ? limits.join('; ') : (reason ?? '') }),
-    ),
+    ...Object.entries(report.platforms).flatMap(([id, { usable, reason = '', limits = [], emulatedOn }]) => {
+      const emulation = emulatedOn === undefined ? '' : `; scenarios about it run emulated, on ${emulatedOn}`
+      return row(width, {
+        ...{ id, status: usable ? 'yes' : 'no' },
+        text: usable ? limits.join('; ') : `${reason}${emulation}`,
+      })
+    }),
     '',
     'Facts',
     ...report.facts.flatMap((fact) => factRows(width, fact)),

@@ -40,6 +40,8 @@ function axisValue(axis: Axis, variant: Variant): string {
       return `${variant.vcpus} vCPU${variant.vcpus === 1 ? '' : 's'}`
     case 'memoryMiB':
       return `${variant.memoryMiB} MiB`
+    case 'platform':
+      return variant.emulatedOn === undefined ? variant.platform : `${variant.platform} (emulated)`
     default:
       return variant[axis]
   }

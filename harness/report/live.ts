@@ -15,6 +15,8 @@ const TICK_MS = 1000
 /** Longest part of a console line that is looked at; a line without a newline may be megabytes. */
 const MAX_LINE = 400
 const PHASE_CELLS = 9
+/** Of the width: the variant of a matrix takes half of 100 columns, and without it rows look alike. */
+const LABEL_SHARE = 0.6
 
 export interface LiveOptions {
   readonly output: TerminalOutput
@@ -79,7 +81,7 @@ export class LiveReporter implements TerminalView {
     const shown = rows.slice(0, room)
     const labelCells = Math.min(
       Math.max(0, ...shown.map((row) => row.label.length)),
-      Math.max(12, Math.floor(this.#width * 0.36)),
+      Math.max(12, Math.floor(this.#width * LABEL_SHARE)),
     )
     const hidden = rows.length - shown.length
     return [...shown.map((row) => this.#row(row, labelCells)), this.#summary(hidden)]

@@ -12,6 +12,7 @@ export interface ResultLineOptions {
 
 /** Cells of the longest outcome, `ERROR`. */
 export const OUTCOME_CELLS = 5
+const SHORTEST_LABEL = 12
 
 /** `, tried 3 times, unstable`: what a reader of the outcome alone would not know; empty where there is nothing. */
 export function remarks({ attempts, unstable, outcome }: ScenarioResult): string {
@@ -27,9 +28,12 @@ export function resultLines(
   const word = pad(result.outcome.toUpperCase(), OUTCOME_CELLS)
   const passed = result.claims.filter((claim) => claim.outcome === 'pass').length
   const claims = result.claims.length === 0 ? '' : `  ${passed} of ${result.claims.length} claims`
+  // What is said of the end stays whole: a name that is cut is still known by its beginning.
+  const end = `${claims}  ${clock(result.seconds * 1000)}${remarks(result)}`
+  const room = width - OUTCOME_CELLS - 1
   const rest = truncateToWidth(
-    `${label}${claims}  ${clock(result.seconds * 1000)}${remarks(result)}`,
-    width - OUTCOME_CELLS - 1,
+    `${truncateToWidth(label, Math.max(SHORTEST_LABEL, room - end.length))}${end}`,
+    room,
   )
   const first = `${palette.outcome(result.outcome, word)} ${rest}`
   if (result.reason === '') return [first]

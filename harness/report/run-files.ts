@@ -10,6 +10,8 @@ import type { Reporter } from './reporter.ts'
 
 export const EVENTS_FILE = 'events.jsonl'
 export const RESULT_FILE = 'result.json'
+/** Beside them, made of them when the run is over. */
+export const REPORT_FILE = 'report.html'
 const PRIVATE = 0o600
 
 class EventLog {

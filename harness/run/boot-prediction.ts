@@ -6,6 +6,7 @@ import type { SystemdBoot } from '../measure/tpm/boot-loader.ts'
 import { BOOT_SECRET_MIXIN } from '../measure/tpm/boot-secret.ts'
 import { companionsOnEsp } from '../measure/tpm/esp-companions.ts'
 import { type FirmwareCode, parseFirmwareCode } from '../measure/tpm/firmware-code.ts'
+import { rememberPrediction } from './boot-comparison.ts'
 import { viewDisk } from './disk-view.ts'
 import type { SystemdBootFiles } from './image.ts'
 import type { ScenarioVm } from './vm.ts'
@@ -41,7 +42,7 @@ export async function predictBoot(
   if (vm.disk.shim !== undefined && beside?.addons.local?.length)
     throw new UsageError('a boot through shim is predicted without addons', { code: 'bad-scenario' })
   const { memoryMiB, vcpus } = vm.spec.budget
-  return predictTpm({
+  const prediction = predictTpm({
     ...known,
     firmware: await firmwareOf(vm.firmware.code),
     variables: await readFile(vm.firmware.variables),
@@ -53,6 +54,8 @@ export async function predictBoot(
     ...(vm.disk.shim && { shim: await readFile(vm.disk.shim) }),
     ...(vm.disk.systemdBoot && { systemdBoot: await systemdBootOf(vm.disk.systemdBoot) }),
   })
+  rememberPrediction(prediction, vm)
+  return prediction
 }
 
 async function systemdBootOf({ file, configuration }: SystemdBootFiles): Promise<SystemdBoot> {

@@ -4,8 +4,11 @@ import { join } from 'node:path'
 import { writeAsciicast } from '../machine/console/asciicast.ts'
 import type { Transcript } from '../machine/console/transcript.ts'
 import type { MachineDescription } from '../machine/description.ts'
+import { connectUnix } from '../machine/unix-socket.ts'
 import type { Machine } from '../machine/vm.ts'
 import { SWTPM_PROGRAM, type Swtpm, startSwtpm, swtpmArguments } from '../machine/vtpm/swtpm.ts'
+import { serveTsmPort, type TsmService } from '../platforms/emulated/tsm-port.ts'
+import { TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
 import type { LabSpec } from './lab-spec.ts'
 
 export interface BootSpec {
@@ -13,6 +16,8 @@ export interface BootSpec {
   readonly directory: string
   readonly description: MachineDescription
   readonly vtpm?: { readonly stateDirectory: string; readonly log: string }
+  /** What answers on the port of an emulated TEE. */
+  readonly tsm?: TsmService
 }
 
 /** One QEMU process with its vTPM; it serves several boots where the guest resets. */
@@ -48,6 +53,43 @@ export function startVtpm(
   // Its place among the teardowns is taken now, before QEMU's: no guest outlives its vTPM.
   const own = scope.child(`swtpm of ${name}`)
   return startSwtpm(own, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
+}
+
+const PORT_MS = 20_000
+
+/**
+ * Answers on the port of an emulated TEE until QEMU ends. The guest has not started yet. A reset breaks the connection,
+ * and with it all that the guest that is gone had not read; the next one finds a new one.
+ */
+export async function serveTsm(
+  { name, spec: { emit } }: { readonly name: string; readonly spec: LabSpec },
+  { description, tsm }: BootSpec,
+  machine: Machine,
+): Promise<void> {
+  const port = description.ports.find((each) => each.name === TSM_PORT_NAME)
+  if (port === undefined || tsm === undefined) return
+  const wait = { name: `port ${TSM_PORT_NAME} of ${name}`, timeoutMs: PORT_MS, timeoutCode: 'qmp' } as const
+  const connect = () => connectUnix(port.socket, wait)
+  const onError = (error: unknown) => {
+    // A connection that broke has nothing to tell: QEMU ended, or the guest was reset.
+    if (!socket.destroyed)
+      emit({ type: 'note', text: `${wait.name}: ${error instanceof Error ? error.message : String(error)}` })
+  }
+  let socket = await connect()
+  const serve = () => void serveTsmPort(socket, tsm, { onError })
+  serve()
+  const stop = machine.qmp.onEvent(({ name: event }) => {
+    if (event !== 'RESET') return
+    socket.destroy()
+    connect().then((next) => {
+      socket = next
+      serve()
+    }, onError)
+  })
+  void machine.ended.then(() => {
+    stop()
+    socket.destroy()
+  })
 }
 
 /** What a person pastes, in order: swtpm has to be there before QEMU. */

@@ -10,7 +10,7 @@ import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
-import { type BootProcess, type BootSpec, commandsOf, record, startVtpm } from './boot-process.ts'
+import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
 import { countInMemory } from './guest-memory.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -18,6 +18,7 @@ import { loginOf } from './login-of.ts'
 import { requireReset } from './own-ends.ts'
 import { NEEDLES, phaseOf } from './phases.ts'
 import { PrintedArgv } from './printed-argv.ts'
+import { recordQmpEvents } from './qmp-record.ts'
 import type { Canary } from './secrets.ts'
 import type { BootTimeline } from './timeline.ts'
 import { Unlock } from './unlock.ts'
@@ -103,7 +104,9 @@ export class Boot {
       ...(starting && { vtpm: starting }),
     })
     vm.timeline.watch(machine)
-    vm.spec.ends.push({ name, ended: machine.ended })
+    recordQmpEvents(machine, { vm: name, emit })
+    await serveTsm(vm, spec, machine)
+    vm.spec.ends.push({ name, ended: machine.ended, machine })
     const boot = new Boot(vm, { machine, vtpm: await starting, spec })
     emit({ type: 'vm-started', vm: name, argv })
     emit({ type: 'phase', vm: name, phase: 'firmware' })
@@ -147,6 +150,7 @@ export class Boot {
   /** Types the recovery key where the initrd asks for it. */
   async typeRecoveryKey(): Promise<Unlock> {
     const since = this.machine.console.mark()
+    this.#act('types the recovery key')
     await this.machine.console.sendSecret(`${this.#vm.recoveryKey}\n`)
     return this.#awaitUnlock({ since })
   }
@@ -189,8 +193,12 @@ export class Boot {
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
     const { emit } = this.#vm.spec
-    this.#guest = new LabGuest(guest, image.description, (argv) =>
-      emit({ type: 'guest-command', vm: this.#vm.name, argv }),
+    const vm = this.#vm.name
+    this.#guest = new LabGuest(
+      guest,
+      image.description,
+      (argv) => emit({ type: 'guest-command', vm, argv }),
+      (page) => emit({ type: 'evidence', vm, page }),
     )
     return this.#guest
   }
@@ -287,6 +295,7 @@ export class Boot {
 
   /** Cuts the power: QEMU is gone at once. */
   async cut(): Promise<void> {
+    this.#act('cuts the power')
     await this.machine.kill()
     await this.machine.ended
     await this.#released()
@@ -311,6 +320,10 @@ export class Boot {
   /** How often a canary is in the guest's memory as the host sees it. */
   async findInMemory(canary: Canary): Promise<number> {
     return countInMemory(this.machine, this.#process.spec, Buffer.from(canary.text))
+  }
+
+  #act(text: string): void {
+    this.#vm.spec.emit({ type: 'host-action', vm: this.#vm.name, text })
   }
 
   #keep(line: string): void {

@@ -8,9 +8,12 @@ import type { BootRecord } from './timeline.ts'
 
 /**
  * Version of this schema, in the first event of every stream. 2: variants have QEMU, vCPUs and memory, results say how
- * often they were tried, and an attempt that broke ends with an event of its own.
+ * often they were tried, and an attempt that broke ends with an event of its own. 3: what QEMU and the host did to a VM,
+ * registers beside their prediction, evidence, and the host of the run. `event-schema.ts` has the same for programs.
  */
-export const EVENT_SCHEMA_VERSION = 2
+export const EVENT_SCHEMA_VERSION = 3
+/** Oldest version whose streams are events of today's, without those that came later. */
+export const OLDEST_READABLE_EVENTS = 2
 
 export type VtpmKind = 'stateful' | 'stateless' | 'none'
 
@@ -26,6 +29,8 @@ export interface Variant {
   readonly qemu: string
   readonly vcpus: number
   readonly memoryMiB: number
+  /** The TEE is emulated, and its guests run on this. */
+  readonly emulatedOn?: PlatformId
 }
 
 export type Outcome = 'pass' | 'fail' | 'error' | 'skip'
@@ -107,6 +112,50 @@ export interface PlannedEntry {
   readonly repetition?: number
 }
 
+/** What a run ran on, as far as it tells runs apart. */
+export interface RunHost {
+  readonly name: string
+  /** Kernel and release. */
+  readonly system: string
+  readonly processor: string
+  readonly cores: number
+  readonly memoryMiB: number
+  readonly attestbed: string
+}
+
+/** One place of a register's events, as predicted and as the log of the boot has it; one of the two may be absent. */
+export interface EventPair {
+  readonly same: boolean
+  readonly predicted?: {
+    readonly type: string
+    readonly what: string
+    /** Hex; absent where it cannot be known. */
+    readonly digest?: string
+  }
+  readonly logged?: { readonly type: string; readonly digest: string }
+}
+
+export interface RegisterDifference {
+  /** `PCR 7`, `RTMR 1`. */
+  readonly name: string
+  readonly verdict: 'equal' | 'different' | 'log-disagrees' | 'unknown'
+  /** Hex; absent where it cannot be known. */
+  readonly predicted?: string
+  /** Hex, as the guest's TPM says; absent where it was not asked. */
+  readonly seen?: string
+  readonly events: readonly EventPair[]
+}
+
+/** A piece of evidence as a person reads it: `EvidencePage` of the room evidence, all text safe to print. */
+export interface EvidenceText {
+  readonly title: string
+  readonly says: readonly {
+    readonly title: string
+    readonly rows: readonly { readonly label: string; readonly value: string; readonly note?: string }[]
+  }[]
+  readonly vouchedBy: readonly { readonly state: 'holds' | 'open'; readonly text: string }[]
+}
+
 /** Phases of a VM's boot, in order. */
 export const PHASES = [
   'preparing',
@@ -139,6 +188,7 @@ export type RunEvent =
       readonly directory: string
       readonly planned: readonly PlannedEntry[]
       readonly jobs: number
+      readonly host?: RunHost
     })
   /** Another round of a run that goes on until something fails. */
   | (Stamped & { readonly type: 'run-extended'; readonly planned: readonly PlannedEntry[] })
@@ -153,6 +203,23 @@ export type RunEvent =
     })
   | (OfScenario & { readonly type: 'phase'; readonly vm: string; readonly phase: Phase })
   | (OfScenario & { readonly type: 'vm-started'; readonly vm: string; readonly argv: readonly string[] })
+  /** What QEMU says of the machine; `data` is JSON, cut where it is long. */
+  | (OfScenario & {
+      readonly type: 'qmp-event'
+      readonly vm: string
+      readonly name: string
+      readonly data: string
+    })
+  /** What the host does to a VM: an attack, a reset, a cut of its power. */
+  | (OfScenario & { readonly type: 'host-action'; readonly vm: string; readonly text: string })
+  /** Registers of a boot, event by event beside what was predicted of it. */
+  | (OfScenario & {
+      readonly type: 'registers'
+      readonly vm: string
+      readonly bank: string
+      readonly registers: readonly RegisterDifference[]
+    })
+  | (OfScenario & { readonly type: 'evidence'; readonly vm: string; readonly page: EvidenceText })
   /** Instead of a start, where only the command lines were asked for: each process in the order to start them. */
   | (OfScenario & { readonly type: 'command-lines'; readonly commands: readonly (readonly string[])[] })
   /** The harness has the guest run a command: what the console says meanwhile are frames, for no human. */

@@ -193,3 +193,34 @@ t.test('a point that is not started is a result too', async (t) => {
   t.match(result, { outcome: 'error', dir: '' })
   t.equal(events.length, 1)
 })
+
+t.test(
+  'with somebody to look at it, a scenario stops at its first false claim while its VMs still run',
+  async (t) => {
+    const order: string[] = []
+    const scenes: unknown[] = []
+    const runDirectory = await mkdtemp(join(tmpdir(), 'attestbed-test-'))
+    t.teardown(() => rm(runDirectory, { recursive: true }))
+    const run: Run = async (lab) => {
+      lab.claim('opens', { expected: 1, got: 2 })
+      order.push('the rest of the scenario')
+    }
+    const execution = { point: point(run), bench: noBench, runDirectory, keep: false, emit: () => {} }
+    const onFailure = async ({ error }: { readonly error: unknown }) => {
+      order.push('looked at')
+      scenes.push(error)
+    }
+    const { signal } = new AbortController()
+    const result = await execute({ ...execution, signal, onFailure })
+    t.same(order, ['looked at'])
+    t.match(scenes, [{ name: 'StoppedAtFailure', message: /"opens"/ }])
+    t.match(result, { outcome: 'fail', reason: /^claim "opens" is false: it opens$/ })
+    await execute({
+      ...execution,
+      signal: AbortSignal.abort(),
+      onFailure,
+      point: point(async () => new Promise(() => {})),
+    })
+    t.same(order, ['looked at'], 'an interruption is nothing to look at')
+  },
+)

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InterruptedError, TimeoutError } from '../base/errors.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
 import { Scope } from '../system/scope.ts'
 import { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
@@ -13,6 +14,8 @@ import type { ScenarioEvent, VmEnd } from './lab-spec.ts'
 import { judge } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { PrintedArgv } from './printed-argv.ts'
+import { Processors } from './processors.ts'
+import { StoppedAtFailure } from './stopped.ts'
 
 export interface Execution {
   readonly point: PlannedPoint
@@ -32,6 +35,16 @@ export interface Execution {
   readonly broken?: readonly BrokenAttempt[]
   /** How many attempts may follow where this one breaks; default 0. */
   readonly retriesLeft?: number
+  /** Called where the scenario fails or breaks, before its VMs are torn down; it then stops at its first false claim. */
+  readonly onFailure?: (scene: FailureScene) => Promise<void>
+}
+
+/** What there is to look at where a scenario stopped. */
+export interface FailureScene {
+  readonly error: unknown
+  /** VMs whose QEMU was started, oldest first; some may have ended. */
+  readonly machines: readonly VmEnd[]
+  readonly image: ImageDescription
 }
 
 /** As `execute`, again and again while attempts break and `retries` are left. Each has a directory of its own. */
@@ -75,13 +88,17 @@ async function tryOnce(execution: Execution): Promise<Tried> {
   const vtpmLogs: string[] = []
   const ends: VmEnd[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
+  const processors = new Processors(point.platform)
   send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory, attempt })
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await using scope = new Scope(key)
     const limit = AbortSignal.timeout(seconds * 1000)
+    const made = await bench()
     const lab = new Lab<string>({
-      ...{ variant, directory, scope, claims, scratch, vtpmLogs, ends, emit: send, bench: await bench() },
+      ...{ variant, directory, scope, claims, processors, scratch, vtpmLogs, ends, emit: send },
+      bench: made,
+      stopAtFailure: execution.onFailure !== undefined,
       basis: point.platform.basis,
       budget,
       secureBoot: scenario.needs.secureBoot,
@@ -90,14 +107,24 @@ async function tryOnce(execution: Execution): Promise<Tried> {
     })
     // Before the scope closes: a scenario that lost the race goes on, and sees its VMs being torn down.
     using _ = { [Symbol.dispose]: () => claims.close() }
-    await Promise.race([scenario.run(lab), overBudget(limit, seconds), interrupted(signal)])
+    await Promise.race([scenario.run(lab), overBudget(limit, seconds), interrupted(signal)]).catch(
+      async (error: unknown) => {
+        const image = made.image?.description
+        if (!signal.aborted) await execution.onFailure?.({ error, machines: ends, image })
+        throw error
+      },
+    )
   })
   if (thrown instanceof PrintedArgv) send({ type: 'command-lines', commands: thrown.commands })
   const judged =
     thrown instanceof PrintedArgv
       ? { outcome: 'skip' as const, reason: 'argv-printed: nothing was started' }
       : judge({
-          ...{ claims: claims.decided, undecided: claims.undecided, thrown: firstOfOurs(thrown) },
+          ...{
+            claims: claims.decided,
+            undecided: claims.undecided,
+            thrown: thrown instanceof StoppedAtFailure ? undefined : firstOfOurs(thrown),
+          },
           fault: await faultOf({ directory, vtpmLogs, ends }).catch((error: unknown) => error),
         })
   if (!keep && judged.outcome === 'pass') await Promise.all(scratch.map((file) => rm(file, { force: true })))

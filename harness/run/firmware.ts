@@ -4,8 +4,11 @@ import { join } from 'node:path'
 import { MaterialError } from '../base/errors.ts'
 import type { FirmwareLoad } from '../machine/description.ts'
 import { ensureVariables, type SecureBootState } from '../materials/variables.ts'
+import { alteredFirmware } from './altered-firmware.ts'
 import type { Bench } from './bench.ts'
 import { enrolMok, type ShimOptions } from './shim.ts'
+import { firmwareFile } from './swaps.ts'
+import type { VmOptions } from './vm-options.ts'
 
 export interface FirmwareRequest {
   /** Private directory of the VM. */
@@ -13,12 +16,13 @@ export interface FirmwareRequest {
   readonly secureBoot: boolean
   /** The firmware keeps the keys that it came with, and knows of ours what shim is to know. */
   readonly shim?: ShimOptions | undefined
+  readonly firmware?: VmOptions['firmware']
 }
 
 /** Throws MaterialError `no-secure-boot` for firmware that does not enforce it where the scenario needs it. */
 export async function prepareFirmware(
   bench: Bench,
-  { directory, secureBoot, shim }: FirmwareRequest,
+  { directory, secureBoot, shim, firmware: change }: FirmwareRequest,
 ): Promise<FirmwareLoad> {
   const { firmware, tools } = bench
   if (secureBoot && !firmware.features.includes('secure-boot'))
@@ -29,17 +33,20 @@ export async function prepareFirmware(
         hint: 'attestbed doctor names the firmware that does',
       },
     )
-  const template = tools.path(firmware.variables ?? firmware.path)
+  const template = firmwareFile(tools, firmware.variables ?? firmware.path)
   const state = shim ? 'template' : stateFor(bench, secureBoot)
   const store = await ensureVariables(bench, { template, secureBoot: state, keys: bench.keys })
-  if (firmware.load === 'bios') return { kind: 'bios', file: store.file }
+  if (firmware.load === 'bios') {
+    if (change !== 'altered') return { kind: 'bios', file: store.file }
+    return { kind: 'bios', file: await alteredFirmware(store.file, directory) }
+  }
   const variables = join(directory, 'variables.fd')
   await copyFile(store.file, variables)
   await chmod(variables, 0o600)
   if (shim) await enrolMok(bench, { variables, ...shim })
   return {
     kind: 'pflash',
-    code: tools.path(firmware.path),
+    code: firmwareFile(tools, firmware.path),
     variables,
     secure: firmware.features.includes('smm'),
   }

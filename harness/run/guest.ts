@@ -2,6 +2,7 @@
 import { GuestError } from '../base/errors.ts'
 import type { Guest, GuestResult, RunOptions } from '../machine/guest/run.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
+import type { EvidenceText } from './events.ts'
 
 /** Where the guest keeps the count that its NV counter is compared with. */
 const REMEMBERED = '/root/attestbed-count'
@@ -19,11 +20,24 @@ export class LabGuest {
   readonly #plainPartition: string | undefined
   readonly #onCommand: (argv: readonly string[]) => void
 
-  /** `onCommand` hears of each command before it runs. */
-  constructor(guest: Guest, image: ImageDescription, onCommand: (argv: readonly string[]) => void) {
+  readonly #onEvidence: (page: EvidenceText) => void
+
+  /** `onCommand` hears of each command before it runs, `onEvidence` of what was asked for. */
+  constructor(
+    guest: Guest,
+    image: ImageDescription,
+    onCommand: (argv: readonly string[]) => void,
+    onEvidence: (page: EvidenceText) => void = () => {},
+  ) {
     this.#guest = guest
+    this.#onEvidence = onEvidence
     this.#onCommand = onCommand
     this.#plainPartition = image.plainPartition
+  }
+
+  /** For the record: evidence that came out of this guest. */
+  showEvidence(page: EvidenceText): void {
+    this.#onEvidence(page)
   }
 
   /** Runs a command to its end; a non-zero exit is a result. */

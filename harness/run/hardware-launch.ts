@@ -1,4 +1,5 @@
 /** A launch on the hardware itself: what the guest's own evidence says was measured, beside the prediction. */
+import { randomBytes } from 'node:crypto'
 import { HostError, VerifyError } from '../base/errors.ts'
 import { parseSnpEvidence } from '../evidence/snp/parse.ts'
 import { verifySnpReport } from '../evidence/snp/verify.ts'
@@ -6,7 +7,7 @@ import { verifyTdxQuote } from '../evidence/tdx/verify.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import { predictLaunch } from '../platforms/rehearsed-launch.ts'
-import type { LabGuest } from './guest.ts'
+import { collectEvidence, type TsmReport } from './collect-evidence.ts'
 import type { LabSpec } from './lab-spec.ts'
 import type { ScenarioVm } from './vm.ts'
 import type { VmOptions } from './vm-options.ts'
@@ -19,13 +20,6 @@ export type HardwareLaunch =
 export interface HardwareRequest {
   readonly platform: PlatformId
   readonly vm: (name: string, options: VmOptions) => Promise<ScenarioVm>
-}
-
-/** What configfs-tsm gives (Documentation/ABI/testing/configfs-tsm-report of Linux). */
-export interface TsmReport {
-  readonly outblob: Buffer
-  /** SNP: the host's certificate table; empty where it has none. */
-  readonly auxblob: Buffer
 }
 
 /** Reads the launch digest out of evidence whose signatures hold. Throws FormatError and VerifyError. */
@@ -45,11 +39,11 @@ export async function launchOnHardware(
   { platform: id, vm: prepare }: HardwareRequest,
 ): Promise<HardwareLaunch> {
   const { bench, variant, budget } = spec
-  if (variant.platform !== id)
-    return { skipped: `hardware-required: this ran on ${variant.platform}, not on ${id}` }
+  if (variant.platform !== id || spec.basis !== 'hardware')
+    return { skipped: `hardware-required: this ran on ${bench.platform.title}, not on ${id}` }
   const vm = await prepare('launched', { kernel: 'direct' })
   const boot = await vm.boot()
-  const report = await collectReport(await boot.login())
+  const report = await collectEvidence(await boot.login(), randomBytes(64))
   await boot.cut()
   const digest = launchDigestIn(report, id, new Date())
   if (typeof digest === 'string') return { skipped: digest }
@@ -82,21 +76,4 @@ export function launchDigestIn(report: TsmReport, id: PlatformId, at: Date): Uin
       return `${error.code}: the host hands its guests no certificates, so nothing says that the report is genuine`
     throw error
   }
-}
-
-const ENTRY = '/sys/kernel/config/tsm/report/attestbed'
-
-/** By the kernel's own interface; the guest needs the driver of its platform. */
-async function collectReport(guest: LabGuest): Promise<TsmReport> {
-  const script = [
-    '[ -d /sys/kernel/config/tsm ] || mount -t configfs configfs /sys/kernel/config',
-    'for module in sev-guest tdx-guest; do modprobe "$module" 2>/dev/null || true; done',
-    `mkdir ${ENTRY}`,
-    `head -c 64 /dev/urandom >${ENTRY}/inblob`,
-  ].join(' && ')
-  await guest.succeed(['sh', '-c', script])
-  const outblob = (await guest.succeed(['cat', `${ENTRY}/outblob`])).stdout
-  const auxblob = (await guest.run(['cat', `${ENTRY}/auxblob`])).stdout
-  await guest.succeed(['rmdir', ENTRY])
-  return { outblob, auxblob }
 }

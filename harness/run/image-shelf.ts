@@ -3,6 +3,7 @@ import { UsageError } from '../base/errors.ts'
 import type { MaterialContext } from '../materials/context.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import { findImage, type KnownImage } from '../materials/image-list.ts'
+import type { ImageOptions } from '../materials/images.ts'
 import { type BootableImage, broughtImage, builtImage } from './image.ts'
 
 export class ImageShelf {
@@ -10,8 +11,11 @@ export class ImageShelf {
   readonly #known = new Map<string, KnownImage>()
   readonly #images = new Map<string, Promise<BootableImage>>()
 
-  constructor(context: MaterialContext) {
+  readonly #options: ImageOptions
+
+  constructor(context: MaterialContext, options: ImageOptions = {}) {
     this.#context = context
+    this.#options = options
   }
 
   /** `name`: an id, or the path of a description of somebody's own disk. Throws UsageError. */
@@ -44,7 +48,7 @@ export class ImageShelf {
     const known = this.#known.get(id)
     return known?.origin === 'brought'
       ? broughtImage(this.#context, known.image)
-      : builtImage(this.#context, id)
+      : builtImage(this.#context, id, this.#options)
   }
 
   /** Builds what is missing; what fails is reported by `open` to whoever needs it. */

@@ -5,7 +5,13 @@ import { type EspFiles, FALLBACK_BOOT_PATH, replaceEsp } from '../materials/boot
 import type { BroughtImage } from '../materials/brought-image.ts'
 import type { MaterialContext } from '../materials/context.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
-import { type BuiltImage, ensureImage, ensureImageUki, type ImageUkiOptions } from '../materials/images.ts'
+import {
+  type BuiltImage,
+  ensureImage,
+  ensureImageUki,
+  type ImageOptions,
+  type ImageUkiOptions,
+} from '../materials/images.ts'
 import type { SigningKeys } from '../materials/keys.ts'
 import type { TpmEnrolment } from '../materials/luks.ts'
 import { prepareDisk } from '../materials/vm-disk.ts'
@@ -84,8 +90,12 @@ export async function broughtImage(context: MaterialContext, image: BroughtImage
 }
 
 /** An image of this project, built where the cache does not have it. */
-export async function builtImage(context: MaterialContext, id: string): Promise<BootableImage> {
-  const image = await ensureImage(context, id)
+export async function builtImage(
+  context: MaterialContext,
+  id: string,
+  options: ImageOptions = {},
+): Promise<BootableImage> {
+  const image = await ensureImage(context, id, options)
   return {
     description: image.description,
     materials: imageMaterials(image),

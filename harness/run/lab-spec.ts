@@ -1,10 +1,12 @@
 /** What a lab is made of. */
 import type { GuestEnd } from '../machine/end.ts'
+import type { Machine } from '../machine/vm.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import type { Scope } from '../system/scope.ts'
 import type { ClaimBook } from '../verdict/claims.ts'
 import type { Bench } from './bench.ts'
 import type { RunEvent, Variant } from './events.ts'
+import type { Processors } from './processors.ts'
 
 export interface Budget {
   readonly vcpus: number
@@ -19,6 +21,8 @@ export interface Budget {
 export interface VmEnd {
   readonly name: string
   readonly ended: Promise<GuestEnd>
+  /** Absent where a test stands in for it. */
+  readonly machine?: Machine
 }
 
 type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never
@@ -36,6 +40,7 @@ export interface LabSpec {
   readonly secureBoot: boolean
   readonly scope: Scope
   readonly claims: ClaimBook
+  readonly processors: Processors
   readonly signal: AbortSignal
   /** When the budget is spent; milliseconds since the epoch. */
   readonly endsAt: number
@@ -46,6 +51,8 @@ export interface LabSpec {
   /** How each QEMU process ended, or will; the lab adds to it. */
   readonly ends: VmEnd[]
   readonly emit: (event: ScenarioEvent) => void
+  /** A false claim ends the scenario, so that somebody can look at what it was about. */
+  readonly stopAtFailure?: boolean
 }
 
 /** Of one VM. */

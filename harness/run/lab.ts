@@ -5,10 +5,12 @@ import type { Attack } from '../attacks/attack.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import type { Observation } from '../verdict/claims.ts'
+import type { BrokerRequest, LabBroker } from './attest/lab-broker.ts'
 import type { Variant } from './events.ts'
 import type { HardwareLaunch } from './hardware-launch.ts'
 import type { LabSpec } from './lab-spec.ts'
 import type { LaunchAxes, LaunchMatrix } from './launch-matrix.ts'
+import { StoppedAtFailure } from './stopped.ts'
 import { ScenarioVm } from './vm.ts'
 import type { VmOptions } from './vm-options.ts'
 
@@ -31,6 +33,7 @@ export class Lab<Claim extends string> {
   claim(id: Claim, observation: Observation): boolean {
     const result = this.#spec.claims.decide(id, observation)
     this.#spec.emit({ type: 'claim', result })
+    if (result.outcome === 'fail' && this.#spec.stopAtFailure) throw new StoppedAtFailure(id)
     return result.outcome !== 'fail'
   }
 
@@ -66,6 +69,21 @@ export class Lab<Claim extends string> {
   async launchHere(platform: PlatformId): Promise<HardwareLaunch> {
     const { launchOnHardware } = await import('./hardware-launch.ts')
     return launchOnHardware(this.#spec, { platform, vm: (name, options) => this.vm(name, options) })
+  }
+
+  /** A key broker of the VMs' owner; it releases nothing until it is told what, and to whom. */
+  async broker(request: BrokerRequest = {}): Promise<LabBroker> {
+    const { LabBroker } = await import('./attest/lab-broker.ts')
+    return LabBroker.open(this.#spec, request)
+  }
+
+  /**
+   * Files of the run directory that hold a secret, as text, in hex or in base64: consoles, logs of broker and vTPM, disks.
+   * Relative to the run directory, sorted.
+   */
+  async findInRun(secret: string): Promise<readonly string[]> {
+    const { filesWithSecret } = await import('./attest/secret-search.ts')
+    return filesWithSecret(this.directory, secret)
   }
 
   /** Plays the hostile host on a VM that is switched off. */

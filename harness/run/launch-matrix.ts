@@ -22,6 +22,7 @@ import { type Mutation, mutated } from '../rehearsal/mutations.ts'
 import type { Rehearsal } from '../rehearsal/rehearse.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { PrintedArgv } from './printed-argv.ts'
+import { firmwareFile } from './swaps.ts'
 
 /** Each value of each axis meets each of the others. */
 export interface LaunchAxes {
@@ -115,7 +116,7 @@ async function pointsOf({ bench }: LabSpec, id: PlatformId, axes: LaunchAxes): P
         kernel.map((brought) => ({
           name: [name, `${count} vCPUs`, ...(model ? [model] : []), ...(uki ? [brought] : [])].join(', '),
           request: {
-            ...{ platform: platform(id), firmware: bench.tools.path(build.path), vcpus: count },
+            ...{ platform: platform(id), firmware: firmwareFile(bench.tools, build.path), vcpus: count },
             ...(model !== undefined && { options: { cpu: model } }),
             ...(brought === 'uki' && uki !== undefined && { directBoot: { kernel: uki } }),
           },

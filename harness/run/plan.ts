@@ -4,11 +4,14 @@ import { HostError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformDescriptor } from '../platforms/descriptor.ts'
 import type { Diagnosis } from '../platforms/diagnose.ts'
+import { emulatedPlatform } from '../platforms/emulated/emulated-platform.ts'
 import { firmwareFor } from '../platforms/firmware.ts'
+import { PLATFORMS, platform as platformOf } from '../platforms/platforms.ts'
 import { type FirmwareBuild, firmwareFact } from '../probe/firmware.ts'
 import type { FoundScenario } from './discover.ts'
 import type { Variant, VtpmKind } from './events.ts'
 import { lackOfRoom, type Room } from './room.ts'
+import type { Tee } from './scenario.ts'
 
 type PlanHost = Pick<Diagnosis, 'report' | 'firmware'>
 
@@ -49,6 +52,8 @@ export interface PlannedPoint {
   readonly found: FoundScenario
   readonly variant: Variant
   readonly platform: PlatformDescriptor
+  /** Absent in tests: an image of no known size. */
+  readonly image?: ImageDescription
   /** Absent for a point that is skipped. */
   readonly firmware?: FirmwareBuild
   /** Of a disk that somebody brought: the file that describes it. */
@@ -86,9 +91,10 @@ export function plan(
 }
 
 /** What a scenario spans: its own values where the user names none on an axis, else those of the user that it allows. */
-export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe }: PlanContext) {
+export function spanOf({ scenario }: FoundScenario, axes: Axes, context: PlanContext) {
+  const { host, describe } = context
   return {
-    platforms: axes.platforms,
+    platforms: scenario.tees ? teesOf(scenario.tees, axes, context) : axes.platforms,
     vtpms: spannedVtpms(scenario.vtpms, axes),
     images: axes.images ?? scenario.images.map(describe),
     builds: axes.firmware ?? [undefined],
@@ -96,6 +102,29 @@ export function spanOf({ scenario }: FoundScenario, axes: Axes, { host, describe
     vcpus: axes.vcpus ?? [scenario.budget.vcpus],
     memories: axes.memoryMiB ?? [scenario.budget.memoryMiB],
   }
+}
+
+/**
+ * The scenario's TEES on a host: as they are where the host has them, else emulated. A plain platform that the user names
+ * is what emulated ones run on; a TEE that the user names leaves the others out. What has neither is planned and skipped.
+ */
+function teesOf(
+  tees: readonly Tee[],
+  { platforms, isOwnPlatform }: Axes,
+  { host, anyHost }: PlanContext,
+): readonly PlatformDescriptor[] {
+  const named = isOwnPlatform ? [] : platforms
+  const isUsable = ({ id }: PlatformDescriptor) => host.report.platforms[id]?.usable === true
+  const real = (tee: PlatformDescriptor) => (anyHost || isUsable(tee) ? tee : undefined)
+  const own = PLATFORMS.filter((each) => each.basis === 'emulated' && isUsable(each))
+  const emulated = (tee: PlatformDescriptor, bases: readonly PlatformDescriptor[]) =>
+    bases.map((on) => emulatedPlatform(tee, on)).find((each) => each !== undefined)
+  const all = tees.map(platformOf)
+  if (named.length === 0) return all.map((tee) => real(tee) ?? emulated(tee, own) ?? tee)
+  return named.flatMap((platform) => {
+    if (platform.basis === 'emulated') return all.map((tee) => emulated(tee, [platform]) ?? tee)
+    return [all.includes(platform) ? (real(platform) ?? emulated(platform, own) ?? platform) : platform]
+  })
 }
 
 function spannedVtpms(own: readonly VtpmKind[], { vtpms, vtpmsOf }: Axes): readonly VtpmKind[] {
@@ -115,7 +144,7 @@ function pointsOf(found: FoundScenario, axes: Axes, context: PlanContext): reado
       for (const image of images)
         for (const build of builds)
           for (const qemu of qemus) {
-            const id = [platform.id, vtpm, image.id, build?.id, qemu.id].join('\n')
+            const id = [labelOf(platform), vtpm, image.id, build?.id, qemu.id].join('\n')
             const isOwnPlatform = axes.isOwnPlatform ?? false
             const request = { found, platform, isOwnPlatform, vtpm, image, build, qemu, context }
             const choice = choices.get(id) ?? firmwareOf(request)
@@ -153,16 +182,22 @@ function firmwareOf(question: FirmwareQuestion): FirmwareOf {
     secureBoot,
     persistentVariables,
     shippedKeys,
-    measuresIntoTpm: restsOnMeasurements(question),
+    measuresIntoTpm: restsOnMeasurements(question) || readsVtpm(platform),
     ...(firmwareLoad && { load: firmwareLoad }),
   }
   const choice = firmwareFor(platform, request, stock)
   const skip =
-    (context.anyHost ? undefined : unusable(platform, qemu)) ??
+    lackingTee(question) ??
+    (context.anyHost ? undefined : unusable(platform.emulated?.on ?? platform, qemu)) ??
     lackingVtpm(question) ??
     lackingImage(question) ??
     (choice.kind === 'none' ? new HostError(choice.reason, { code: 'platform-unusable' }) : undefined)
   return { firmware: choice.kind === 'found' ? choice.build : build, skip }
+}
+
+/** Its registers are what the firmware measures into a vTPM. */
+function readsVtpm({ emulated }: PlatformDescriptor): boolean {
+  return emulated?.tee.emulation?.readsVtpm ?? false
 }
 
 /** Of a vTPM that a scenario could do without, the guest at most makes use. */
@@ -187,27 +222,30 @@ function point(candidate: Candidate, choice: FirmwareOf): PlannedPoint {
   const variant: Variant = {
     ...{ platform: platform.id, vtpm, firmware: firmware?.id ?? 'none', image: image.id },
     ...{ qemu: qemu.id, vcpus, memoryMiB },
+    ...(platform.emulated && { emulatedOn: platform.emulated.on.id }),
   }
   const skip =
     choice.skip ??
     belowNeed(candidate) ??
-    (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room))
-  const asked = keyOf(found, { ...variant, ...askedValues(candidate) })
+    (context.anyHost || !context.room ? undefined : lackOfRoom(variant, context.room, image))
+  // Another host may have the TEE itself.
+  const asked = keyOf(found, { ...variant, emulatedOn: undefined, ...askedValues(candidate) })
   return {
-    ...{ key: keyOf(found, variant), asked, id: found.id, found, variant, platform },
+    ...{ key: keyOf(found, variant), asked, id: found.id, found, variant, platform, image },
     ...(image.origin === 'brought' && { imageFile: image.file }),
     ...(skip ? { skip } : firmware && { firmware }),
   }
 }
 
-interface KeyedVariant extends Omit<Variant, 'platform'> {
+interface KeyedVariant extends Omit<Variant, 'platform' | 'emulatedOn'> {
   readonly platform: string
+  readonly emulatedOn?: string | undefined
 }
 
 /** Where they differ from the variant's: a checkout may lie elsewhere on another host, and its QEMU with it. */
-function askedValues({ platform, isOwnPlatform, build, qemu }: Candidate) {
+function askedValues({ found, platform, isOwnPlatform, build, qemu }: Candidate) {
   return {
-    platform: isOwnPlatform ? 'best' : platform.id,
+    platform: isOwnPlatform && !found.scenario.tees ? 'best' : platform.id,
     firmware: build?.id ?? 'any',
     qemu: basename(qemu.id),
   }
@@ -215,10 +253,10 @@ function askedValues({ platform, isOwnPlatform, build, qemu }: Candidate) {
 
 /** Names only what differs from what runs without a matrix: an axis that is added later leaves keys as they are. */
 function keyOf({ id, scenario }: FoundScenario, variant: KeyedVariant): string {
-  const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  const { platform, emulatedOn, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
   const { budget } = scenario
   return [
-    `${id}@${platform},${vtpm},${firmware},${image}`,
+    `${id}@${platform}${emulatedOn === undefined ? '' : `.on-${emulatedOn}`},${vtpm},${firmware},${image}`,
     ...(qemu === TOOLS_QEMU ? [] : [`qemu=${qemu}`]),
     ...(vcpus === budget.vcpus ? [] : [`vcpus=${vcpus}`]),
     ...(memoryMiB === budget.memoryMiB ? [] : [`memory=${memoryMiB}M`]),
@@ -244,6 +282,18 @@ export function shippedKeysFor(
   secureBoot: boolean,
 ): FirmwareBuild['keys'] | undefined {
   return secureBoot && keys === 'microsoft' ? keys : undefined
+}
+
+function lackingTee({ found: { id, scenario }, platform }: FirmwareQuestion): HostError | undefined {
+  const { tees } = scenario
+  if (tees === undefined || tees.some((tee) => tee === platform.id)) return undefined
+  return new HostError(`${id} is about ${tees.join(' and ')}, ${platform.id} is neither`, {
+    code: 'scenario-lacks',
+  })
+}
+
+function labelOf({ id, emulated }: PlatformDescriptor): string {
+  return emulated ? `${id} on ${emulated.on.id}` : id
 }
 
 function lackingVtpm({ found: { id, scenario }, vtpm }: FirmwareQuestion): HostError | undefined {

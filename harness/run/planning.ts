@@ -258,7 +258,9 @@ function sameOnAnyHost({ scenarios, axes }: Block, context: PlanContext): readon
 function reducedByPairs(all: readonly Candidate[]): readonly Candidate[] {
   const byScenario = Map.groupBy(all, ({ point }) => point.id)
   return [...byScenario.values()].flatMap((candidates) => {
-    const rows = candidates.map(({ judged }) => Object.values(judged.variant).map(String))
+    const rows = candidates.map(({ judged }) =>
+      Object.values({ ...judged.variant, emulatedOn: judged.variant.emulatedOn ?? 'itself' }).map(String),
+    )
     const chosen = pairwise(rows, (index) => tierOf(candidates[index]?.judged))
     return chosen.flatMap((index) => candidates[index] ?? [])
   })

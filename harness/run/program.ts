@@ -12,14 +12,17 @@ import {
   type RunResult,
   type ScenarioResult,
 } from './events.ts'
-import { executeRetrying, notStarted } from './execute.ts'
+import { type Execution, executeRetrying, notStarted } from './execute.ts'
 import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 import { type PlanRequest, planRun, type RunPlan, selectScenarios } from './planning.ts'
 import { type Sampling, samplingOf, secondsFor } from './power-cut/sampling.ts'
-import { DISK_BYTES, demandOf, NO_DEMAND } from './room.ts'
+import { demandOf, diskBytesOf, NO_DEMAND } from './room.ts'
 import { type Repetition, roundOf, runRounds } from './rounds.ts'
+import { describeHost } from './run-host.ts'
+import { recordRun } from './run-record.ts'
 import { schedule } from './schedule.ts'
+import { type MaterialSwaps, swapFirmware } from './swaps.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
 export interface RunRequest extends PlanRequest, Repetition {
@@ -33,6 +36,12 @@ export interface RunRequest extends PlanRequest, Repetition {
   readonly retries?: number
   /** Which states of a power cut are booted; absent: a few, drawn anew. */
   readonly sampling?: Partial<Sampling>
+  /** In place of the usual materials. */
+  readonly swaps?: MaterialSwaps
+  /** Called where a scenario fails or breaks, while its VMs still run; the scenario ends when it resolves. */
+  readonly onFailure?: Execution['onFailure']
+  /** The words of the command line, for the record. */
+  readonly argv?: readonly string[]
   readonly signal: AbortSignal
   readonly onEvent: RunEventSink
 }
@@ -53,9 +62,15 @@ export async function runScenarios(request: RunRequest): Promise<RunResult> {
   const { runs } = workshop.paths
   const [directory] = await Promise.all([createRunDirectory(scope, runs), cleanStaleRuns(runs)])
   const jobs = request.jobs ?? plan.budget.jobs ?? defaultJobs(plan.points)
-  const run = new Run({ request, plan, workshop, directory, jobs })
+  // Drawn once: with it the whole run can be had again.
+  const sampling = samplingOf(request.sampling)
+  const { tools } = workshop.context
+  const record = { argv: request.argv ?? [], tools, sampling, host: workshop.host.report }
+  await recordRun(directory, record)
+  const run = new Run({ request, plan, workshop, directory, jobs, sampling })
   const planned = entriesOf(roundOf(plan.points, 1, request))
-  emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, directory, planned, jobs })
+  const about = { directory, planned, jobs, host: describeHost() }
+  emit({ type: 'run-started', at: Date.now(), version: EVENT_SCHEMA_VERSION, ...about })
   for (const { place, reason, until } of plan.expired)
     tell(`${place}: the mark "${reason}" held until ${until}: what it skipped runs again, and the run fails`)
   // Before the first scenario's clock runs: a build takes a minute where the cache is cold.
@@ -84,6 +99,7 @@ interface RunParts {
   readonly workshop: Workshop
   readonly directory: string
   readonly jobs: number
+  readonly sampling: Sampling
 }
 
 class Run {
@@ -102,7 +118,7 @@ class Run {
   all(points: readonly PlannedPoint[]): Promise<readonly ScenarioResult[]> {
     const { request, plan, jobs } = this.#parts
     const tasks = points.map((point) => ({
-      needs: point.skip ? NO_DEMAND : demandOf(point.variant, point.platform),
+      needs: point.skip ? NO_DEMAND : demandOf(point.variant, { ...point.platform, image: point.image }),
       seconds: point.skip ? 0 : point.found.scenario.budget.seconds,
       run: () => this.#runPoint(point),
       tooLarge: (resource: string, most: number) =>
@@ -112,14 +128,14 @@ class Run {
   }
 
   async #runPoint(point: PlannedPoint): Promise<ScenarioResult> {
-    const { request, plan, workshop, directory } = this.#parts
+    const { request, plan, workshop, directory, sampling } = this.#parts
     const { onEvent: emit, signal, keep } = request
-    const { platform, firmware, variant } = point
+    const { platform, variant } = point
+    const firmware = point.firmware && swapFirmware(point.firmware, request.swaps?.firmware)
     if (point.skip || !firmware) return notStarted(point, point.skip, emit)
-    const prevented = await this.#prevented()
+    const prevented = await this.#prevented(point)
     if (prevented) return notStarted(point, prevented, emit)
     const { context, keys, newVtpms, shelf } = workshop
-    const sampling = samplingOf(request.sampling)
     const bench = async (): Promise<Bench> => {
       const qemu = await plan.qemu(variant.qemu)
       return {
@@ -130,14 +146,18 @@ class Run {
     }
     const retries = request.retries ?? plan.budget.retries ?? 0
     const seconds = secondsFor(point.found.scenario.budget, sampling)
-    const execution = { seconds, point, bench, runDirectory: directory, keep, signal, emit }
+    const { onFailure } = request
+    const execution = {
+      ...{ seconds, point, bench, runDirectory: directory, keep, signal, emit },
+      ...(onFailure && { onFailure }),
+    }
     const result = await executeRetrying(execution, retries)
     if (failsRun(result)) this.#failed = true
     return result
   }
 
   /** What keeps a point from being started now. */
-  async #prevented(): Promise<Error | undefined> {
+  async #prevented({ image }: PlannedPoint): Promise<Error | undefined> {
     const { request, plan, directory } = this.#parts
     if (request.signal.aborted) return new InterruptedError('the run was interrupted before this began')
     if (request.untilFailure && this.#failed)
@@ -149,7 +169,7 @@ class Run {
         code: 'run',
       })
     }
-    return requireFreeSpace(directory, DISK_BYTES, 'the files of a scenario').then(
+    return requireFreeSpace(directory, diskBytesOf(image ?? {}), 'the files of a scenario').then(
       () => undefined,
       (error: Error) => error,
     )

@@ -1,6 +1,7 @@
 /** What a host has room for, and what a VM takes of it. */
 import { availableParallelism, totalmem } from 'node:os'
 import { HostError } from '../base/errors.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
 import type { PlatformDescriptor } from '../platforms/descriptor.ts'
 import type { GuestSlotKind, HostParameters } from '../probe/facts.ts'
 import type { Variant } from './events.ts'
@@ -11,10 +12,16 @@ export type Room = Resources
 
 /** Memory that QEMU and the harness need beside the guest's own, per VM. */
 const OVERHEAD_MIB = 256
-/** Overlay, scratch disks, vTPM state and transcripts of a scenario: what the longest of them left, with room to spare. */
-const DISK_MIB = 512
+/** UKIs, vTPM states, variable stores and transcripts of a scenario: what the longest of them left, with room to spare. */
+const BESIDE_DISK_MIB = 128
+/** Of an image that somebody brought, of which a boot changes little however large it is. */
+const USUAL_DISK_MIB = 384
 const MIB = 2 ** 20
-export const DISK_BYTES = DISK_MIB * MIB
+
+/** What the files of a scenario may take, in bytes. */
+export function diskBytesOf({ diskMiB = USUAL_DISK_MIB }: Pick<ImageDescription, 'diskMiB'>): number {
+  return (diskMiB + BESIDE_DISK_MIB) * MIB
+}
 
 /** Of what is not started. */
 export const NO_DEMAND: Resources = { vcpus: 0, memoryMiB: 0, diskMiB: 0, sev: 0, sev_es: 0, tdx: 0 }
@@ -49,18 +56,24 @@ function unlimited(count: number | undefined): number {
   return count ?? Number.POSITIVE_INFINITY
 }
 
+/** What beside the variant decides what a VM takes. */
+export interface Demanding {
+  readonly guestSlot?: PlatformDescriptor['guestSlot']
+  readonly image?: Pick<ImageDescription, 'diskMiB'> | undefined
+}
+
 /** What a VM of the variant takes while its scenario runs. */
 export function demandOf(
   { vcpus, memoryMiB }: Pick<Variant, 'vcpus' | 'memoryMiB'>,
-  { guestSlot }: Pick<PlatformDescriptor, 'guestSlot'> = {},
+  { guestSlot, image = {} }: Demanding = {},
 ): Resources {
   const taken = { sev: 0, sev_es: 0, tdx: 0, ...(guestSlot && { [guestSlot]: 1 }) }
-  return { vcpus, memoryMiB: memoryMiB + OVERHEAD_MIB, diskMiB: DISK_MIB, ...taken }
+  return { vcpus, memoryMiB: memoryMiB + OVERHEAD_MIB, diskMiB: diskBytesOf(image) / MIB, ...taken }
 }
 
 /** Why the VM would not fit even if it were the only one; undefined where it does. */
-export function lackOfRoom(variant: Variant, room: Room): HostError | undefined {
-  const { vcpus, memoryMiB, diskMiB } = demandOf(variant)
+export function lackOfRoom(variant: Variant, room: Room, image?: Demanding['image']): HostError | undefined {
+  const { vcpus, memoryMiB, diskMiB } = demandOf(variant, { image })
   if (vcpus > room.vcpus)
     return new HostError(`a VM with ${vcpus} vCPUs does not fit: ${room.vcpus} cores may be used`, {
       code: 'not-enough-cores',

@@ -14,6 +14,10 @@ export type ImageNeed =
   | 'plain-partition'
   | 'ab-slots'
   | 'stub-companions'
+  | 'attester'
+
+/** Platforms whose guests have evidence of their own. */
+export type Tee = 'sev-snp' | 'tdx'
 
 export interface ClaimDeclaration {
   /** One sentence that is true or false. */
@@ -22,6 +26,8 @@ export interface ClaimDeclaration {
   readonly requires?: 'hardware'
   /** How its truth is established where it is not by the guest that ran: the launch of a platform that this host lacks. */
   readonly basis?: 'rehearsed' | 'predicted'
+  /** It is about how the guest was launched: an emulated TEE rests on a rehearsal there, or on a prediction. */
+  readonly about?: 'launch'
 }
 
 export interface ScenarioNeeds {
@@ -41,6 +47,8 @@ export interface ScenarioDefinition<Claim extends string = string> {
   /** Image ids it runs on when the user names none. */
   readonly images: readonly string[]
   readonly vtpms: readonly VtpmKind[]
+  /** It is about TEEs: it runs on each of them where the host has it, and on an emulated one elsewhere. */
+  readonly tees?: readonly Tee[]
   readonly needs: ScenarioNeeds
   readonly budget: Budget
   readonly claims: Readonly<Record<Claim, ClaimDeclaration>>

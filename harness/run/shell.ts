@@ -15,6 +15,7 @@ import type { VtpmKind } from './events.ts'
 import { Lab } from './lab.ts'
 import type { Budget } from './lab-spec.ts'
 import { shippedKeysFor, TOOLS_QEMU } from './plan.ts'
+import { Processors } from './processors.ts'
 import { bestPlatform, firmwareBuild, openWorkshop, type Workshop } from './workshop.ts'
 
 export interface ShellOptions {
@@ -67,6 +68,7 @@ export async function openShell(target: string, options: ShellOptions): Promise<
       secureBoot,
       scope,
       claims,
+      processors: new Processors(bench.platform),
       signal,
       scratch,
       vtpmLogs: [],

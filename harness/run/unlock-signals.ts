@@ -8,7 +8,8 @@ interface SignalPattern {
 }
 
 const UNLOCK_SIGNALS: readonly SignalPattern[] = [
-  { signal: 'unlocked', match: /attestbed-initrd: \S+ unlocked / },
+  { signal: 'unlocked-by-broker', match: /attestbed-initrd: \S+ unlocked by=broker / },
+  { signal: 'unlocked', match: /attestbed-initrd: \S+ unlocked (device=|by=tpm2 )/ },
   { signal: 'asks-for-key', match: /Please enter (the )?(passphrase|recovery key|password)[^:]*:/i },
   { signal: 'gave-up', match: /attestbed-initrd: \S+ failed / },
   { signal: 'nothing-bootable', match: /BdsDxe: No bootable option or device was found/ },

@@ -22,6 +22,7 @@ const SAID = {
     'BdsDxe: No bootable option or device was found.',
   ],
   'nothing-sealed': ['attestbed-initrd: 24.01 enrolled tpm2=0 recovery=1'],
+  'not-attested': ['attestbed-initrd: 29.37 attest refused why=http-403'],
   'nothing-bootable': ['BdsDxe: No bootable option or device was found.'],
 } as const
 
@@ -54,6 +55,12 @@ t.test('that the root opened counts for the TPM only if nothing was typed', asyn
   t.equal(new Unlock('asks-for-key', [], 0).result, 'not-unlocked')
   t.equal(new Unlock('gave-up', [], 0).result, 'not-unlocked')
   t.equal(new Unlock('nothing-bootable', [], 0).result, 'firmware-refused')
+})
+
+t.test('that the broker opened the root is neither the TPM nor a key that was typed', async (t) => {
+  const unlock = new Unlock('unlocked-by-broker', SAID['not-attested'], 0)
+  t.same(unlock.summary, { result: 'unlocked-by-broker', why: 'opened', asksForKey: false })
+  t.equal(new Unlock('unlocked-by-broker', [], 1).result, 'unlocked-by-key')
 })
 
 t.test('an open root has no reason to be closed, whatever else the console said', async (t) => {

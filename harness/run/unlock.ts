@@ -5,6 +5,8 @@ import { reasonIn, type UnlockWhy } from './unlock-reasons.ts'
 export type UnlockResult =
   /** The root opened and nothing had been typed. */
   | 'unlocked-by-tpm'
+  /** The root opened with what the attester brought from the broker. */
+  | 'unlocked-by-broker'
   /** The root opened after a key was typed. */
   | 'unlocked-by-key'
   /** The initrd ran, and the root stayed closed. */
@@ -15,8 +17,10 @@ export type UnlockResult =
 export const UNLOCKED_BY_TPM: UnlockResult = 'unlocked-by-tpm'
 export const REFUSED_BY_TPM: UnlockResult = 'not-unlocked'
 
+export const UNLOCKED_BY_BROKER: UnlockResult = 'unlocked-by-broker'
+
 /** How the wait for the root ended. */
-export type UnlockSignal = 'unlocked' | 'asks-for-key' | 'gave-up' | 'nothing-bootable'
+export type UnlockSignal = 'unlocked' | 'unlocked-by-broker' | 'asks-for-key' | 'gave-up' | 'nothing-bootable'
 
 /** PCR values and command line as an initrd of ours reports them before it tries to unlock. */
 const PCR_LINE = /attestbed-initrd: \S+ pcr-sha256 (.*)$/
@@ -36,7 +40,10 @@ export class Unlock {
   constructor(signal: UnlockSignal, lines: readonly string[], typedBytes: number) {
     this.result = resultOf(signal, typedBytes)
     this.asksForKey = signal === 'asks-for-key'
-    const reason = signal === 'unlocked' ? { why: 'opened' as const, message: '' } : reasonIn(lines)
+    const reason =
+      signal === 'unlocked' || signal === 'unlocked-by-broker'
+        ? { why: 'opened' as const, message: '' }
+        : reasonIn(lines)
     this.why = reason.why
     this.message = reason.message
     this.#commandLine = lastCapture(lines, COMMAND_LINE)
@@ -74,7 +81,9 @@ function unreported(required: string, current: string): never {
 }
 
 function resultOf(signal: UnlockSignal, typedBytes: number): UnlockResult {
-  if (signal === 'unlocked') return typedBytes === 0 ? 'unlocked-by-tpm' : 'unlocked-by-key'
+  const opened = signal === 'unlocked' || signal === 'unlocked-by-broker'
+  if (opened && typedBytes > 0) return 'unlocked-by-key'
+  if (opened) return signal === 'unlocked' ? 'unlocked-by-tpm' : 'unlocked-by-broker'
   return signal === 'nothing-bootable' ? 'firmware-refused' : 'not-unlocked'
 }
 

@@ -1,6 +1,12 @@
 /** The machine of a scenario's VM: its materials and the wishes of the scenario, as QEMU is to have them. */
 import { join } from 'node:path'
-import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
+import type {
+  DriveDescription,
+  FirmwareLoad,
+  MachineDescription,
+  MemoryImage,
+} from '../machine/description.ts'
+import { TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
 import type { PreparedDisk } from './image.ts'
 import type { VmSpec } from './lab-spec.ts'
 import type { VmOptions } from './vm-options.ts'
@@ -23,8 +29,17 @@ export interface MachineMaterials {
   readonly drives: readonly DriveDescription[]
   readonly writeLogs: WriteLogs | undefined
   readonly smbiosStrings: readonly string[]
-  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets'>
+  readonly memoryImages: readonly MemoryImage[]
+  /** File with it. */
+  readonly initData: string | undefined
+  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets' | 'launch' | 'network'>
 }
+
+/** Where a guest finds its init data. */
+const INIT_DATA = 'opt/org.attestbed/init-data'
+
+/** Where a guest finds the one port that it can reach. */
+export const BROKER_ADDRESS = { address: '10.0.2.100', port: 8443 } as const
 
 export function describeMachine(
   { bench, budget, name }: VmSpec,
@@ -55,7 +70,10 @@ export function describeMachine(
     }),
     objects: [],
     smbiosStrings: [...materials.smbiosStrings],
-    ports: [],
+    ...(materials.initData !== undefined && { firmwareFiles: { [INIT_DATA]: materials.initData } }),
+    ...(options.network && { network: { ...BROKER_ADDRESS, ...options.network } }),
+    ports: bench.platform.emulated ? [{ name: TSM_PORT_NAME, socket: join(sockets, 'tsm') }] : [],
+    ...(materials.memoryImages.length > 0 && { memoryImages: materials.memoryImages }),
     watchdog: options.watchdog ?? false,
     onPanic: options.onPanic ?? 'end',
     virtioOptions: {},
@@ -64,5 +82,5 @@ export function describeMachine(
     qmpSocket: join(sockets, 'qmp'),
     serialSocket: join(sockets, 'serial'),
   }
-  return bench.platform.apply(plain, bench.host)
+  return bench.platform.apply(plain, bench.host, options.launch)
 }

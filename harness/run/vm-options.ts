@@ -1,5 +1,7 @@
 /** What a scenario asks of a VM. */
+import type { LaunchOptions } from '../platforms/launch-options.ts'
 import type { FirstUki } from './image.ts'
+import type { ProcessorKind } from './processors.ts'
 import type { ShimOptions } from './shim.ts'
 import type { SlotLayout } from './slots.ts'
 
@@ -25,12 +27,27 @@ export interface VmOptions {
   readonly watchdog?: true
   /** What a panic of the guest is: its end (default), or an event on the way to the reset that its `panic=` asks for. */
   readonly onPanic?: 'end' | 'continue'
+  /** The guest has a network on which one port of the host answers; absent: it has none. */
+  readonly network?: NetworkOptions
+  /** What the host hands over as init data (Trustee, kbs/docs/initdata.md); `launch` says what the guest is launched with. */
+  readonly initData?: string
   /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */
   readonly kernel?: 'direct'
   /** The firmware boots Debian's shim with the keys that it came with, and shim boots the image's UKI. */
   readonly shim?: ShimOptions
+  /** What its owner chooses for its launch, beside firmware and kernel; only what the platform takes. */
+  readonly launch?: LaunchOptions
+  /** Which processor an emulated TEE has; absent: one that all VMs of the scenario share. */
+  readonly processor?: ProcessorKind
+  /** `altered`: one byte that the firmware does not use is another, so that all works and the launch digest differs. */
+  readonly firmware?: 'altered'
   /** The firmware boots systemd-boot, and that the image's UKI; without a menu. */
   readonly loader?: 'systemd-boot'
+}
+
+/** The port of the host that a guest reaches, at `BROKER_ADDRESS` of its network, and nothing else. */
+export interface NetworkOptions {
+  readonly hostPort: number
 }
 
 export interface BootOptions {

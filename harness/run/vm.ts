@@ -5,11 +5,17 @@ import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { UsageError } from '../base/errors.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
-import type { DriveDescription, FirmwareLoad, MachineDescription } from '../machine/description.ts'
+import type {
+  DriveDescription,
+  FirmwareLoad,
+  MachineDescription,
+  MemoryImage,
+} from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { withOfflineTpm } from '../machine/vtpm/offline.ts'
-import { copyVtpmState } from '../machine/vtpm/state.ts'
+import { copyVtpmState, type VtpmStateOptions } from '../machine/vtpm/state.ts'
 import { asItIs, type MaterialInput } from '../materials/bill.ts'
+import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Boot } from './boot.ts'
@@ -22,11 +28,18 @@ import type { VmSpec } from './lab-spec.ts'
 import type { Canary } from './secrets.ts'
 import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
+import type { VmTee } from './tee.ts'
 import { BootTimeline } from './timeline.ts'
-import { unsealsPerStartup } from './unseals.ts'
+import { successesPerStartup } from './unseals.ts'
 import { describeMachine, type WriteLogs } from './vm-machine.ts'
 import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
 import type { BootOptions, OtherMaterials, VmOptions } from './vm-options.ts'
+import { kernelHashesImage, openTee } from './vm-tee.ts'
+
+/** An emulated TD's registers have 48 bytes. */
+const WATCHED_VTPM: VtpmStateOptions = { banks: ['sha256', 'sha384'] }
+
+const INIT_DATA_FILE = 'init-data.toml'
 
 export class ScenarioVm implements SlotOwner {
   readonly name: string
@@ -38,7 +51,7 @@ export class ScenarioVm implements SlotOwner {
   readonly #recoveryKey: string | undefined
   readonly #drives: DriveDescription[] = []
   #slots: Slots | undefined
-  readonly #kernel: string | undefined
+  #tee: VmTee | undefined
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
@@ -57,7 +70,6 @@ export class ScenarioVm implements SlotOwner {
       readonly vtpmState: string | undefined
       readonly recoveryKey: string | undefined
       readonly options: VmOptions
-      readonly kernel: string | undefined
     },
   ) {
     this.name = spec.name
@@ -70,17 +82,20 @@ export class ScenarioVm implements SlotOwner {
     this.timeline = new BootTimeline((boot, line) => {
       if (made.options.slots) spec.emit({ type: 'boot-ended', vm: spec.name, boot, line })
     })
-    this.#kernel = made.kernel
   }
 
   /** Makes vTPM state, variable store and disk. The VM's materials do not depend on its boots. */
   static async prepare(spec: VmSpec, options: VmOptions): Promise<ScenarioVm> {
     const { bench, directory, variant } = spec
-    const vtpmState = variant.vtpm === 'none' ? undefined : join(directory, 'vtpm')
+    const { emulated } = bench.platform
+    // The guest's owner trusts no vTPM where the variant has none; the emulation sees by it what the boot measures.
+    const isWatched = emulated?.tee.emulation?.readsVtpm ?? false
+    const vtpmState = variant.vtpm === 'none' && !isWatched ? undefined : join(directory, 'vtpm')
     const { description } = bench.image
     const wanted = options.recoveryKey === 'enrolled' || description.capabilities.has('luks-root')
     const recoveryKey = options.recoveryKey && wanted ? await recoveryKeyFor(description) : undefined
-    const vtpm = vtpmState === undefined ? undefined : bench.newVtpms.create(vtpmState)
+    const vtpm =
+      vtpmState === undefined ? undefined : bench.newVtpms.create(vtpmState, isWatched ? WATCHED_VTPM : {})
     const makeDisk = async (): Promise<PreparedDisk> => {
       // Only a seal has to wait for the TPM that it is made to.
       if (options.seal) await vtpm
@@ -91,17 +106,42 @@ export class ScenarioVm implements SlotOwner {
       return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
     }
     const [firmware, disk] = await Promise.all([
-      prepareFirmware(bench, { directory, secureBoot: spec.secureBoot, shim: options.shim }),
+      prepareFirmware(bench, { directory, secureBoot: spec.secureBoot, ...options }),
       makeDisk(),
       vtpm,
       // Some fifty modules that nothing needed so far: they load while the vTPM's state is made.
       import('./boot.ts'),
     ])
-    const kernel = options.kernel && disk.uki?.current().file
-    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey, kernel, options })
+    const vm = new ScenarioVm(spec, { disk, firmware, vtpmState, recoveryKey, options })
+    await vm.#openTee()
+    if (options.initData !== undefined)
+      await writePrivateFile(join(directory, INIT_DATA_FILE), options.initData)
     spec.scratch.push(disk.file)
     if (options.slots) vm.#slots = await openSlots(vm, options.slots)
     return vm
+  }
+
+  get #initData(): string | undefined {
+    return this.#options.initData === undefined ? undefined : join(this.spec.directory, INIT_DATA_FILE)
+  }
+
+  async #openTee(): Promise<void> {
+    const { processor: kind, launch } = this.#options
+    const launched = () => ({ spec: this.spec, firmware: this.firmware, kernel: this.#kernel, launch })
+    this.#tee = await openTee(this.spec, { kind, vm: launched })
+  }
+
+  /** The UKI of this moment, where QEMU brings it itself. */
+  get #kernel(): string | undefined {
+    return this.#options.kernel && this.disk.uki?.current().file
+  }
+
+  /** The TEE that it runs on; throws UsageError `bad-scenario` where it runs on none. */
+  get tee(): VmTee {
+    if (this.#tee) return this.#tee
+    throw new UsageError(`VM ${this.name} runs on ${this.spec.variant.platform}, which is no TEE`, {
+      ...{ code: 'bad-scenario', hint: 'A scenario names the TEEs that it runs on in `tees`' },
+    })
   }
 
   get hasRecoveryKey(): boolean {
@@ -138,10 +178,11 @@ export class ScenarioVm implements SlotOwner {
     const made = {
       disk: { ...this.disk, file: disk },
       firmware: firmware.kind === 'pflash' ? { ...firmware, variables } : firmware,
-      ...{ vtpmState, recoveryKey: this.#recoveryKey, kernel: this.#kernel, options: this.#options },
+      ...{ vtpmState, recoveryKey: this.#recoveryKey, options: this.#options },
     }
     const vm = new ScenarioVm({ ...this.spec, name, directory }, made)
     vm.#drives.push(...this.#drives)
+    await vm.#openTee()
     return vm
   }
 
@@ -174,7 +215,9 @@ export class ScenarioVm implements SlotOwner {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const description = this.#describe(sockets)
+    const images = await this.#memoryImages(directory)
+    const tsm = await this.#tee?.serviceFor(vtpmLog)
+    const description = this.#describe(sockets, images)
     // A second process would write over what the first one logged.
     this.#writeLogs = undefined
     // The guest will change its variables; all else can be read while it is in its firmware.
@@ -184,6 +227,7 @@ export class ScenarioVm implements SlotOwner {
       directory,
       description,
       ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
+      ...(tsm && { tsm }),
     })
     await Promise.allSettled([booting.then((boot) => this.#started.push(boot))])
     await writeBill(this, { directory, variables })
@@ -199,15 +243,23 @@ export class ScenarioVm implements SlotOwner {
     const kept = vtpm === 'sealed-to' || this.spec.variant.vtpm === 'stateful'
     if (this.#vtpmState === undefined || kept) return this.#vtpmState
     const state = join(directory, 'vtpm')
-    await this.spec.bench.newVtpms.create(state)
+    const isWatched = this.spec.bench.platform.emulated?.tee.emulation?.readsVtpm ?? false
+    await this.spec.bench.newVtpms.create(state, isWatched ? WATCHED_VTPM : {})
     return state
   }
 
-  #describe(sockets: string): MachineDescription {
+  async #memoryImages(directory: string): Promise<readonly MemoryImage[]> {
+    if (this.spec.bench.platform.emulated === undefined) return []
+    return kernelHashesImage({ firmware: this.firmware, kernel: this.#kernel }, directory)
+  }
+
+  #describe(sockets: string, memoryImages: readonly MemoryImage[] = []): MachineDescription {
     const { spec, disk, firmware } = this
     return describeMachine(spec, {
       ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
       ...{
+        memoryImages,
+        initData: this.#initData,
         hasVtpm: this.#vtpmState !== undefined,
         smbiosStrings: this.#smbiosStrings,
         options: this.#options,
@@ -243,6 +295,11 @@ export class ScenarioVm implements SlotOwner {
   async suffer(attack: Attack): Promise<void> {
     this.requireOff(`interfere with the ${attack.seam}`)
     const victim = await this.#victim()
+    this.spec.emit({
+      type: 'host-action',
+      vm: this.name,
+      text: `${attack.seam}: ${attack.interference}`,
+    })
     await attack.apply(victim)
     this.#vtpmState = victim.vtpmState
   }
@@ -299,8 +356,13 @@ export class ScenarioVm implements SlotOwner {
 
   /** How often TPM2_Unseal succeeded between each start of the TPM and the next, oldest first. */
   async unsealsPerBoot(): Promise<readonly number[]> {
+    return this.tpmSuccessesPerBoot('TPM2_Unseal')
+  }
+
+  /** How often a TPM command succeeded between each start of the TPM and the next, oldest first. */
+  async tpmSuccessesPerBoot(command: string): Promise<readonly number[]> {
     const logs = await Promise.all(this.#vtpmLogs.map((log) => readTpmCommandLog(log)))
-    return logs.flatMap(unsealsPerStartup)
+    return logs.flatMap((commands) => successesPerStartup(commands, command))
   }
 }
 

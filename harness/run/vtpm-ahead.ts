@@ -4,7 +4,7 @@
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { copyVtpmState, createVtpmState } from '../machine/vtpm/state.ts'
+import { copyVtpmState, createVtpmState, type VtpmStateOptions } from '../machine/vtpm/state.ts'
 import { Scope } from '../system/scope.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
 import type { Tools } from '../system/tools.ts'
@@ -29,7 +29,9 @@ export class NewVtpms {
   }
 
   /** The state of a new TPM in `directory`, as `createVtpmState` makes it. No two calls give the same TPM. */
-  async create(directory: string): Promise<void> {
+  async create(directory: string, options: VtpmStateOptions = {}): Promise<void> {
+    // The one made ahead is an ordinary one.
+    if (options.banks) return createVtpmState(this.#tools, directory, options)
     const ahead = this.#ahead
     this.#ahead = undefined
     const made = await ahead?.catch(() => undefined)

@@ -12,6 +12,7 @@ import type { Scope } from '../system/scope.ts'
 import { Store } from '../system/store.ts'
 import { openTools } from '../system/tools.ts'
 import { ImageShelf } from './image-shelf.ts'
+import type { MaterialSwaps } from './swaps.ts'
 import { NewVtpms } from './vtpm-ahead.ts'
 
 export interface WorkshopRequest {
@@ -24,6 +25,8 @@ export interface WorkshopRequest {
   readonly scope: Scope
   /** A VM with a vTPM will be asked for, as far as is known yet. */
   readonly vtpm: boolean
+  /** Kernel and stub of what is built. */
+  readonly swaps?: MaterialSwaps | undefined
 }
 
 export interface Workshop {
@@ -37,14 +40,21 @@ export interface Workshop {
 
 /** Throws HostError `setup-missing`, UsageError for a broken manifest. */
 export async function openWorkshop(request: WorkshopRequest): Promise<Workshop> {
-  const { tools: choice, signal, tell } = request
+  const { tools: choice, signal, tell, swaps = {} } = request
   const paths = resolvePaths()
   const tools = await chosenTools(choice)
-  const context = { tools, store: new Store(paths.cache), paths, signal, progress: tellSteps(tell) }
+  const context = {
+    tools,
+    store: new Store(paths.cache),
+    paths,
+    signal,
+    progress: tellSteps(tell),
+    stub: swaps.stub,
+  }
   const newVtpms = new NewVtpms(tools)
   if (request.vtpm) newVtpms.makeAhead(request.scope)
   const [host, keys] = await Promise.all([diagnoseHost({ paths, tools }), ensureKeys(context)])
-  return { context, paths, host, keys, shelf: new ImageShelf(context), newVtpms }
+  return { context, paths, host, keys, shelf: new ImageShelf(context, swaps), newVtpms }
 }
 
 /** A line a step; how far a step has come is for a view that can overwrite its lines. */

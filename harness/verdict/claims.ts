@@ -12,6 +12,8 @@ export interface DeclaredClaim {
   readonly requires?: 'hardware'
   /** How its truth is established where it is not by the guest that ran. */
   readonly basis?: 'rehearsed' | 'predicted'
+  /** It is about how the guest was launched: an emulated TEE rests on a rehearsal there, or on a prediction. */
+  readonly about?: 'launch'
 }
 
 export interface Observation {
@@ -44,6 +46,7 @@ export class ClaimBook {
   readonly #declared: ReadonlyMap<string, DeclaredClaim>
   readonly #basis: ClaimBasis
   readonly #decided = new Map<string, DecidedClaim>()
+  #launchBasis: 'rehearsed' | 'predicted' | undefined
   #closed = false
 
   constructor(declared: Readonly<Record<string, DeclaredClaim>>, basis: ClaimBasis) {
@@ -54,6 +57,11 @@ export class ClaimBook {
   /** From now on nothing is decided: what is observed while things are torn down is no observation. */
   close(): void {
     this.#closed = true
+  }
+
+  /** What an emulated TEE says of launches; of several the weakest counts. */
+  launchRestsOn(basis: 'rehearsed' | 'predicted'): void {
+    if (this.#launchBasis !== 'predicted') this.#launchBasis = basis
   }
 
   /**
@@ -86,11 +94,16 @@ export class ClaimBook {
     return {
       id,
       claim: declared.claim,
-      basis: declared.requires === 'hardware' ? this.#basis : (declared.basis ?? this.#basis),
+      basis: declared.requires === 'hardware' ? this.#basis : this.#basisOf(declared),
       outcome: lacksHardware ? 'skip' : equal ? 'pass' : 'fail',
       expected: render(expected),
       got: lacksHardware ? `${render(got)} (needs hardware; this platform is ${this.#basis})` : render(got),
     }
+  }
+
+  #basisOf({ basis, about }: DeclaredClaim): ClaimBasis {
+    const launch = about === 'launch' && this.#basis === 'emulated' ? this.#launchBasis : undefined
+    return basis ?? launch ?? this.#basis
   }
 
   get decided(): readonly DecidedClaim[] {

@@ -85,6 +85,64 @@ function isSame(expected: PredictedEvent, got: LogEvent, bank: DigestAlgorithm):
   return equal && eventTypeName(got.type) === expected.type
 }
 
+/** One place of a register's events; where one side has more, the other is absent. */
+export interface PairedEvent {
+  readonly expected?: PredictedEvent
+  readonly got?: LogEvent
+  readonly same: boolean
+}
+
+/** Longer lists are paired by their places: a log may have 65536 events, and the table is their product. */
+const MOST_ALIGNED = 1000
+
+/** The events of a register side by side, so that one that is missing or too many does not part all that follow it. */
+export function pairEvents(
+  { events }: Pick<TpmPrediction, 'events'>,
+  { log }: Pick<ObservedBoot, 'log'>,
+  { index, bank = 'sha256' }: { readonly index: number; readonly bank?: DigestAlgorithm },
+): readonly PairedEvent[] {
+  const expected = events.filter(({ pcr, type }) => pcr === index && type !== 'runtime')
+  const got = log.events.filter((event) => event.register === index && extendsRegister(event))
+  const same = (a: number, b: number): boolean => {
+    const [left, right] = [expected[a], got[b]]
+    return left !== undefined && right !== undefined && isSame(left, right, bank)
+  }
+  const lengths = { expected: expected.length, got: got.length }
+  return alignedPlaces(lengths, same).map(([a, b]) => ({
+    ...(a !== undefined && expected[a] && { expected: expected[a] }),
+    ...(b !== undefined && got[b] && { got: got[b] }),
+    same: a !== undefined && b !== undefined && same(a, b),
+  }))
+}
+
+type Places = readonly (readonly [expected: number | undefined, got: number | undefined])[]
+
+/** Places of two lists along a longest common subsequence; what differs at the same place stands side by side. */
+function alignedPlaces(
+  { expected, got }: { readonly expected: number; readonly got: number },
+  same: (a: number, b: number) => boolean,
+): Places {
+  const width = got + 1
+  const isShort = expected <= MOST_ALIGNED && got <= MOST_ALIGNED
+  const common = new Uint16Array(isShort ? (expected + 1) * width : 0)
+  for (let a = expected - 1; isShort && a >= 0; a--)
+    for (let b = got - 1; b >= 0; b--)
+      common[a * width + b] = same(a, b)
+        ? 1 + (common[(a + 1) * width + b + 1] ?? 0)
+        : Math.max(common[(a + 1) * width + b] ?? 0, common[a * width + b + 1] ?? 0)
+  const rest = (a: number, b: number): number => common[a * width + b] ?? 0
+  const places: [number | undefined, number | undefined][] = []
+  let [a, b] = [0, 0]
+  while (a < expected || b < got) {
+    const both = a < expected && b < got
+    const together = both && (same(a, b) || rest(a + 1, b + 1) === rest(a, b))
+    if (together) places.push([a++, b++])
+    else if (a < expected && (b >= got || rest(a + 1, b) === rest(a, b))) places.push([a++, undefined])
+    else places.push([undefined, b++])
+  }
+  return places
+}
+
 /** What is different between two predictions, by the events' names: `pcr11: section .osrel, 75 bytes`. */
 export function explainDifference(
   before: TpmPrediction,

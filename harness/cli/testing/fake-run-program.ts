@@ -1,13 +1,18 @@
 /**
  * `attestbed run` over a fake run, as a program for tests of what a process does: streams, signals, exit codes.
  * Arguments: `json`, `argv`; `empty-shard`: has no variant; `wait`: does not end before it is interrupted;
- * `stubborn`: not even then.
+ * `stubborn`: not even then; `--report=KIND[=FILE],...`: as the flag; `--in=DIRECTORY`: the run's directory.
  */
 import { endEvents, MIXED, startEvents } from '../../report/testing/fake-run.ts'
 import { ignoreClosedPipes } from '../output.ts'
+import { wantedReports } from '../report-flags.ts'
 import { type RunScenarios, run } from '../run.ts'
 
 const words = new Set(process.argv.slice(2))
+const textAfter = (flag: string): string | undefined =>
+  [...words].find((word) => word.startsWith(`${flag}=`))?.slice(flag.length + 1)
+const reports = textAfter('--report')
+const directory = textAfter('--in') ?? ''
 ignoreClosedPipes()
 
 const fakeRun: RunScenarios = async ({ onEvent, signal }) => {
@@ -16,7 +21,7 @@ const fakeRun: RunScenarios = async ({ onEvent, signal }) => {
     for (const event of [...startEvents([], ''), ...endEvents(empty)]) onEvent(event)
     return empty
   }
-  for (const event of startEvents(MIXED.results, '')) {
+  for (const event of startEvents(MIXED.results, directory)) {
     // Run directories belong to the tests of the reports.
     if (event.type === 'scenario-started') onEvent({ ...event, directory: '' })
     else onEvent(event)
@@ -31,4 +36,8 @@ const fakeRun: RunScenarios = async ({ onEvent, signal }) => {
   return MIXED
 }
 
-process.exitCode = await run([], { json: words.has('json'), printArgv: words.has('argv') }, fakeRun)
+const flags = {
+  ...{ json: words.has('json'), printArgv: words.has('argv') },
+  ...(reports !== undefined && { report: wantedReports(reports) }),
+}
+process.exitCode = await run([], flags, fakeRun)

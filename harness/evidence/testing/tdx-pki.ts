@@ -66,6 +66,8 @@ export function sgxExtension(spec: SgxExtensionSpec = {}): Buffer {
 type Changes = Partial<CertificateSpec>
 
 export interface TdxPkiSpec {
+  /** Of another platform, as far as both share them; default new ones. */
+  readonly keys?: Partial<TdxPki['keys']>
   readonly root?: Changes
   readonly pckAuthority?: Changes
   readonly pck?: Changes
@@ -98,6 +100,7 @@ export function makeTdxPki(spec: TdxPkiSpec = {}): TdxPki {
   const keys = {
     ...{ root: ecKeyPair('P-256'), pckAuthority: ecKeyPair('P-256') },
     ...{ pck: ecKeyPair('P-256'), tcbSigning: ecKeyPair('P-256') },
+    ...spec.keys,
   }
   const make = (name: keyof typeof NAMES, issuer: keyof typeof NAMES, changes: Changes = {}) =>
     makeCertificate({

@@ -18,7 +18,9 @@ export function variantMatcher(entry: MatrixMatch): VariantMatcher {
   const patterns = scenario?.map(patternMatcher)
   const images = image && new Set(image)
   const values = Object.entries({ ...named, memoryMiB: memory }).flatMap(([axis, list]) =>
-    list === undefined ? [] : [[axis as keyof Variant, new Set<string | number>(list)] as const],
+    list === undefined
+      ? []
+      : [[axis as keyof Omit<Variant, 'emulatedOn'>, new Set<string | number>(list)] as const],
   )
   return ({ id, variant, imageFile = '' }) =>
     (patterns?.some((matches) => matches(id)) ?? true) &&

@@ -7,6 +7,7 @@ import { HostError } from '../../base/errors.ts'
 import { errorCode, writePrivateFile } from '../files.ts'
 import { resolvePaths } from '../paths.ts'
 import { choiceFile, openTools, readChoice, type ToolsChoice } from '../tools.ts'
+import { ensureBrowserTree } from './browser-tree.ts'
 import { checkHostTools } from './host-tools.ts'
 import { ensureTerminalAddon } from './terminal-addon.ts'
 import { type BuildOptions, ensureToolsTree } from './tools-tree.ts'
@@ -14,6 +15,8 @@ import { type BuildOptions, ensureToolsTree } from './tools-tree.ts'
 export interface SetUpOptions extends BuildOptions {
   /** `--tools`; absent: $ATTESTBED_TOOLS, else what was chosen last time, else the tree. */
   readonly tools?: 'tree' | 'host'
+  /** A browser, for the tests of the HTML report. */
+  readonly browser?: boolean
 }
 
 /**
@@ -31,6 +34,7 @@ export async function setUp(options: SetUpOptions): Promise<void> {
   if (named?.startsWith('/') && options.tools === undefined) await openTools({ environment })
   else if (kind === 'host') await chooseHost(paths.cache, before, options)
   else await chooseTree(paths.cache, before, options)
+  if (options.browser) await ensureBrowserTree(options)
   progress.finish('ready')
 }
 

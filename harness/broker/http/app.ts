@@ -1,0 +1,131 @@
+/** The endpoints of the KBS protocol; what they decide is decided elsewhere. */
+import type { HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { type Attester, attest } from '../attestation.ts'
+import { supportedTee } from '../evidence/primary-evidence.ts'
+import { type BrokerLimits, RateLimit } from '../limits.ts'
+import { PROTOCOL_VERSION, parseAttestation, parseAuthRequest } from '../protocol/messages.ts'
+import { chooseHash } from '../protocol/runtime-data.ts'
+import { answerOf, BrokerRefusal } from '../refusal.ts'
+import { type Releaser, release } from '../release.ts'
+import type { Sessions } from '../sessions.ts'
+import { isResourcePath } from '../store/resource-path.ts'
+import { bearerToken, mustBeJson, plainPath, readBody, sessionCookie, setCookie } from './body.ts'
+
+/** What the endpoints work with. */
+export interface AppParts extends Attester, Releaser {
+  readonly clock: () => Date
+  readonly limits: BrokerLimits
+  readonly sessions: Sessions
+  /** Told of each refusal that has no record of its own. */
+  readonly refused: (code: string) => void
+  /** Told of what is our bug. */
+  readonly failed: (error: unknown) => void
+}
+
+type Env = { Bindings: HttpBindings }
+const PREFIX = '/kbs/v0'
+const RESOURCES = `${PREFIX}/resource/`
+
+/** Throws nothing: every request gets an answer with Trustee's body. */
+export function makeApp(parts: AppParts): Hono<Env> {
+  const app = new Hono<Env>()
+  const rate = new RateLimit(parts.limits)
+  app.use(async ({ env, header }, next) => {
+    header('Cache-Control', 'no-store')
+    rate.count(peerOf(env), parts.clock())
+    plainPath(env.incoming)
+    await next()
+  })
+  app.post(`${PREFIX}/auth`, (context) => auth(context, parts))
+  app.post(`${PREFIX}/attest`, (context) => attestStep(context, parts))
+  app.get(`${RESOURCES}*`, (context) => resourceStep(context, parts))
+  app.get('/health', (context) => context.json({ status: 'ok', sessions: parts.sessions.counts }))
+  app.get('/.well-known/jwks.json', (context) => context.json(parts.tokens.keys))
+  app.notFound(({ env }) => {
+    const known = [`${PREFIX}/auth`, `${PREFIX}/attest`, '/health'].includes(plainPath(env.incoming))
+    return refusal(known ? WRONG_METHOD : NOWHERE, parts)
+  })
+  app.onError((error) => {
+    if (error instanceof BrokerRefusal) {
+      if (error.code === 'not-recorded') parts.failed(error.cause)
+      return refusal(error, parts)
+    }
+    parts.failed(error)
+    return refusal(new BrokerRefusal('internal-error', 'the broker failed; its log says why'), parts)
+  })
+  return app
+}
+
+const WRONG_METHOD = new BrokerRefusal('wrong-method', 'the path is one of the protocol, the method is not')
+const NOWHERE = new BrokerRefusal('bad-path', 'there is nothing at this path')
+
+/** The answer to a request that gets nothing. */
+export function refusal(error: BrokerRefusal, { refused }: Pick<AppParts, 'refused'>): Response {
+  refused(error.code)
+  const { status, body } = answerOf(error)
+  const headers: Record<string, string> = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
+  // What is left of such a request may be as long as its sender likes.
+  if (status === 413) headers['Connection'] = 'close'
+  return new Response(body, { status, headers })
+}
+
+function peerOf({ incoming }: HttpBindings): string {
+  return incoming.socket.remoteAddress ?? 'local'
+}
+
+async function auth(context: Context<Env>, { clock, limits, sessions }: AppParts): Promise<Response> {
+  const { incoming } = context.env
+  mustBeJson(incoming)
+  const body = await readBody(incoming, limits.authBytes)
+  const { version, tee, supportedHashes } = parseAuthRequest(body, limits.authBytes)
+  if (version !== PROTOCOL_VERSION)
+    throw new BrokerRefusal('version-mismatch', `KBS protocol ${PROTOCOL_VERSION} is required`)
+  supportedTee(tee)
+  const algorithm = chooseHash(supportedHashes)
+  const { cookie, session } = sessions.open({ tee, algorithm }, clock())
+  context.header('Set-Cookie', setCookie(cookie, new Date(session.expires)))
+  // As Trustee: an empty string where nothing was negotiated.
+  const extra = supportedHashes ? { 'selected-hash-algorithm': algorithm } : ''
+  return context.json({ nonce: session.nonce, 'extra-params': extra })
+}
+
+async function attestStep(context: Context<Env>, parts: AppParts): Promise<Response> {
+  const { clock, limits, sessions } = parts
+  const { incoming } = context.env
+  mustBeJson(incoming)
+  const body = await readBody(incoming, limits.attestBytes)
+  const cookie = sessionCookie(incoming)
+  if (cookie === undefined) throw new BrokerRefusal('no-session', 'cookie not found')
+  const attestation = parseAttestation(body, limits.attestBytes)
+  const session = sessions.take(cookie, clock())
+  let token: string
+  try {
+    const issued = await attest(attestation, { session, peer: peerOf(context.env), at: clock() }, parts)
+    sessions.attested(session, issued.guest, clock())
+    token = issued.token
+  } catch (error) {
+    sessions.giveUp()
+    throw error
+  }
+  return context.json({ token })
+}
+
+async function resourceStep(context: Context<Env>, parts: AppParts): Promise<Response> {
+  const { incoming } = context.env
+  const path = plainPath(incoming).slice(RESOURCES.length)
+  if (!isResourcePath(path))
+    throw new BrokerRefusal('bad-path', 'a resource is named <repository>/<type>/<tag>')
+  const now = parts.clock()
+  const token = bearerToken(incoming)
+  const cookie = sessionCookie(incoming)
+  if (token !== undefined) {
+    const guest = await parts.tokens.read(token, now)
+    return context.json(
+      await release(path, { guest, session: undefined, peer: peerOf(context.env), at: now }, parts),
+    )
+  }
+  if (cookie === undefined) throw new BrokerRefusal('not-attested', 'Attestation Token not found')
+  const { id, guest } = parts.sessions.find(cookie, now)
+  return context.json(await release(path, { guest, session: id, peer: peerOf(context.env), at: now }, parts))
+}

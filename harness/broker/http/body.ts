@@ -1,0 +1,80 @@
+/** Bodies and headers of requests, read by their bytes: what a library would normalize is what tricks are made of. */
+import type { IncomingMessage } from 'node:http'
+import { BrokerRefusal } from '../refusal.ts'
+
+/**
+ * The whole body, at most `maxBytes`. Throws BrokerRefusal `body-too-large`, also before anything was sent where the
+ * length is announced; `malformed-request` where the client ends early.
+ */
+export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const announced = Number(incoming.headers['content-length'] ?? 0)
+    const pieces: Buffer[] = []
+    let length = 0
+    const tooLarge = () => {
+      // The rest is thrown away as it comes; the answer closes the connection.
+      incoming.removeAllListeners('data').resume()
+      pieces.length = 0
+      reject(new BrokerRefusal('body-too-large', `the body has more than ${maxBytes} bytes`))
+    }
+    if (announced > maxBytes) return tooLarge()
+    const cutOff = () => reject(new BrokerRefusal('malformed-request', 'the body ends before its length'))
+    incoming.on('data', (piece: Buffer) => {
+      length += piece.length
+      if (length > maxBytes) return tooLarge()
+      pieces.push(piece)
+    })
+    incoming.once('end', () => (incoming.complete ? resolve(Buffer.concat(pieces)) : cutOff()))
+    incoming.once('error', cutOff)
+    incoming.once('close', cutOff)
+  })
+}
+
+/** JSON, with or without a charset. Throws BrokerRefusal `wrong-media-type`. */
+export function mustBeJson({ headers }: IncomingMessage): void {
+  const [type = ''] = (headers['content-type'] ?? '').split(';')
+  if (type.trim().toLowerCase() === 'application/json') return
+  throw new BrokerRefusal('wrong-media-type', 'the body must be application/json')
+}
+
+/**
+ * Exactly as it was sent: no escape, no empty or dotted part. A client of this protocol needs none of them, and an
+ * escaped slash is a path to one reader and a name to the next. Throws BrokerRefusal `bad-path`.
+ */
+export function plainPath({ url = '' }: IncomingMessage): string {
+  const [path = ''] = url.split('?', 1)
+  const parts = path.split('/').slice(1)
+  const isPlain =
+    path.startsWith('/') &&
+    parts.every((part) => /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(part) || isHidden(part))
+  if (isPlain) return path
+  throw new BrokerRefusal('bad-path', 'the path of the request has characters or parts that no resource has')
+}
+
+/** `/.well-known/...` */
+function isHidden(part: string): boolean {
+  return part === '.well-known'
+}
+
+const COOKIE = 'kbs-session-id'
+
+/** Undefined where none is sent. Throws BrokerRefusal `malformed-request` for two of them: which one would count? */
+export function sessionCookie({ headers }: IncomingMessage): string | undefined {
+  const values = (headers.cookie ?? '').split(';').flatMap((pair) => {
+    const at = pair.indexOf('=')
+    return at >= 0 && pair.slice(0, at).trim() === COOKIE ? [pair.slice(at + 1).trim()] : []
+  })
+  if (values.length > 1)
+    throw new BrokerRefusal('malformed-request', 'there are several cookies of a session')
+  return values[0]
+}
+
+/** RFC 6750; undefined where none is sent. */
+export function bearerToken({ headers }: IncomingMessage): string | undefined {
+  return /^Bearer +([A-Za-z0-9._-]+)$/i.exec(headers.authorization ?? '')?.[1]
+}
+
+/** As Trustee sets it, and besides kept from scripts and from connections without TLS. */
+export function setCookie(cookie: string, expires: Date): string {
+  return `${COOKIE}=${cookie}; Expires=${expires.toUTCString()}; Path=/; Secure; HttpOnly`
+}

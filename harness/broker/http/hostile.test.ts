@@ -1,0 +1,344 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import t, { type Test } from 'tap'
+import { snpGuest } from '../testing/emulated-guests.ts'
+import { brokerFixture, type Fixture, type FixtureOptions, ROOT_KEY, SECRET } from '../testing/fixture.ts'
+import { rawConnection, statuses } from '../testing/raw-client.ts'
+import { problemOf } from '../testing/rcar-client.ts'
+
+/** Whatever was done to it: the broker serves the next honest guest, and its log has nothing released before. */
+async function staysWhole(t: Test, fixture: Fixture): Promise<void> {
+  t.notOk(fixture.records.some((record) => record.event === 'resource' && record.outcome === 'released'))
+  const guest = fixture.client()
+  t.equal((await guest.attest(snpGuest())).status, 200)
+  t.strictSame(await guest.open(await guest.resource(ROOT_KEY)), SECRET)
+  t.match(fixture.records.at(-1), { event: 'resource', outcome: 'released' })
+}
+
+function hostile(
+  name: string,
+  run: (t: Test, fixture: Fixture) => Promise<void>,
+  options: FixtureOptions = {},
+): void {
+  t.test(name, async (t) => {
+    const errors: unknown[] = []
+    await using fixture = await brokerFixture({ onError: (error) => errors.push(error), ...options })
+    await run(t, fixture)
+    await staysWhole(t, fixture)
+    t.strictSame(errors, [], 'nothing of it was our bug')
+  })
+}
+
+const raw = ({ broker, certificate }: Fixture) => rawConnection(broker.port, certificate.certificatePem)
+const JSON_TYPE = { 'content-type': 'application/json' }
+const AUTH = '{"version":"0.4.0","tee":"snp","extra-params":""}'
+
+hostile('a body that ends before its length gets no session', async (t, fixture) => {
+  const { socket, ended } = await raw(fixture)
+  socket.end(
+    `POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n${AUTH}`,
+  )
+  t.notMatch(await ended, /kbs-session-id/)
+})
+
+hostile(
+  'a client that is slow with its headers, its body or its handshake is shut out, with a word where there is HTTP',
+  async (t, fixture) => {
+    const headers = await raw(fixture)
+    headers.socket.write('GET /health HTTP/1.1\r\nHost: x\r\n')
+    const body = await raw(fixture)
+    body.socket.write(
+      'POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{',
+    )
+    const handshake = connect({ host: '127.0.0.1', port: fixture.broker.port ?? 0 })
+    handshake.on('error', () => {})
+    await once(handshake, 'close')
+    for (const text of [await headers.ended, await body.ended]) {
+      t.strictSame(statuses(text), [408])
+      t.match(text, '"type":"https://github.com/confidential-containers/kbs/errors/SerdeError"')
+    }
+  },
+  { limits: { headersMs: 200, requestMs: 400 } },
+)
+
+hostile('headers larger than their limit are refused, with a body', async (t, fixture) => {
+  const { socket, ended } = await raw(fixture)
+  socket.write(`GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`)
+  const text = await ended
+  t.strictSame(statuses(text), [431])
+  t.match(text, 'SerdeError')
+})
+
+hostile('what is not HTTP is told so and closed', async (t, fixture) => {
+  for (const bytes of [
+    '\0\0\0\0\r\n\r\n',
+    'GET /health HTTP/9.9\r\n\r\n',
+    'POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n',
+  ]) {
+    const { socket, ended } = await raw(fixture)
+    socket.write(bytes)
+    t.strictSame(statuses(await ended), [400])
+  }
+  const smuggled = await raw(fixture)
+  smuggled.socket.write(
+    'POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+  )
+  t.strictSame(statuses(await smuggled.ended), [400], 'two lengths')
+})
+
+hostile('a client without TLS, or with TLS 1.1, gets nothing', async (t, fixture) => {
+  const plain = connect({ host: '127.0.0.1', port: fixture.broker.port ?? 0 })
+  plain.on('error', () => {})
+  let got = ''
+  plain.on('data', (piece: Buffer) => {
+    got += piece.toString('latin1')
+  })
+  plain.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n')
+  await once(plain, 'close')
+  t.notMatch(got, 'HTTP/1.1 200')
+  const old = connectTls({
+    host: '127.0.0.1',
+    port: fixture.broker.port ?? 0,
+    rejectUnauthorized: false,
+    maxVersion: 'TLSv1.1',
+    minVersion: 'TLSv1',
+  })
+  const [error] = await once(old, 'error')
+  t.ok(error)
+})
+
+hostile('requests in one packet are answered one by one, in their order', async (t, fixture) => {
+  const { socket, ended } = await raw(fixture)
+  const auth = `POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${AUTH.length}\r\n\r\n${AUTH}`
+  const resource = `GET /kbs/v0/resource/${ROOT_KEY} HTTP/1.1\r\nHost: x\r\n\r\n`
+  const last = 'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+  socket.write([auth, resource, resource, auth, last].join(''))
+  t.strictSame(statuses(await ended), [200, 401, 401, 200, 200])
+})
+
+const PATHS = [
+  ...[
+    '/kbs/v0/resource/default/key/..',
+    '/kbs/v0/resource/default/../key/root',
+    '/kbs/v0/resource/../../health',
+  ],
+  ...[
+    '/kbs/v0/resource/default%2fkey%2froot',
+    '/kbs/v0/resource/%2e%2e/key/root',
+    '/kbs/v0/resource/default/key/roo%74',
+  ],
+  ...[
+    '/kbs/v0/resource/default/key/root%00',
+    '/kbs/v0/resource/default//key/root',
+    '/kbs/v0/resource//default/key/root',
+  ],
+  ...[
+    '/kbs/v0/resource/default/key/root/',
+    '/kbs/v0/resource/default/key',
+    '/kbs/v0/resource/default\\key\\root',
+  ],
+  ...[
+    '/kbs/v0/resource/default/key/.root',
+    '/kbs//v0/resource/default/key/root',
+    '//x/kbs/v0/resource/default/key/root',
+  ],
+  ...[
+    '/kbs/v0/resource',
+    '/kbs/v0/resource/',
+    '/kbs/v0/./resource/default/key/root',
+    'https://x/kbs/v0/resource/default/key/root',
+  ],
+  ...[
+    '/kbs/v0/resource/default/key/root;x',
+    '/kbs/v0/resource/default/key/~root',
+    '*',
+    `/kbs/v0/resource/a/b/${'c'.repeat(65)}`,
+  ],
+]
+
+hostile('a path with tricks in it is nowhere, also for a guest that is attested', async (t, fixture) => {
+  const guest = fixture.client()
+  await guest.attest(snpGuest())
+  for (const path of PATHS) {
+    const { socket, ended } = await raw(fixture)
+    socket.write(
+      `GET ${path} HTTP/1.1\r\nHost: x\r\nCookie: kbs-session-id=${guest.cookie}\r\nConnection: close\r\n\r\n`,
+    )
+    const text = await ended
+    t.match(statuses(text), [/^40[04]$/], path)
+    t.match(text, 'confidential-containers/kbs/errors/', path)
+  }
+  const query = await guest.resource(`${ROOT_KEY.replace('root', 'none')}?tag=../root`)
+  t.equal(query.status, 404, 'what stands behind the question mark names nothing')
+})
+
+const DEEP = `${'['.repeat(5_000)}${']'.repeat(5_000)}`
+const BODIES: readonly (readonly [string, string])[] = [
+  ['a key twice', '{"version":"0.3.0","version":"0.4.0","tee":"snp","extra-params":""}'],
+  ['a key twice, once escaped', '{"t\\u0065e":"sample","version":"0.4.0","tee":"snp","extra-params":""}'],
+  ['deep', `{"version":"0.4.0","tee":"snp","extra-params":${DEEP}}`],
+  ['deep and cut off', '['.repeat(10_000)],
+  ['not UTF-8', AUTH.replace('snp', 's\xffp')],
+  ['a byte order mark', `\ufeff${AUTH}`],
+  ['two documents', `${AUTH}${AUTH}`],
+  ['a list', `[${AUTH}]`],
+  ['a number for a name', AUTH.replace('"snp"', '1')],
+  ['nothing', ''],
+  ['null', 'null'],
+  ['a prototype', '{"__proto__":{"version":"0.4.0","tee":"snp"}}'],
+  ['cut off', AUTH.slice(0, -1)],
+  ['another message', '{"tee-pubkey":{"alg":"algorithm","k-mod":"x"},"tee-evidence":"x"}'],
+]
+
+hostile('bodies that readers disagree about are refused', async (t, fixture) => {
+  for (const [name, text] of BODIES) {
+    const body = Buffer.from(text, name === 'not UTF-8' ? 'latin1' : 'utf8')
+    const answer = await fixture.client().send('POST', '/kbs/v0/auth', { body, headers: JSON_TYPE })
+    t.equal(answer.status, 400, `${name}: ${answer.text}`)
+    t.equal(problemOf(answer).type, 'SerdeError')
+    t.notOk(answer.headers['set-cookie'])
+  }
+})
+
+hostile(
+  'members that are no evidence are refused, and the session is used up only by evidence',
+  async (t, fixture) => {
+    const guest = fixture.client()
+    const { nonce } = await guest.auth('snp')
+    const whole = JSON.stringify(guest.attestation(nonce, snpGuest()))
+    const changes: readonly (readonly [string, string])[] = [
+      ['a member more in the key', whole.replace('"kty":"EC"', '"kty":"EC","kid":"1"')],
+      ['a member more in runtime-data', whole.replace('"runtime-data":{', '"runtime-data":{"x":1,')],
+      ['the private half', whole.replace('"kty":"EC"', '"kty":"EC","d":"AAAA"')],
+      ['a lone surrogate', whole.replace('"additional_evidence":""', '"additional_evidence":"\\ud800"')],
+      ['a key twice, far inside', whole.replace('"kty":"EC"', '"kty":"EC","kty":"EC"')],
+      [
+        'additional evidence as an object',
+        whole.replace('"additional_evidence":""', '"additional_evidence":{}'),
+      ],
+    ]
+    for (const [name, body] of changes) {
+      t.not(body, whole, name)
+      const answer = await guest.send('POST', '/kbs/v0/attest', { body, headers: JSON_TYPE })
+      t.equal(answer.status, 400, `${name}: ${answer.text}`)
+    }
+    t.equal((await guest.send('POST', '/kbs/v0/attest', { body: whole, headers: JSON_TYPE })).status, 200)
+    for (const inner of [
+      'x',
+      '{"sgx":{}}',
+      '{"tpm":{}}',
+      '{"tpm":null,"tpm":null}',
+      '[]',
+      '{"tpm":{"ekPublic":"AA=="}}',
+    ]) {
+      const other = fixture.client()
+      const started = await other.auth('snp')
+      const message = other.attestation(started.nonce, snpGuest({}, { additional: () => inner }))
+      t.equal((await other.post('/kbs/v0/attest', message)).status, 400, inner)
+      t.equal((await other.post('/kbs/v0/attest', message)).status, 401, 'its nonce is used up')
+    }
+  },
+)
+
+hostile('evidence that is none is not authentic or malformed, never a crash', async (t, fixture) => {
+  const report = Buffer.alloc(1184, 1).toString('base64')
+  const bodies: readonly (readonly [string, unknown, number])[] = [
+    ['null', null, 400],
+    ['a string', 'x', 400],
+    ['no base64', { outblob: '***' }, 400],
+    ['empty', { outblob: '' }, 400],
+    ['base64url', { outblob: '__8=' }, 400],
+    ['a byte of 256', { attestation_report: { version: 256 } }, 400],
+    ['short', { outblob: 'AAAA' }, 401],
+    ['of nothing but ones', { outblob: report }, 401],
+    ['with a table of garbage', { outblob: report, auxblob: Buffer.alloc(100, 255).toString('base64') }, 401],
+  ]
+  for (const [name, primary, status] of bodies) {
+    const answer = await fixture.client().attest({ tee: 'snp', primary: () => primary })
+    t.equal(answer.status, status, `${name}: ${answer.text}`)
+  }
+  for (const quote of ['AAAA', Buffer.alloc(5000, 4).toString('base64')])
+    t.equal(
+      (await fixture.client().attest({ tee: 'tdx', primary: () => ({ quote, cc_eventlog: null }) })).status,
+      401,
+    )
+})
+
+hostile('a nonce is good for one attestation, whatever came of it', async (t, fixture) => {
+  const guest = fixture.client()
+  const { nonce } = await guest.auth('snp')
+  const good = guest.attestation(nonce, snpGuest())
+  const bad = guest.attestation(nonce, { tee: 'snp', primary: () => ({ outblob: 'AAAA' }) })
+  t.equal((await guest.post('/kbs/v0/attest', bad)).status, 401)
+  t.equal((await guest.post('/kbs/v0/attest', good)).status, 401, 'even the right evidence comes too late')
+  const again = fixture.client()
+  const second = await again.auth('snp')
+  const message = again.attestation(second.nonce, snpGuest())
+  t.equal((await again.post('/kbs/v0/attest', message)).status, 200)
+  t.equal((await again.post('/kbs/v0/attest', message)).status, 401, 'replayed in its own session')
+  const thief = fixture.client()
+  await thief.auth('snp')
+  t.equal((await thief.post('/kbs/v0/attest', message)).status, 401, 'replayed in another')
+  const twice = fixture.client()
+  const third = await twice.auth('snp')
+  const body = twice.attestation(third.nonce, snpGuest())
+  const other = fixture.client()
+  other.cookie = twice.cookie
+  const answers = await Promise.all([twice.post('/kbs/v0/attest', body), other.post('/kbs/v0/attest', body)])
+  t.strictSame(answers.map(({ status }) => status).sort(), [200, 401], 'and of two at once one counts')
+})
+
+hostile('a stolen cookie opens nothing without the key of the guest', async (t, fixture) => {
+  const guest = fixture.client()
+  await guest.attest(snpGuest({ measurement: Buffer.alloc(48, 9) }))
+  const thief = fixture.client()
+  thief.cookie = guest.cookie
+  t.equal((await thief.resource(ROOT_KEY)).status, 403)
+  const owner = await brokerFixture()
+  const honest = owner.client()
+  await honest.attest(snpGuest())
+  const robber = owner.client()
+  robber.cookie = honest.cookie
+  const answer = await robber.resource(ROOT_KEY)
+  await t.rejects(robber.open(answer), 'encrypted to somebody else')
+  t.strictSame(await honest.open(answer), SECRET)
+  await owner.broker.close()
+})
+
+hostile('two cookies of a session are one too many', async (t, fixture) => {
+  const headers = { cookie: 'kbs-session-id=a; kbs-session-id=b' }
+  const answer = await fixture.client().send('GET', `/kbs/v0/resource/${ROOT_KEY}`, { headers })
+  t.equal(answer.status, 400)
+})
+
+hostile(
+  'thousands of open sessions push out one another, and no guest that is attested',
+  async (t, fixture) => {
+    const attested = fixture.client()
+    await attested.attest(snpGuest({ measurement: Buffer.alloc(48, 9) }))
+    const early = fixture.client()
+    const first = await early.auth('snp')
+    const flood = fixture.client()
+    for (let count = 0; count < 3_000; count++) {
+      flood.cookie = undefined
+      await flood.auth('snp')
+    }
+    const { text } = await flood.send('GET', '/health')
+    t.match(JSON.parse(text), { sessions: { pending: 1_000, attested: 1 } })
+    t.equal((await early.post('/kbs/v0/attest', early.attestation(first.nonce, snpGuest()))).status, 401)
+    t.equal((await attested.resource(ROOT_KEY)).status, 403, 'still known')
+  },
+  { limits: { maxPending: 1_000, burst: 100_000 } },
+)
+
+hostile(
+  'connections beyond the limit are closed, and the others served',
+  async (t, fixture) => {
+    const held = await Promise.all(Array.from({ length: 20 }, () => raw(fixture)))
+    await t.rejects(raw(fixture))
+    for (const { socket } of held) socket.destroy()
+    await Promise.all(held.map(({ ended }) => ended))
+  },
+  { limits: { connections: 20 } },
+)

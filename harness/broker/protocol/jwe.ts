@@ -1,0 +1,138 @@
+/**
+ * JWE for a guest's ephemeral key: flattened JSON (RFC 7516, 7.2.2), A256GCM. Written by hand for one reason: Trustee's
+ * client computes the AAD from the protected header as it would write it itself, so members must stand in the order of
+ * its serializer: `alg`, `enc`, then the rest by name (virtee/kbs-types, ProtectedHeader).
+ */
+import {
+  constants,
+  createCipheriv,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  type JsonWebKey,
+  type KeyObject,
+  publicEncrypt,
+  randomBytes,
+} from 'node:crypto'
+import { digest } from '../../base/digest.ts'
+import { BrokerRefusal } from '../refusal.ts'
+import type { TeePubkey } from './messages.ts'
+
+/** kbs-types `Response`; every member base64url. */
+export interface JweResponse {
+  readonly protected: string
+  readonly encrypted_key: string
+  readonly iv: string
+  readonly ciphertext: string
+  readonly tag: string
+}
+
+const ECDH = 'ECDH-ES+A256KW'
+const OAEP = 'RSA-OAEP-256'
+const CURVES: Readonly<Record<string, number>> = { 'P-256': 32, 'P-521': 66 }
+const MIN_RSA_BITS = 2048
+const MAX_RSA_BITS = 8192
+const KEY_WRAP_IV = Buffer.alloc(8, 0xa6)
+
+/** A key that was checked: on its curve, of a size that is allowed. */
+export interface WrappingKey {
+  readonly jwk: TeePubkey
+  readonly key: KeyObject
+}
+
+/** Throws BrokerRefusal `unsupported-key`, also for a point that is not on its curve. */
+export function wrappingKey(jwk: TeePubkey): WrappingKey {
+  const usable =
+    jwk.kty === 'EC' ? isUsableEc(jwk) : jwk.alg === OAEP && isBase64url(jwk.n) && isBase64url(jwk.e)
+  if (!usable) throw unsupported()
+  const key = importKey(jwk)
+  const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
+  if (jwk.kty === 'RSA') {
+    const bits = modulusLength ?? 0
+    const exponent = publicExponent ?? 0n
+    // 3 and even exponents: textbook trouble that no guest of ours makes.
+    if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS || exponent < 65_537n || exponent % 2n === 0n)
+      throw unsupported()
+  }
+  return { jwk, key }
+}
+
+function isUsableEc({ crv, alg, x, y }: Extract<TeePubkey, { kty: 'EC' }>): boolean {
+  const length = CURVES[crv]
+  const fits = (text: string) => isBase64url(text) && Buffer.from(text, 'base64url').length === length
+  return alg === ECDH && length !== undefined && fits(x) && fits(y)
+}
+
+function isBase64url(text: string): boolean {
+  return text !== '' && Buffer.from(text, 'base64url').toString('base64url') === text
+}
+
+function importKey(jwk: TeePubkey): KeyObject {
+  try {
+    return createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' })
+  } catch (cause) {
+    throw unsupported(cause)
+  }
+}
+
+function unsupported(cause?: unknown): BrokerRefusal {
+  const keys = `EC on P-256 or P-521 with ${ECDH}, RSA of ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits with ${OAEP}`
+  return new BrokerRefusal(
+    'unsupported-key',
+    `tee-pubkey is none that resources are encrypted to: ${keys}`,
+    cause,
+  )
+}
+
+/** Encrypts under a key of its own for each call. */
+export function encryptTo({ jwk, key }: WrappingKey, plaintext: Uint8Array): JweResponse {
+  const contentKey = randomBytes(32)
+  const { header, encryptedKey } =
+    jwk.kty === 'EC' ? wrapByEcdh(key, jwk.crv, contentKey) : wrapByRsa(key, contentKey)
+  const protectedHeader = Buffer.from(JSON.stringify(header)).toString('base64url')
+  const iv = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(Buffer.from(protectedHeader, 'ascii'))
+  const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
+  contentKey.fill(0)
+  return {
+    protected: protectedHeader,
+    encrypted_key: encryptedKey.toString('base64url'),
+    iv: iv.toString('base64url'),
+    ciphertext: ciphertext.toString('base64url'),
+    tag: cipher.getAuthTag().toString('base64url'),
+  }
+}
+
+interface WrappedKey {
+  readonly header: object
+  readonly encryptedKey: Buffer
+}
+
+function wrapByRsa(key: KeyObject, contentKey: Uint8Array): WrappedKey {
+  const padding = constants.RSA_PKCS1_OAEP_PADDING
+  return {
+    header: { alg: OAEP, enc: 'A256GCM' },
+    encryptedKey: publicEncrypt({ key, padding, oaepHash: 'sha256' }, contentKey),
+  }
+}
+
+/** RFC 7518, 4.6 with key wrapping (RFC 3394). */
+function wrapByEcdh(key: KeyObject, curve: string, contentKey: Uint8Array): WrappedKey {
+  const ephemeral = generateKeyPairSync('ec', { namedCurve: curve })
+  const { x, y } = ephemeral.publicKey.export({ format: 'jwk' })
+  const secret = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: key })
+  const wrapKey = concatKdf(secret)
+  const cipher = createCipheriv('id-aes256-wrap', wrapKey, KEY_WRAP_IV)
+  const encryptedKey = Buffer.concat([cipher.update(contentKey), cipher.final()])
+  return { header: { alg: ECDH, enc: 'A256GCM', epk: { crv: curve, kty: 'EC', x, y } }, encryptedKey }
+}
+
+/** NIST SP 800-56A's concatenation KDF, one round of SHA-256, without apu and apv: RFC 7518, 4.6.2. */
+function concatKdf(secret: Uint8Array): Buffer {
+  const word = (value: number) => {
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32BE(value)
+    return bytes
+  }
+  return digest('sha256', word(1), secret, word(ECDH.length), ECDH, word(0), word(0), word(256))
+}

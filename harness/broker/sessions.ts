@@ -1,0 +1,124 @@
+/**
+ * Exchanges that are under way and those that were attested. All of it is in memory, bounded in number and time: a
+ * client that opens thousands of sessions pushes out other unauthenticated ones, and never one that was attested.
+ */
+import { randomBytes } from 'node:crypto'
+import { sha256Hex } from '../base/digest.ts'
+import type { HashAlgorithm } from './protocol/messages.ts'
+import { BrokerRefusal } from './refusal.ts'
+import type { AttestedGuest } from './tokens.ts'
+
+/** How many, and for how long. */
+export interface SessionLimits {
+  /** Between auth and attest; default 10,000. The oldest goes when another comes. */
+  readonly maxPending: number
+  /** Attested; default 10,000. None is pushed out: the next attestation is refused until one expires. */
+  readonly maxAttested: number
+  /** Default 300,000 (Trustee: 5 minutes). */
+  readonly sessionMs: number
+}
+
+/** Defaults of a stand-alone server. */
+export const SESSION_LIMITS: SessionLimits = { maxPending: 10_000, maxAttested: 10_000, sessionMs: 300_000 }
+
+/** After auth. */
+export interface PendingSession {
+  /** SHA-256 of the cookie's value: what the log calls the session. */
+  readonly id: string
+  readonly tee: string
+  readonly algorithm: HashAlgorithm
+  /** 32 bytes in base64. */
+  readonly nonce: string
+  readonly expires: number
+}
+
+/** After attest. */
+export interface AttestedSession {
+  readonly id: string
+  readonly guest: AttestedGuest
+  readonly expires: number
+}
+
+const COOKIE_BYTES = 16
+const NONCE_BYTES = 32
+
+export class Sessions {
+  readonly #limits: SessionLimits
+  /** Both in the order of their ends, since all live equally long. */
+  readonly #pending = new Map<string, PendingSession>()
+  readonly #attested = new Map<string, AttestedSession>()
+  /** Attestations that are being verified hold a place. */
+  #reserved = 0
+
+  constructor(limits: Partial<SessionLimits> = {}) {
+    this.#limits = { ...SESSION_LIMITS, ...limits }
+  }
+
+  get counts(): { readonly pending: number; readonly attested: number } {
+    return { pending: this.#pending.size, attested: this.#attested.size }
+  }
+
+  /** The cookie is 32 hex digits, as Trustee's (a UUID without dashes); it is not kept. */
+  open(
+    { tee, algorithm }: Pick<PendingSession, 'tee' | 'algorithm'>,
+    now: Date,
+  ): { readonly cookie: string; readonly session: PendingSession } {
+    this.#sweep(now)
+    const [oldest] = this.#pending.keys()
+    if (oldest !== undefined && this.#pending.size >= this.#limits.maxPending) this.#pending.delete(oldest)
+    const cookie = randomBytes(COOKIE_BYTES).toString('hex')
+    const nonce = randomBytes(NONCE_BYTES).toString('base64')
+    const expires = now.getTime() + this.#limits.sessionMs
+    const session = { id: sha256Hex(cookie), tee, algorithm, nonce, expires }
+    this.#pending.set(session.id, session)
+    return { cookie, session }
+  }
+
+  /**
+   * Takes the session of a cookie: whatever comes of the attestation, its nonce is used up. Throws BrokerRefusal
+   * `no-session`, `too-many-sessions`. Whoever takes one calls `attested` or `give up` once.
+   */
+  take(cookie: string, now: Date): PendingSession {
+    this.#sweep(now)
+    const id = sha256Hex(cookie)
+    const session = this.#pending.get(id)
+    if (session === undefined)
+      throw new BrokerRefusal('no-session', 'there is no session of this cookie that waits for evidence')
+    if (this.#attested.size + this.#reserved >= this.#limits.maxAttested)
+      throw new BrokerRefusal(
+        'too-many-sessions',
+        'as many guests are attested as the broker keeps; try again later',
+      )
+    this.#pending.delete(id)
+    this.#reserved += 1
+    return session
+  }
+
+  /** The attestation of a session that was taken came to nothing. */
+  giveUp(): void {
+    this.#reserved -= 1
+  }
+
+  /** The session lives once more as long from now on. */
+  attested({ id }: PendingSession, guest: AttestedGuest, now: Date): void {
+    this.#reserved -= 1
+    this.#attested.set(id, { id, guest, expires: now.getTime() + this.#limits.sessionMs })
+  }
+
+  /** Throws BrokerRefusal `not-attested`. */
+  find(cookie: string, now: Date): AttestedSession {
+    this.#sweep(now)
+    const session = this.#attested.get(sha256Hex(cookie))
+    if (session) return session
+    throw new BrokerRefusal('not-attested', 'there is no attested session of this cookie')
+  }
+
+  #sweep(now: Date): void {
+    for (const map of [this.#pending, this.#attested]) {
+      for (const [id, { expires }] of map) {
+        if (expires > now.getTime()) break
+        map.delete(id)
+      }
+    }
+  }
+}

@@ -1,0 +1,148 @@
+/** Writes a bundle: every member scrubbed, hashed and named in a manifest that comes first. */
+import { createWriteStream } from 'node:fs'
+import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
+import { create } from 'tar'
+import { sha256Hex } from '../base/digest.ts'
+import { MaterialError } from '../base/errors.ts'
+import { diskFullOr } from '../system/files.ts'
+import type { Collected, Source } from './collect.ts'
+import { WINDOW_LOG } from './limits.ts'
+import { type BundleMember, MANIFEST_PATH, type Manifest } from './manifest.ts'
+import { type ScrubCounts, scrub } from './scrub.ts'
+import type { SecretKind, SecretPattern } from './secrets.ts'
+import { firstFrameBytes } from './zstd-frame.ts'
+
+export interface BundleContent extends Collected {
+  /** Documents that are made for the bundle. */
+  readonly documents: Readonly<Record<string, Uint8Array>>
+  /** All that is known before the members are. */
+  readonly about: Omit<Manifest, 'members' | 'leftOut' | 'scrubbed' | 'materials'>
+}
+
+export interface WriteOptions {
+  readonly patterns: readonly SecretPattern[]
+  /** What the bundle may take at most, compressed, in bytes. */
+  readonly most: number
+}
+
+export interface WrittenBundle {
+  readonly manifest: Manifest
+  readonly bytes: number
+}
+
+const LEVEL = 3
+/** Smaller members are not worth a trial of how small they get. */
+const TRIED_FROM = 2 ** 20
+/** A header, and padding to whole blocks. */
+const PER_MEMBER = 1024
+const ORDER: Readonly<Record<Source['rank'], number>> = { record: 0, material: 1, disk: 2 }
+
+/** Appears by rename. Throws MaterialError `disk-full` and the like; what is half done is removed. */
+export async function writeBundle(
+  file: string,
+  content: BundleContent,
+  options: WriteOptions,
+): Promise<WrittenBundle> {
+  const staging = await mkdtemp(join(tmpdir(), 'attestbed-bundle-'))
+  const partial = `${file}.part`
+  try {
+    const manifest = await stage(staging, content, options)
+    const text = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)
+    scrub(text, options.patterns)
+    await writeFile(join(staging, MANIFEST_PATH), text)
+    const paths = [MANIFEST_PATH, ...manifest.members.map(({ path }) => path)]
+    // Nothing of the machine: no owner, no times. The same run gives the same bytes but for the time it was made.
+    const archive = create(
+      { cwd: staging, portable: true, noDirRecurse: true, noPax: true, mtime: new Date(0), strict: true },
+      paths,
+    )
+    const zstd = createZstdCompress({ params: PARAMETERS })
+    await pipeline(Readable.from(archive), zstd, createWriteStream(partial, { mode: 0o600 }))
+    await keepFirstFrame(partial)
+    await rename(partial, file)
+    return { manifest, bytes: (await stat(file)).size }
+  } catch (error) {
+    await rm(partial, { force: true })
+    throw diskFullOr(error, `writing ${file}`)
+  } finally {
+    await rm(staging, { recursive: true, force: true })
+  }
+}
+
+/** Node 24 ends what it compresses with a second frame, an empty one. */
+async function keepFirstFrame(file: string): Promise<void> {
+  const handle = await open(file, 'r+')
+  try {
+    await handle.truncate(await firstFrameBytes(handle, (await handle.stat()).size))
+  } finally {
+    await handle.close()
+  }
+}
+
+const PARAMETERS = {
+  [constants.ZSTD_c_compressionLevel]: LEVEL,
+  [constants.ZSTD_c_windowLog]: WINDOW_LOG,
+  [constants.ZSTD_c_checksumFlag]: 1,
+}
+
+async function stage(staging: string, content: BundleContent, options: WriteOptions): Promise<Manifest> {
+  const members: BundleMember[] = []
+  const leftOut = [...content.leftOut]
+  const scrubbed: Manifest['scrubbed'] = []
+  let room = options.most
+  const add = async (path: string, bytes: Buffer): Promise<string | undefined> => {
+    const before = sha256Hex(bytes)
+    const counts = scrub(bytes, options.patterns)
+    const taken = PER_MEMBER + packedSize(bytes)
+    if (taken > room)
+      return `it takes ${taken} bytes, ${Math.max(0, room)} are left of the ${options.most} of a bundle`
+    room -= taken
+    const target = join(staging, path)
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+    await writeFile(target, bytes, { mode: 0o600 })
+    const isChanged = Object.keys(counts).length > 0
+    members.push({
+      ...{ path, bytes: bytes.length, sha256: isChanged ? sha256Hex(bytes) : before },
+      ...(isChanged && { original: before }),
+    })
+    scrubbed.push(...countsOf(path, counts))
+    return undefined
+  }
+  for (const [path, bytes] of Object.entries(content.documents)) {
+    const reason = await add(path, Buffer.from(bytes))
+    if (reason !== undefined) leftOut.push({ what: path, bytes: bytes.length, reason })
+  }
+  const inOrder = content.sources.toSorted((left, right) => ORDER[left.rank] - ORDER[right.rank])
+  for (const { path, file, bytes } of inOrder) {
+    const reason = await add(path, await readWhole(file))
+    if (reason !== undefined) leftOut.push({ what: path, bytes, reason })
+  }
+  const carried = new Set(members.map(({ path }) => path))
+  const materials = content.materials.map(({ member, ...material }) =>
+    member !== undefined && carried.has(member) ? { ...material, member } : material,
+  )
+  return { ...content.about, materials, members, leftOut, scrubbed }
+}
+
+function packedSize(bytes: Uint8Array): number {
+  if (bytes.length < TRIED_FROM) return bytes.length
+  return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }).length
+}
+
+async function readWhole(file: string): Promise<Buffer> {
+  return readFile(file).catch((cause: unknown) => {
+    throw new MaterialError(`cannot bundle ${file}: ${cause instanceof Error ? cause.message : cause}`, {
+      ...{ code: 'missing', cause },
+      hint: 'the run directory changed meanwhile; try again',
+    })
+  })
+}
+
+function countsOf(member: string, counts: ScrubCounts): Manifest['scrubbed'] {
+  return (Object.entries(counts) as [SecretKind, number][]).map(([kind, count]) => ({ member, kind, count }))
+}

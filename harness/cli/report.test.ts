@@ -1,0 +1,182 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { Parser } from 'tap-parser'
+import { result } from '../report/testing/fake-run.ts'
+import { storeRun } from '../report/testing/stored-run.ts'
+import { wantedReports } from './report-flags.ts'
+
+const FAKE_RUN = join(import.meta.dirname, 'testing/fake-run-program.ts')
+const MAIN = join(import.meta.dirname, 'main.ts')
+const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/attestbed/node')
+/** Of the fake run: one of its claims is false. */
+const CLAIM_FALSE = 1
+
+const directory = mkdtempSync(join(tmpdir(), 'attestbed-report-'))
+t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+const cache = join(directory, 'cache')
+
+function start(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+  const env = { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE: COMPILE_CACHE, ATTESTBED_CACHE: cache }
+  return spawn(process.execPath, [program, ...args], { env })
+}
+
+async function end(child: ChildProcessWithoutNullStreams) {
+  const collected = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk: Buffer) => (collected.stdout += chunk))
+  child.stderr.on('data', (chunk: Buffer) => (collected.stderr += chunk))
+  child.stdin.end()
+  const [code] = await once(child, 'close')
+  return { code, ...collected }
+}
+
+const fakeRun = (...args: readonly string[]) => end(start(FAKE_RUN, args))
+const cli = (...args: readonly string[]) => end(start(MAIN, args))
+
+function fresh(name: string): string {
+  const path = join(directory, name)
+  mkdirSync(path)
+  return path
+}
+
+t.test('--report', async (t) => {
+  t.same(wantedReports('junit=a=b.xml,tap'), [{ kind: 'junit', file: 'a=b.xml' }, { kind: 'tap' }])
+  for (const [text, message] of [
+    ['xml', /"xml" is none of html, junit/],
+    ['junit=', /names no file/],
+    ['html', /html needs a file/],
+    ['tap,json', /tap and json would be mixed/],
+    ['', /"" is none of/],
+  ] as const)
+    t.throws(() => wantedReports(text), { message })
+})
+
+t.test('run names its HTML report, and writes the others where they were asked for', async (t) => {
+  const run = fresh('run')
+  const junit = join(run, 'j.xml')
+  const { code, stdout, stderr } = await fakeRun(`--in=${run}`, `--report=junit=${junit},tap`)
+  t.equal(code, CLAIM_FALSE)
+  const parser = new Parser({ strict: true })
+  parser.end(stdout)
+  t.equal(parser.results?.count, 4, 'stdout is TAP and nothing else')
+  t.match(readFileSync(junit, 'utf8'), '<testsuites')
+  t.match(stderr, `Report: ${join(run, 'report.html')}\n`)
+  t.match(readFileSync(join(run, 'report.html'), 'utf8'), /^<!doctype html>[\s\S]*<\/html>\n$/)
+})
+
+t.test(
+  'a report that cannot be written is named, and neither the exit code nor the table changes',
+  async (t) => {
+    const run = fresh('full')
+    const { code, stdout, stderr } = await fakeRun(
+      `--in=${run}`,
+      '--report=junit=/dev/full,tap=/absent/x.tap,html=/dev/full',
+    )
+    t.equal(code, CLAIM_FALSE)
+    t.match(stdout, '1 passed, 1 failed, 1 in error, 1 skipped of 4 scenarios')
+    t.match(stderr, /the JUnit report \/dev\/full stopped working, the run goes on: ENOSPC/)
+    t.match(stderr, /the TAP report \/absent\/x\.tap stopped working, the run goes on: ENOENT/)
+    t.match(stderr, /cannot write the report \/dev\/full, the run is not affected: ENOSPC/)
+    t.match(stdout, `Report: ${join(run, 'report.html')}\n`, 'the others are written')
+  },
+)
+
+t.test('a run directory that cannot be written costs the record, not the run', async (t) => {
+  const blocked = join(fresh('blocked'), 'file')
+  writeFileSync(blocked, '')
+  const { code, stdout, stderr } = await fakeRun(`--in=${blocked}`)
+  t.equal(code, CLAIM_FALSE)
+  t.match(stdout, 'of 4 scenarios')
+  t.match(stderr, /the run directory stopped working, the run goes on/)
+  t.match(stderr, /cannot write the HTML report, the run is not affected/)
+})
+
+t.test('a reader of the report that goes away does not end the run', async (t) => {
+  const run = fresh('pipe')
+  const child = start(FAKE_RUN, [`--in=${run}`, '--report=tap'])
+  child.stdout.destroy()
+  const { code, stderr } = await end(child)
+  t.equal(code, CLAIM_FALSE)
+  t.match(stderr, 'of 4 scenarios')
+})
+
+t.test('report makes any view later, of several runs as of one', async (t) => {
+  const runs = ['r1', 'r2'].map(fresh)
+  for (const [number, run] of runs.entries())
+    storeRun(run, { results: [result({ scenario: `s/${number}`, dir: 'one' })] })
+  const [tap, junit, json, html] = await Promise.all([
+    cli('report', ...runs, '--format', 'tap'),
+    cli('report', ...runs, '--format', 'junit', '-o', join(directory, 'both.xml')),
+    cli('report', ...runs, '--format', 'json'),
+    cli('report', ...runs),
+  ])
+  t.match(tap.stdout, /ok 2 - s\/1 /)
+  t.match([junit.code, junit.stdout], [0, ''])
+  t.match(readFileSync(join(directory, 'both.xml'), 'utf8'), '<testsuites name="attestbed" tests="2"')
+  t.equal(JSON.parse(json.stdout).results.length, 2)
+  t.same(html, { code: 0, stdout: `${join(runs[0] ?? '', 'report.html')}\n`, stderr: '' })
+})
+
+t.test(
+  'report of a torn stream says what is missing; of another version it is refused, and leaves nothing',
+  async (t) => {
+    const run = fresh('torn')
+    storeRun(run, { results: [result({ dir: 'one' })] })
+    const events = join(run, 'events.jsonl')
+    const text = readFileSync(events, 'utf8')
+    writeFileSync(events, text.slice(0, -10))
+    const torn = await cli('report', run, '--format', 'tap')
+    t.equal(torn.code, 0)
+    t.match(torn.stdout, 'ok 1 - ')
+    t.match(torn.stderr, /events\.jsonl:\d+: cut off after \d+ bytes/)
+    writeFileSync(events, text.replace('"version":3', '"version":99'))
+    const newer = await cli('report', run)
+    t.equal(newer.code, 5)
+    t.match(newer.stderr, /FormatError \[bad-value\]: .* schema version 99; versions 2 to 3 are read\nhint: /)
+    t.notOk(existsSync(join(run, 'report.html')))
+  },
+)
+
+t.test('report on a full disk is exit 3', async (t) => {
+  const run = fresh('disk')
+  storeRun(run, { results: [result({ dir: '' })] })
+  t.match(await cli('report', run, '-o', '/dev/full'), { code: 3, stderr: 'HostError [disk-full]' })
+})
+
+t.test('wrong usage of report', async (t) => {
+  const cases = [
+    [['report'], /missing required argument 'run'/],
+    [['report', '/nowhere'], /cannot report on \/nowhere: there is no such file or directory/],
+    [['report', directory, '--format', 'pdf'], /Allowed choices are html, junit/],
+    [['report', directory, '--format', 'tap', '--compare', directory], /--compare is for --format html/],
+  ] as const
+  for (const [args, message] of cases) {
+    const { code, stderr } = await cli(...args)
+    t.equal(code, 2, args.join(' '))
+    t.match(stderr, message)
+  }
+})
+
+t.test(
+  'what bundling the page made is kept, and made again where it is damaged or cannot be kept',
+  async (t) => {
+    const run = fresh('cached')
+    storeRun(run, { results: [result({ dir: '' })] })
+    const page = async (): Promise<string> => {
+      t.match(await cli('report', run), { code: 0 })
+      return readFileSync(join(run, 'report.html'), 'utf8')
+    }
+    const first = await page()
+    const kept = join(cache, 'report-client')
+    t.ok(existsSync(kept))
+    const [name = ''] = readdirSync(kept)
+    writeFileSync(join(kept, name), '{"script":1}')
+    t.equal(await page(), first)
+    rmSync(kept, { recursive: true })
+    writeFileSync(kept, 'in the way')
+    t.equal(await page(), first)
+  },
+)

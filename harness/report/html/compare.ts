@@ -1,0 +1,48 @@
+/** What became of a point of the matrix since another run. */
+import type { ScenarioResult } from '../../run/events.ts'
+import type { RowChange } from './data.ts'
+
+/** Times differ by chance: only so much, and so long, is worth a word. */
+const FACTOR = 1.5
+const LEAST_SECONDS = 5
+
+/** Says of a result what changed since `before`. */
+export function compareResults(before: readonly ScenarioResult[]): (result: ScenarioResult) => RowChange {
+  const known = new Map(before.map((result) => [pointOf(result), result]))
+  return (result) => {
+    const old = known.get(pointOf(result))
+    if (!old) return { kind: isWrong(result) ? 'new-failure' : 'new' }
+    return { kind: kindOf(old, result), outcome: old.outcome, seconds: old.seconds }
+  }
+}
+
+/** The same scenario on the same variant, and the same turn of it. */
+export function pointOf({ scenario, variant, repetition = 1 }: ScenarioResult): string {
+  const { platform, emulatedOn = '', vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  return JSON.stringify([
+    scenario,
+    platform,
+    emulatedOn,
+    vtpm,
+    firmware,
+    image,
+    qemu,
+    vcpus,
+    memoryMiB,
+    repetition,
+  ])
+}
+
+function isWrong({ outcome }: ScenarioResult): boolean {
+  return outcome === 'fail' || outcome === 'error'
+}
+
+function kindOf(old: ScenarioResult, now: ScenarioResult): RowChange['kind'] {
+  if (isWrong(now)) return isWrong(old) ? 'still-failing' : 'new-failure'
+  if (isWrong(old) && now.outcome === 'pass') return 'fixed'
+  if (old.outcome !== now.outcome) return 'other'
+  const longer = Math.max(now.seconds, old.seconds)
+  const difference = now.seconds - old.seconds
+  if (Math.abs(difference) < LEAST_SECONDS || longer < FACTOR * (longer - Math.abs(difference))) return 'same'
+  return difference > 0 ? 'slower' : 'faster'
+}

@@ -1,0 +1,195 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
+import fc from 'fast-check'
+import t from 'tap'
+import { type AuditRecord, makeServerCertificate } from '../../broker/index.ts'
+import { Scope } from '../../system/scope.ts'
+import { BrokerLine } from './broker-line.ts'
+import { summarize } from './exchanges.ts'
+import { interceptTls } from './interceptor.ts'
+import { filesWithSecret } from './secret-search.ts'
+
+const COMMON = { time: '2026-01-01T00:00:00.000Z', peer: 'local', teePubkey: '00', tee: 'snp' }
+
+function attest(outcome: 'attested' | 'refused', codes: readonly string[], code?: string): AuditRecord {
+  const findings = codes.map((each) => ({ code: each, message: '', expected: '', got: '' }))
+  const verdict = { policy: '00', resources: [], authentic: true, acceptable: codes.length === 0, findings }
+  return {
+    ...{ ...COMMON, event: 'attest', session: '00', evidence: { primary: '00' }, outcome },
+    ...{ verdicts: [verdict], ...(code !== undefined && { code }) },
+  }
+}
+
+function resource(outcome: 'released' | 'refused', code?: string): AuditRecord {
+  return { ...COMMON, event: 'resource', resource: 'a/b/c', outcome, ...(code !== undefined && { code }) }
+}
+
+t.test('a release is told from a refusal, and a refusal has its findings, each once', async (t) => {
+  const start: AuditRecord = { event: 'start', time: COMMON.time }
+  t.strictSame(summarize([start, attest('attested', []), resource('released')]), {
+    ...{ attested: 1, refused: 0, released: 1, codes: [] },
+  })
+  const denied = [
+    attest('attested', ['pcr', 'launch-digest', 'pcr']),
+    resource('refused', 'policy-denied'),
+    attest('refused', ['revoked'], 'not-authentic'),
+  ]
+  t.strictSame(summarize(denied), {
+    ...{ attested: 1, refused: 1, released: 0, codes: ['launch-digest', 'pcr', 'revoked'] },
+  })
+})
+
+t.test('a refusal without a finding is named by its own code', async (t) => {
+  t.strictSame(summarize([attest('refused', [], 'nonce-mismatch')]).codes, ['nonce-mismatch'])
+  t.strictSame(summarize([resource('refused', 'policy-denied')]).codes, ['policy-denied'])
+  const both = [attest('attested', ['debug']), resource('refused', 'no-resource')]
+  t.strictSame(summarize(both).codes, ['debug', 'no-resource'])
+})
+
+async function say(port: number, text: string): Promise<string> {
+  const socket = connect({ host: '127.0.0.1', port })
+  const heard: Buffer[] = []
+  socket.on('data', (chunk) => heard.push(chunk))
+  const over = new Promise<void>((resolve) => {
+    socket.on('close', () => resolve())
+    socket.on('error', () => resolve())
+  })
+  socket.end(text)
+  await over
+  return Buffer.concat(heard).toString()
+}
+
+async function answering(scope: Scope, answer: string): Promise<number> {
+  const server = createServer(
+    (socket) => void socket.on('data', () => {}).on('end', () => socket.end(answer)),
+  )
+  scope.defer('server', () => new Promise<void>((resolve) => server.close(() => resolve())))
+  return listening(server)
+}
+
+async function listening(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return typeof address === 'object' && address ? address.port : 0
+}
+
+t.test('a line leads where it was last told to, at one and the same port, and is counted', async (t) => {
+  await using scope = new Scope('test')
+  const line = await BrokerLine.open(scope)
+  t.equal(await say(line.hostPort, 'x'), '', 'nowhere at first')
+  line.leadTo(await answering(scope, 'broker'))
+  t.equal(await say(line.hostPort, 'x'), 'broker')
+  line.leadTo(await answering(scope, 'another'))
+  t.equal(await say(line.hostPort, 'x'), 'another')
+  line.leadTo(undefined)
+  t.equal(await say(line.hostPort, 'x'), '')
+  t.equal(line.connections, 4)
+})
+
+t.test(
+  'a line to a port where nobody listens is cut, and so is one that is open when the scope closes',
+  async (t) => {
+    const scope = new Scope('test')
+    const line = await BrokerLine.open(scope)
+    const gone = await closedPort()
+    line.leadTo(gone)
+    t.equal(await say(line.hostPort, 'x'), '')
+    const held = createServer()
+    const sockets: Socket[] = []
+    held.on('connection', (socket) => sockets.push(socket.on('error', () => {})))
+    line.leadTo(await listening(held))
+    const open = say(line.hostPort, 'x')
+    await new Promise<void>((resolve) => void held.once('connection', () => resolve()))
+    await scope.close()
+    t.equal(await open, '')
+    for (const socket of sockets) socket.destroy()
+    held.close()
+  },
+)
+
+async function closedPort(): Promise<number> {
+  await using scope = new Scope('inner')
+  return await answering(scope, '')
+}
+
+t.test(
+  'who does not look at the certificate is overheard by a man in the middle; who does, is not',
+  async (t) => {
+    const { certificatePem: cert, keyPem: key } = await makeServerCertificate({
+      ...{ names: ['127.0.0.1'], now: new Date() },
+    })
+    const broker = createTlsServer({ cert, key }, (socket) => {
+      socket.on('error', () => {})
+      socket.on('data', () => socket.end('the answer'))
+    })
+    const port = await listening(broker)
+    const between = await interceptTls(() => port)
+    t.match(await ask(between.port, { ca: cert }), /self-signed|unable to verify|certificate/i)
+    t.equal(between.requests, 0)
+    t.equal(await ask(between.port, { rejectUnauthorized: false }), 'the answer')
+    t.equal(between.requests, 1)
+    t.equal(await ask(port, { ca: cert }), 'the answer', 'control: the broker itself is taken')
+    await between[Symbol.asyncDispose]()
+    broker.close()
+  },
+)
+
+function ask(
+  port: number,
+  trust: { readonly ca?: string; readonly rejectUnauthorized?: boolean },
+): Promise<string> {
+  return new Promise((resolve) => {
+    let heard = ''
+    const socket = connectTls({ host: '127.0.0.1', port, ...trust }, () => socket.write('a question'))
+    socket.on('data', (chunk) => {
+      heard += chunk.toString()
+    })
+    socket.on('error', (error) => resolve(error.message))
+    socket.on('close', () => resolve(heard))
+  })
+}
+
+t.test(
+  'a secret is found in any file below, as text, in hex, and in base64 wherever it begins',
+  async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'attestbed-search-'))
+    try {
+      await mkdir(join(directory, 'a/b'), { recursive: true })
+      const secret = 'hbgctjnr-uvefdlki'
+      const files = {
+        'a/text': `x${secret}y`,
+        'a/b/hex': Buffer.from(secret).toString('hex'),
+        'base64-0': Buffer.from(`${secret}!`).toString('base64'),
+        'base64-1': Buffer.from(`{${secret}}`).toString('base64'),
+        'base64-2': Buffer.from(`{"${secret}"}`).toString('base64url'),
+      }
+      for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text)
+      await writeFile(join(directory, 'other'), secret.slice(1))
+      t.strictSame(await filesWithSecret(directory, secret), Object.keys(files).sort())
+      t.strictSame(await filesWithSecret(directory, 'hbgctjnr-vvefdlki'), [])
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  },
+)
+
+t.test('the search for a secret misses no base64 of it, whatever stands around', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-search-'))
+  const bytes = fc.uint8Array({ maxLength: 40 })
+  try {
+    await fc.assert(
+      fc.asyncProperty(bytes, bytes, async (before, after) => {
+        const secret = 'cbdefghi-jklnrtuv'
+        const text = Buffer.concat([before, Buffer.from(secret), after]).toString('base64')
+        await writeFile(join(directory, 'file'), text)
+        t.strictSame(await filesWithSecret(directory, secret), ['file'])
+      }),
+      { numRuns: 60 },
+    )
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+})

@@ -1,0 +1,111 @@
+/** Which broker the attester of images/attester asks, by its own shell program in the busybox of the guests. */
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { openTools } from '../../system/tools.ts'
+
+const LIBRARY = join(import.meta.dirname, '../../../images/attester/initrd/usr/lib/attestbed/measured.sh')
+const FUNCTIONS = join(import.meta.dirname, '../../../images/initrd/functions.sh')
+const NAMED = 'attestbed.broker=https://10.0.2.100:8443 attestbed.broker-pin=sha256:QUFB'
+const ZERO = '0'.repeat(64)
+const EXTENDED = `${'0'.repeat(63)}1`
+const INIT_DATA = [
+  ...['version = "0.1.0"', 'algorithm = "sha256"', '', '[data]'],
+  ...['"attestbed.broker" = "https://10.0.2.100:8443"', '"attestbed.broker-pin" = "sha256:QUFB"', ''],
+].join('\n')
+
+interface Guest {
+  readonly commandLine: string
+  readonly pcr12?: string
+  readonly secureBoot?: 0 | 1
+  /** Strings of its SMBIOS tables. */
+  readonly smbios?: readonly string[] | 'absent'
+  readonly tee?: 'snp' | 'tdx'
+  readonly initData?: string
+  /** HOST_DATA or MRCONFIGID of its report. */
+  readonly bound?: Uint8Array
+}
+
+const OFFSETS = { snp: 192, tdx: 232 }
+const tools = await openTools()
+
+/** `uki https://... sha256:...`, or why it is refused. */
+async function broker(guest: Guest): Promise<string> {
+  const { commandLine, pcr12 = ZERO, secureBoot, smbios = [], tee = 'snp', initData, bound } = guest
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-measured-'))
+  const file = (name: string, content: string | Uint8Array) => writeFile(join(directory, name), content)
+  try {
+    await file('12', `${pcr12.toUpperCase()}\n`)
+    if (secureBoot !== undefined) await file('secure-boot', Buffer.from([6, 0, 0, 0, secureBoot]))
+    if (smbios !== 'absent') await file('smbios', `\x0b\x05\0\0\x01${smbios.join('\0')}\0\0`)
+    if (initData !== undefined) await file('handed-over', initData)
+    const report = Buffer.alloc(1184)
+    report.set(bound ?? [], OFFSETS[tee])
+    await file('first-report', report)
+    const script = [
+      `cd '${directory}'; . '${FUNCTIONS}'; . '${LIBRARY}'`,
+      'modprobe() { :; }; SECURE_BOOT=secure-boot PCRS=. SMBIOS=smbios INIT_DATA=handed-over',
+      'command_line=$1 tee=$2 reason=',
+      'if name_broker; then echo "$named_by $broker $pin"; else echo "$reason"; fi',
+    ].join('\n')
+    const { stdout } = await tools.run('busybox', ['sh', '-u', '-c', script, 'sh', commandLine, tee])
+    return stdout.toString().trim()
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+}
+
+const ASKED = 'https://10.0.2.100:8443 sha256:QUFB'
+
+t.test('the command line of the UKI names the broker while nothing was added to it', async (t) => {
+  t.equal(await broker({ commandLine: `quiet ${NAMED}` }), `uki ${ASKED}`)
+  t.equal(await broker({ commandLine: `${NAMED} attestbed.broker=https://10.0.2.9:1` }), 'broker-named-twice')
+  t.equal(await broker({ commandLine: `${NAMED} attestbed.broker-pin=sha256:QkJC` }), 'no-pin')
+  t.equal(await broker({ commandLine: 'attestbed.broker=https://10.0.2.9:1' }), 'no-pin')
+  t.equal(await broker({ commandLine: 'quiet' }), 'no-broker-named')
+})
+
+t.test(
+  'an addition to it counts where the firmware verified it, and nothing of it is from SMBIOS',
+  async (t) => {
+    const added: Guest = { commandLine: NAMED, pcr12: EXTENDED, secureBoot: 1 }
+    t.equal(await broker(added), `addon ${ASKED}`)
+    t.equal(await broker({ ...added, smbios: ['OEM', 'another string'] }), `addon ${ASKED}`)
+    const injected = `io.systemd.stub.kernel-cmdline-extra=${NAMED}`
+    t.equal(await broker({ ...added, smbios: ['OEM', injected] }), 'broker-unmeasured')
+    t.equal(await broker({ ...added, smbios: 'absent' }), 'broker-unmeasured')
+    t.equal(await broker({ ...added, secureBoot: 0 }), 'broker-unmeasured')
+    t.equal(await broker({ commandLine: NAMED, pcr12: EXTENDED }), 'broker-unmeasured', 'no such variable')
+  },
+)
+
+t.test('init data counts where the report has its digest', async (t) => {
+  const digest = (algorithm: string, text: string) => createHash(algorithm).update(text).digest()
+  const given: Guest = { commandLine: 'quiet', initData: INIT_DATA, bound: digest('sha256', INIT_DATA) }
+  t.equal(await broker(given), `init-data ${ASKED}`)
+  t.equal(await broker({ ...given, tee: 'tdx' }), `init-data ${ASKED}`, 'filled up with zeros')
+  const long = INIT_DATA.replace('"sha256"', '"sha384"')
+  t.equal(
+    await broker({ ...given, tee: 'tdx', initData: long, bound: digest('sha384', long) }),
+    `init-data ${ASKED}`,
+  )
+  t.equal(await broker({ ...given, bound: new Uint8Array(32) }), 'init-data-not-bound')
+  const other = INIT_DATA.replace('8443', '8444')
+  t.equal(await broker({ ...given, initData: other }), 'init-data-not-bound')
+  for (const text of ['[x]\nalgorithm = "sha256"\n', 'algorithm = "md5"\n', 'algorithm = "sha256"\n\u00e9\n'])
+    t.equal(await broker({ ...given, initData: text, bound: digest('sha256', text) }), 'init-data-not-bound')
+})
+
+t.test('an address or a pin that could be anything else is refused', async (t) => {
+  const pin = 'attestbed.broker-pin=sha256:QUFB'
+  for (const address of ['http://10.0.2.9:1', 'https://example.test:1', 'https://1.2.3.4;reboot', 'https://'])
+    t.equal(await broker({ commandLine: `attestbed.broker=${address} ${pin}` }), 'bad-broker', address)
+  for (const other of ['md5:QUFB', 'sha256:QU;FB', 'sha256:'])
+    t.equal(
+      await broker({ commandLine: `attestbed.broker=https://10.0.2.9:1 attestbed.broker-pin=${other}` }),
+      'bad-pin',
+      other,
+    )
+})

@@ -1,0 +1,81 @@
+/** What the owner of a VM demands before a key is released: its launch, its UKI, and a processor that is the one it knows. */
+import { readFile } from 'node:fs/promises'
+import { UsageError } from '../../base/errors.ts'
+import type { ReleasePolicy } from '../../broker/index.ts'
+import type { ResolvedPolicy } from '../../evidence/policy/resolve.ts'
+import { parseUki } from '../../formats/uki.ts'
+import { foldEvents } from '../../measure/tpm/registers.ts'
+import { phaseEvents, sectionEvents } from '../../measure/tpm/stub.ts'
+import type { EndorsementFault } from '../../platforms/emulated/processor.ts'
+import type { ScenarioVm } from '../vm.ts'
+
+export interface OwnersWishes {
+  /** What is wrong with what the owner has of endorsements. */
+  readonly endorsements?: readonly EndorsementFault[]
+  /** `default`: the policy names no simulated root, as nobody's in production does. */
+  readonly trust?: 'default'
+  /**
+   * The quote of a vTPM has to show the UKI (PCR 11, in the initrd) and that nothing was added to its command line (PCR 12);
+   * absent: evidence of the TEE alone is enough.
+   */
+  readonly vtpm?: 'required'
+  /** TDX: the only version of quotes that is taken; absent: any. */
+  readonly quoteVersion?: 4 | 5
+  /** The resource is encrypted to the vTPM as well. */
+  readonly delivery?: ReleasePolicy['delivery']
+}
+
+/** TCB of a processor that is up to date, as the emulated one is. */
+const MINIMUM_TCB = { bootloader: 4, snp: 24, microcode: 219 }
+const ZERO_PCR = '00'.repeat(32)
+
+/** From the materials of the VM as they are now. Throws UsageError `bad-scenario` where it runs on no TEE. */
+export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): Promise<ReleasePolicy> {
+  const { tee } = vm
+  const { certificates, crls, collateral, simulatedRoot } = tee.endorsements(...(wishes.endorsements ?? []))
+  const named = simulatedRoot !== undefined && wishes.trust !== 'default'
+  return {
+    policy: {
+      ...(await platformPolicy(vm, wishes)),
+      ...(named && { simulatedRoots: [simulatedRoot] }),
+      ...(wishes.vtpm && { tpm: { pcrs: { sha256: { 11: [await pcr11InInitrd(vm)], 12: [ZERO_PCR] } } } }),
+    },
+    ...{ certificates, crls, collateral },
+    ...(wishes.delivery && { delivery: wishes.delivery }),
+  }
+}
+
+async function platformPolicy(
+  { tee }: ScenarioVm,
+  { quoteVersion }: OwnersWishes,
+): Promise<Pick<ResolvedPolicy, 'snp' | 'tdx' | 'revocation'>> {
+  const digest = await tee.expectedDigest()
+  if (tee.platform === 'tdx')
+    return {
+      revocation: 'required',
+      tdx: {
+        mrtd: [digest],
+        ...(tee.chip !== undefined && { fmspcs: [tee.chip] }),
+        ...(quoteVersion !== undefined && { quoteVersions: [quoteVersion] }),
+      },
+    }
+  return {
+    revocation: 'required',
+    snp: {
+      ...{ launchDigests: [digest], signingKeys: ['vcek'], minimumReportedTcb: { genoa: MINIMUM_TCB } },
+      ...(tee.chip !== undefined && { chipIds: [tee.chip] }),
+    },
+  }
+}
+
+/** Of the VM's UKI, when systemd-pcrextend has said that the initrd is entered. SHA-256, hex. */
+async function pcr11InInitrd({ disk, name }: ScenarioVm): Promise<string> {
+  if (disk.uki === undefined)
+    throw new UsageError(`the UKI of VM ${name} is not ours`, { code: 'bad-scenario' })
+  const uki = parseUki(await readFile(disk.uki.current().file))
+  const register = foldEvents(11, [...sectionEvents(uki), ...phaseEvents(['enter-initrd'])], 'sha256')
+  if (register.known) return register.value.toString('hex')
+  throw new UsageError(`PCR 11 of VM ${name} cannot be predicted: ${register.reasons.join(', ')}`, {
+    code: 'bad-scenario',
+  })
+}

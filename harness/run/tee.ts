@@ -1,0 +1,160 @@
+/** The TEE of a scenario's VM: what its owner knows of it, and how its host can lie about it where it is emulated. */
+import { join } from 'node:path'
+import { sha256Hex } from '../base/digest.ts'
+import { UsageError } from '../base/errors.ts'
+import { PcrExtendLog } from '../machine/vtpm/pcr-extends.ts'
+import type { Basis } from '../platforms/descriptor.ts'
+import { measureEmulatedLaunch } from '../platforms/emulated/emulated-launch.ts'
+import type {
+  EmulatedProcessor,
+  EndorsementFault,
+  TeeAnswer,
+  TeeEndorsements,
+  TeeFault,
+  TeeLaunch,
+} from '../platforms/emulated/processor.ts'
+import { RuntimeRegisters } from '../platforms/emulated/registers.ts'
+import type { TsmService } from '../platforms/emulated/tsm-port.ts'
+import type { PlatformId } from '../platforms/platform-id.ts'
+import { type LaunchRequest, predictLaunch } from '../platforms/rehearsed-launch.ts'
+import type { LabSpec } from './lab-spec.ts'
+
+/** What an emulated processor was asked and what it said. */
+export interface TeeRecord {
+  /** Hex. */
+  readonly reportData: string
+  /** SHA-256 of the report or quote, hex. */
+  readonly evidence: string
+  readonly faults: readonly TeeFault[]
+}
+
+interface Emulation {
+  readonly processor: EmulatedProcessor
+  readonly request: () => LaunchRequest
+  readonly directory: string
+}
+
+/** Of records, the last ones are kept: a guest may ask for ever. */
+const MOST_RECORDS = 1000
+
+/** Nothing but a real TEE's own word: an owner has to bring its endorsements, and a host cannot lie at will. */
+const NO_ENDORSEMENTS = { certificates: [], crls: [], collateral: [] } as const
+
+export class VmTee {
+  readonly platform: PlatformId
+  readonly basis: Basis
+  readonly #spec: LabSpec
+  readonly #request: () => LaunchRequest
+  readonly #emulation: Emulation | undefined
+  readonly #records: TeeRecord[] = []
+  #faults: ReadonlySet<TeeFault> = new Set()
+  #first: TeeAnswer | undefined
+  #launches = 0
+
+  constructor(spec: LabSpec, request: () => LaunchRequest, emulation?: Emulation) {
+    this.#spec = spec
+    this.#request = request
+    this.#emulation = emulation
+    this.platform = spec.variant.platform
+    this.basis = spec.basis
+  }
+
+  /** Whether its host is ours, so that it can lie. */
+  get isEmulated(): boolean {
+    return this.#emulation !== undefined
+  }
+
+  /** Hex; as a policy names it: CHIP_ID of 64 bytes, FMSPC of 6. Undefined where it is not ours to know. */
+  get chip(): string | undefined {
+    return this.#emulation?.processor.chip
+  }
+
+  /** What the owner expects, from the materials of the VM as they are now: MEASUREMENT or MRTD, hex. */
+  async expectedDigest(): Promise<string> {
+    const { digest } = await predictLaunch(this.#request(), this.#spec.bench.host)
+    return digest.toString('hex')
+  }
+
+  /** For whoever verifies its evidence. An emulated TEE's root is in none of the defaults: a policy has to name it. */
+  endorsements(
+    ...faults: readonly EndorsementFault[]
+  ): Omit<TeeEndorsements, 'simulatedRoot'> & { readonly simulatedRoot?: string } {
+    return this.#emulation?.processor.endorsements(faults) ?? NO_ENDORSEMENTS
+  }
+
+  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError on hardware. */
+  fault(...faults: readonly TeeFault[]): void {
+    if (!this.#emulation)
+      throw new UsageError(`the host of a real ${this.platform} cannot be made to lie`, {
+        ...{ code: 'bad-scenario', hint: 'Ask tee.isEmulated before' },
+      })
+    this.#faults = new Set(faults)
+  }
+
+  /** What an emulated processor said so far, oldest first; the last thousand. */
+  get records(): readonly TeeRecord[] {
+    return this.#records
+  }
+
+  /** The processor for one QEMU process, which is about to start. `vtpmLog`: of the swtpm that serves it. */
+  async serviceFor(vtpmLog: string | undefined): Promise<TsmService | undefined> {
+    const emulation = this.#emulation
+    if (emulation === undefined) return undefined
+    const { processor } = emulation
+    const launch = await this.#measure(emulation)
+    const registers = vtpmLog === undefined ? undefined : new LiveRegisters(vtpmLog)
+    return {
+      provider: processor.provider,
+      report: async (reportData) => {
+        const now = await registers?.now()
+        return this.#answer(processor, { reportData, launch, registers: now ?? [] })
+      },
+    }
+  }
+
+  async #measure({ request, directory }: Emulation): Promise<TeeLaunch> {
+    const { bench, signal, claims } = this.#spec
+    const { tools, store, paths, host } = bench
+    this.#launches += 1
+    const file = join(directory, `launch-${this.#launches}.recording`)
+    const launch = await measureEmulatedLaunch(
+      { tools, store, checkout: paths.checkout, host, signal },
+      request(),
+      file,
+    )
+    claims.launchRestsOn(launch.basis)
+    return launch
+  }
+
+  #answer(
+    processor: EmulatedProcessor,
+    question: Omit<Parameters<EmulatedProcessor['answer']>[0], 'faults'>,
+  ): TeeAnswer {
+    const faults = this.#faults
+    const fresh = processor.answer({ ...question, faults })
+    const answer = faults.has('replayed') && this.#first ? this.#first : fresh
+    this.#first ??= answer
+    if (this.#records.length >= MOST_RECORDS) this.#records.shift()
+    this.#records.push({
+      reportData: Buffer.from(question.reportData).toString('hex'),
+      evidence: sha256Hex(answer.outblob),
+      faults: [...faults],
+    })
+    return answer
+  }
+}
+
+/** RTMRs as the boot that is under way has extended them. */
+class LiveRegisters {
+  readonly #log: PcrExtendLog
+  readonly #registers = new RuntimeRegisters()
+
+  constructor(file: string) {
+    this.#log = new PcrExtendLog(file)
+  }
+
+  async now(): Promise<readonly Buffer[]> {
+    for await (const event of this.#log.read()) this.#registers.apply(event)
+    return this.#registers.values
+  }
+}

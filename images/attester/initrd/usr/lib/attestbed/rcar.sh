@@ -1,0 +1,99 @@
+# Sourced by the attester: request, challenge, attestation, response; the key broker protocol of Trustee, version 0.4.0.
+
+MOST_BYTES=1048576
+
+# exchange RESOURCE FILE: 0 and the resource in FILE; 1 where the broker or what was found on the way there refuses; 2
+# where there was no broker, or no answer. $reason says why.
+exchange() {
+  challenge || return
+  attestation || return
+  response "$1" "$2"
+}
+
+# ask PATH CURL-OPTION...: the answer's body in the file answer. Cookies stay with the work directory.
+ask() {
+  path=$1; shift
+  status=$(curl --silent --max-time 60 --connect-timeout 10 --noproxy '*' --proto =https --tlsv1.2 \
+    --insecure --pinnedpubkey "sha256//${pin#sha256:}" --max-filesize $MOST_BYTES \
+    --cookie cookies --cookie-jar cookies --output answer --write-out '%{http_code}' "$@" "$broker/kbs/v0/$path")
+  rc=$?
+  case $rc in
+    0) ;;
+    # CURLE_SSL_PINNEDPUBKEYNOTMATCH: somebody answers for the broker. Whoever that is learns nothing, and is not waited out.
+    90) reason=not-the-broker; return 1 ;;
+    63) reason=answer-too-large; return 1 ;;
+    *) reason=curl-$rc; return 2 ;;
+  esac
+  case $status in
+    200) ;;
+    429 | 50?) reason=http-$status; return 2 ;;
+    *) reason=http-$status; return 1 ;;
+  esac
+}
+
+post() {
+  ask "$1" --header 'Content-Type: application/json' --data-binary "@$2"
+}
+
+# Sets $nonce.
+challenge() {
+  rm -f cookies
+  printf '{"extra-params":{},"tee":"%s","version":"0.4.0"}' "$tee" >request
+  post auth request || return
+  reason=bad-challenge
+  nonce=$(jose fmt -j answer -g nonce -u-) || return 1
+  case $nonce in '' | *[!A-Za-z0-9+/=]*) return 1 ;; esac
+}
+
+# JSON is written by hand, its members in order and without blanks: then it is its own canonical form (RFC 8785).
+attestation() {
+  reason=no-evidence
+  jose jwk gen -i '{"kty":"EC","crv":"P-256"}' -o key || return 1
+  key='{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"'$(member key x)'","y":"'$(member key y)'"}'
+  runtime='"nonce":"'$nonce'","tee-pubkey":'$key
+  additional=
+  if [ -e $TPM ]; then
+    tpm_evidence "$(digest_of "{$runtime}")" || return 1
+    additional=$(sed 's/"/\\"/g' tpm-evidence)
+  fi
+  report_of "$(digest_of '{"additional-evidence":"'"$additional"'",'"$runtime}")" report || return 1
+  {
+    printf '{'
+    [ ! -e init-data ] || printf '"init-data":{"body":"%s","format":"toml"},' "$(json_text init-data)"
+    printf '"runtime-data":{%s},"tee-evidence":{"additional_evidence":"%s","primary_evidence":' "$runtime" "$additional"
+    printf '{"auxblob":"%s","outblob":"%s"}}}' "$(base64_of report.aux)" "$(base64_of report)"
+  } >evidence
+  post attest evidence
+}
+
+# response RESOURCE FILE
+response() {
+  ask "resource/$1" || return
+  reason=bad-response
+  jose jwe dec -i answer -k key -O opened || return 1
+  if jose fmt -j opened -g credentialBlob -S >/dev/null 2>&1; then open_credential "$2"; else mv opened "$2"; fi
+}
+
+# The resource is encrypted under a key that only the TPM with this EK and AK gives out.
+open_credential() {
+  # The form of tpm2-tools: magic, version, TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET.
+  { from_hex badcc0de00000001; blob credentialBlob; blob encryptedSecret; } >credential
+  activate credential wrapping || { reason=not-activated; return 1; }
+  printf '{"alg":"A256GCM","k":"%s","kty":"oct"}' "$(base64_of wrapping | tr +/ -_ | tr -d =)" >wrapping-key
+  jose jwe dec -i opened -k wrapping-key -O "$1"
+}
+
+# blob NAME: a member of the opened document, from base64.
+blob() { jose fmt -j opened -g "$1" -u- | base64 -d; }
+
+# member FILE NAME: of JSON that jose wrote itself.
+member() { sed 's/.*"'"$2"'":"\([^"]*\)".*/\1/' "$1"; }
+
+# json_text FILE: its lines as they stand between the quotes of JSON. Of printable ASCII.
+json_text() { sed 's/[\\"]/\\&/g; s/$/\\n/' "$1" | tr -d '\n'; }
+
+# digest_of TEXT: SHA-384, which the broker takes where nothing else was agreed on.
+digest_of() {
+  digest=$(printf %s "$1" | sha384sum)
+  echo "${digest%% *}"
+}

@@ -1,0 +1,215 @@
+import {
+  type AtTheEnd,
+  type Boot,
+  defineScenario,
+  type LabBroker,
+  type LabGuest,
+  type OwnersWishes,
+  ownersPolicy,
+  type Release,
+  type ScenarioVm,
+  type TeeFault,
+} from '../../harness/run/index.ts'
+
+/** What keeps the key back, and by which words of the audit log, or of the guest where it never came to an exchange. */
+interface Refusal {
+  readonly what: string
+  readonly faults?: readonly TeeFault[]
+  readonly wishes?: OwnersWishes
+  /** The owner expects this one, which is another than the one that boots. */
+  readonly expects?: 'other-firmware' | 'other-uki' | 'other-command-line'
+  readonly end?: AtTheEnd
+  readonly sessionMs?: number
+  readonly codes: Readonly<Record<'sev-snp' | 'tdx', readonly string[]>>
+  /** Why, as the attester says it. */
+  readonly why: string | Readonly<Record<'sev-snp' | 'tdx', string>>
+}
+
+const both = (...codes: readonly string[]) => ({ 'sev-snp': codes, tdx: codes })
+const DENIED = 'http-403'
+const NOT_AUTHENTIC = 'http-401'
+
+const REFUSALS = {
+  firmware: {
+    what: 'other firmware than the owner expects',
+    ...{ expects: 'other-firmware', codes: { 'sev-snp': ['launch-digest'], tdx: ['mrtd'] }, why: DENIED },
+  },
+  uki: {
+    what: 'another UKI',
+    ...{ expects: 'other-uki', codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr'] }, why: DENIED },
+  },
+  commandLine: {
+    what: 'another command line',
+    expects: 'other-command-line',
+    ...{ codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr'] }, why: DENIED },
+  },
+  debug: {
+    what: 'a policy that allows debugging',
+    faults: ['debug-policy'],
+    codes: both('debug'),
+    why: DENIED,
+  },
+  tcb: {
+    what: 'an old TCB',
+    ...{ faults: ['old-tcb'], codes: { 'sev-snp': ['reported-tcb'], tdx: ['tcb-status'] }, why: DENIED },
+  },
+  chip: {
+    what: 'another chip',
+    ...{ faults: ['other-chip'], codes: { 'sev-snp': ['chip-id'], tdx: ['fmspc-mismatch'] } },
+    // The collateral of another kind of platform says nothing of this one.
+    why: { 'sev-snp': DENIED, tdx: NOT_AUTHENTIC },
+  },
+  kind: {
+    what: "evidence of another kind than is demanded: by the cloud's key (VLEK) where the chip's (VCEK) is, a quote of version 4 where 5 is",
+    ...{ faults: ['vlek'], wishes: { quoteVersion: 5 } },
+    ...{ codes: { 'sev-snp': ['chip-id', 'signing-key'], tdx: ['quote-version'] }, why: DENIED },
+  },
+  replayed: { what: 'replayed evidence', faults: ['replayed'], codes: both('report-data'), why: DENIED },
+  key: {
+    what: 'evidence for another key',
+    ...{ faults: ['other-report-data'], codes: both('report-data'), why: DENIED },
+  },
+  forged: {
+    what: 'evidence that was changed after it was signed',
+    ...{ faults: ['forged'], codes: { 'sev-snp': ['report-signature'], tdx: ['quote-signature'] } },
+    why: NOT_AUTHENTIC,
+  },
+  revoked: {
+    what: 'a revoked key',
+    ...{ wishes: { endorsements: ['revoked-key'] }, codes: both('revoked'), why: NOT_AUTHENTIC },
+  },
+  expired: {
+    what: 'expired collateral',
+    wishes: { endorsements: ['expired-collateral'] },
+    ...{ codes: { 'sev-snp': ['crl-expired'], tdx: ['collateral-expired'] }, why: NOT_AUTHENTIC },
+  },
+  simulated: {
+    what: 'a simulated root, under a policy that does not name it',
+    ...{ wishes: { trust: 'default' }, codes: both('unknown-root'), why: NOT_AUTHENTIC },
+  },
+  stale: { what: 'a nonce whose session has ended', sessionMs: 1, codes: both(), why: NOT_AUTHENTIC },
+  intercepted: {
+    what: 'a man in the middle',
+    end: 'man-in-the-middle',
+    codes: both(),
+    why: 'not-the-broker',
+  },
+  impostor: { what: 'an impostor of the broker', end: 'impostor', codes: both(), why: 'not-the-broker' },
+} as const satisfies Readonly<Record<string, Refusal>>
+
+type Name = keyof typeof REFUSALS
+const NAMES = Object.keys(REFUSALS) as readonly Name[]
+const CLAIMS = Object.fromEntries(
+  NAMES.map((name) => [
+    name,
+    { claim: `${REFUSALS[name].what}: nothing is released, and it is said why; without it the root opens` },
+  ]),
+) as Readonly<Record<Name, { readonly claim: string }>>
+
+export const scenario = defineScenario({
+  title: 'the broker withholds the root key for each cause, and releases it when the cause is gone',
+  images: ['attester'],
+  vtpms: ['stateful'],
+  tees: ['sev-snp', 'tdx'],
+  needs: {
+    secureBoot: false,
+    persistentVariables: false,
+    image: ['attester', 'recovery-key', 'login', 'own-uki'],
+  },
+  budget: { vcpus: 1, memoryMiB: 1024, seconds: 900 },
+  claims: {
+    control: { claim: 'control: without any cause the root opens' },
+    ...CLAIMS,
+    overheard: { claim: 'whoever stood in the place of the broker was asked nothing' },
+    nowhere: { claim: 'the key is in no file of the run directory: no console, no log, no disk' },
+    planted: { claim: 'control: the search finds what is on the console' },
+  },
+  run: async (lab) => {
+    const broker = await lab.broker()
+    const options = { recoveryKey: 'enrolled', kernel: 'direct', network: broker.network } as const
+    const words = `${broker.commandLine} attestbed.after=shell`
+    const vm = await lab.vm('owner', { ...options, uki: { extraCommandLine: words } })
+    const others = {
+      'other-firmware': await lab.vm('firmware', {
+        ...options,
+        firmware: 'altered',
+        uki: { extraCommandLine: words },
+      }),
+      'other-uki': await lab.vm('uki', { ...options, uki: { extraCommandLine: words, version: '2' } }),
+      'other-command-line': await lab.vm('words', {
+        ...options,
+        uki: { extraCommandLine: `${words} quiet=2` },
+      }),
+    }
+    const policyOf = async (of: ScenarioVm, wishes: OwnersWishes = {}): Promise<Release> => ({
+      ...(await ownersPolicy(of, { vtpm: 'required', ...wishes })),
+      secret: vm.recoveryKey,
+    })
+    const honest = await policyOf(vm)
+    await broker.serve(honest)
+    const boot = await vm.boot()
+    await boot.unlock()
+    const guest = await boot.login()
+    const attempt = new Attempts(boot, guest, broker)
+    lab.claim('control', { expected: OPENED, got: await attempt.once() })
+
+    for (const name of NAMES) {
+      const cause: Refusal = REFUSALS[name]
+      const platform = vm.tee.platform as 'sev-snp' | 'tdx'
+      const codes = cause.codes[platform]
+      if (cause.wishes || cause.expects)
+        await broker.serve(await policyOf(cause.expects ? others[cause.expects] : vm, cause.wishes))
+      if (cause.sessionMs !== undefined) await broker.serve({ ...honest, sessionMs: cause.sessionMs })
+      if (cause.end) await broker.put(cause.end)
+      // A TDX platform has no such key.
+      vm.tee.fault(...(cause.faults ?? []).filter((fault) => fault !== 'vlek' || platform === 'sev-snp'))
+      const refused = await attempt.once()
+      vm.tee.fault()
+      await broker.serve(honest)
+      const why = typeof cause.why === 'string' ? cause.why : cause.why[platform]
+      lab.claim(name, {
+        expected: { refused: { root: 'closed', released: 0, why, codes }, afterwards: OPENED },
+        got: { refused, afterwards: await attempt.once() },
+      })
+    }
+    lab.claim('overheard', {
+      expected: { knocked: true, requests: 0 },
+      got: { knocked: broker.connections > 0, requests: broker.overheard },
+    })
+    lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
+    const console = await lab.findInRun(broker.commandLine)
+    lab.claim('planted', {
+      expected: 'the console among them',
+      got: console,
+      holds: console.some((file) => file.endsWith('console.raw')),
+    })
+    await boot.cut()
+  },
+})
+
+const OPENED = { root: 'open', released: 1, why: '', codes: [] }
+const REFUSED = /attest refused why=(\S+)/
+const UNLOCK = 'systemd-cryptsetup detach root 2>/dev/null; systemctl restart attestbed-root.service'
+
+/** The guest tries to open its root again and again, in one boot, each time as at its start. */
+class Attempts {
+  readonly #boot: Boot
+  readonly #guest: LabGuest
+  readonly #broker: LabBroker
+
+  constructor(boot: Boot, guest: LabGuest, broker: LabBroker) {
+    this.#boot = boot
+    this.#guest = guest
+    this.#broker = broker
+    broker.exchanges()
+  }
+
+  async once() {
+    const before = this.#boot.lines.length
+    await this.#guest.run(['sh', '-c', UNLOCK], { timeoutMs: 120_000 })
+    const { exitCode } = await this.#guest.run(['test', '-e', '/dev/mapper/root'])
+    const { released, codes } = this.#broker.exchanges()
+    const said = this.#boot.lines.slice(before).flatMap((line) => REFUSED.exec(line)?.[1] ?? [])
+    return { root: exitCode === 0 ? 'open' : 'closed', released, why: said.at(-1) ?? '', codes }
+  }
+}

@@ -1,0 +1,88 @@
+import { defineScenario, freshCanary, ownersPolicy, UNLOCKED_BY_BROKER } from '../../harness/run/index.ts'
+
+const RELEASED = { attested: 1, refused: 0, released: 1, codes: [] }
+
+export const scenario = defineScenario({
+  title:
+    'with a vTPM that is new at every boot and endorsed by the TEE, the broker releases the root key at every boot',
+  images: ['attester'],
+  vtpms: ['stateless'],
+  tees: ['sev-snp', 'tdx'],
+  needs: {
+    secureBoot: false,
+    persistentVariables: false,
+    image: ['attester', 'recovery-key', 'login', 'own-uki'],
+  },
+  budget: { vcpus: 1, memoryMiB: 1024, seconds: 900 },
+  claims: {
+    opens: { claim: 'the root opens with the key that the broker released, and nothing was typed' },
+    judged: { claim: 'the broker attested one guest, without a finding, and released one key' },
+    again: { claim: 'so it is at the next boot, with another vTPM' },
+    foreign: {
+      claim:
+        'control: where the report endorses other keys than those of its vTPM the root stays closed, and the audit log says why',
+    },
+    credential: {
+      claim:
+        'the key came for this one vTPM: it activated a credential at the boots that opened, and unsealed nothing',
+    },
+    nowhere: {
+      claim: 'the key is in no file of the run directory: no console, no log of broker or vTPM, no disk',
+    },
+    planted: { claim: 'control: a secret that the guest says on its console is found there' },
+  },
+  run: async (lab) => {
+    const broker = await lab.broker()
+    const vm = await lab.vm('owner', {
+      ...{ recoveryKey: 'enrolled', kernel: 'direct', network: broker.network },
+      uki: { extraCommandLine: broker.commandLine },
+    })
+    const policy = await ownersPolicy(vm, { vtpm: 'required', delivery: 'activate-credential' })
+    await broker.serve({ ...policy, secret: vm.recoveryKey })
+
+    const first = await vm.boot()
+    lab.claim('opens', { expected: UNLOCKED_BY_BROKER, got: (await first.unlock()).result })
+    lab.claim('judged', { expected: RELEASED, got: broker.exchanges() })
+    await first.cut()
+
+    vm.tee.fault('other-report-data')
+    const foreign = await vm.boot()
+    const { result, why } = await foreign.unlock()
+    lab.claim('foreign', {
+      expected: { result: 'not-unlocked', why: 'not-attested', released: 0, codes: ['report-data'] },
+      got: { result, why, ...partOf(broker.exchanges()) },
+    })
+    await foreign.cut()
+
+    vm.tee.fault()
+    const second = await vm.boot()
+    const again = (await second.unlock()).result
+    lab.claim('again', {
+      expected: { result: UNLOCKED_BY_BROKER, ...RELEASED },
+      got: { result: again, ...broker.exchanges() },
+    })
+    const canary = freshCanary()
+    const guest = await second.login()
+    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    await second.powerOff()
+
+    lab.claim('credential', {
+      expected: { activated: [1, 0, 1], unsealed: [0, 0, 0] },
+      got: {
+        activated: await vm.tpmSuccessesPerBoot('TPM2_ActivateCredential'),
+        unsealed: await vm.unsealsPerBoot(),
+      },
+    })
+    lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
+    const planted = await lab.findInRun(canary.text)
+    lab.claim('planted', {
+      expected: 'the console among them',
+      got: planted,
+      holds: planted.some((file) => file.endsWith('console.raw')),
+    })
+  },
+})
+
+function partOf({ released, codes }: { readonly released: number; readonly codes: readonly string[] }) {
+  return { released, codes }
+}
