@@ -20,6 +20,8 @@ import {
 import { brokerFixture, ROOT_KEY, SECRET } from './testing/fixture.ts'
 import { guestKey, RcarClient } from './testing/rcar-client.ts'
 
+t.setTimeout(120_000)
+
 for (const kind of ['P-256', 'P-521', 'RSA'] as const) {
   t.test(`an attested guest gets its resource, encrypted to its ${kind} key`, async (t) => {
     await using fixture = await brokerFixture()

@@ -5,6 +5,8 @@ import { SIMULATED_TIME, snpGuest, snpRelease } from '../testing/emulated-guests
 import { brokerFixture, type Fixture, ROOT_KEY, SECRET } from '../testing/fixture.ts'
 import { type Answer, guestKey, problemOf } from '../testing/rcar-client.ts'
 
+t.setTimeout(120_000)
+
 /** One request each that is refused for the code; what is sent before it must succeed. */
 const seen = new Set<string>()
 
