@@ -37,7 +37,7 @@ async function askKernel(guest: LabGuest, reportData: Uint8Array): Promise<TsmRe
 /** All that a POSIX shell needs for the port's protocol. */
 const ASK_PORT = `exec 3<>${PORT} || exit 1
 printf '%s\\n' "$1" >&3
-while read -r line <&3; do
+while IFS= read -r line <&3; do
   printf '%s\\n' "$line"
   case $line in end | error*) exit 0 ;; esac
 done

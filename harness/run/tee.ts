@@ -2,7 +2,6 @@
 import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
-import { PcrExtendLog } from '../machine/vtpm/pcr-extends.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import { measureEmulatedLaunch } from '../platforms/emulated/emulated-launch.ts'
 import type {
@@ -13,10 +12,10 @@ import type {
   TeeFault,
   TeeLaunch,
 } from '../platforms/emulated/processor.ts'
-import { RuntimeRegisters } from '../platforms/emulated/registers.ts'
 import type { TsmService } from '../platforms/emulated/tsm-port.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import { type LaunchRequest, predictLaunch } from '../platforms/rehearsed-launch.ts'
+import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
 
 /** What an emulated processor was asked and what it said. */
@@ -96,13 +95,12 @@ export class VmTee {
     return this.#records
   }
 
-  /** The processor for one QEMU process, which is about to start. `vtpmLog`: of the swtpm that serves it. */
-  async serviceFor(vtpmLog: string | undefined): Promise<TsmService | undefined> {
+  /** The processor for one QEMU process, which is about to start. */
+  async serviceFor(registers: GuestRegisters | undefined): Promise<TsmService | undefined> {
     const emulation = this.#emulation
     if (emulation === undefined) return undefined
     const { processor } = emulation
     const launch = await this.#measure(emulation)
-    const registers = vtpmLog === undefined ? undefined : new LiveRegisters(vtpmLog)
     return {
       provider: processor.provider,
       report: async (reportData) => {
@@ -141,20 +139,5 @@ export class VmTee {
       faults: [...faults],
     })
     return answer
-  }
-}
-
-/** RTMRs as the boot that is under way has extended them. */
-class LiveRegisters {
-  readonly #log: PcrExtendLog
-  readonly #registers = new RuntimeRegisters()
-
-  constructor(file: string) {
-    this.#log = new PcrExtendLog(file)
-  }
-
-  async now(): Promise<readonly Buffer[]> {
-    for await (const event of this.#log.read()) this.#registers.apply(event)
-    return this.#registers.values
   }
 }
