@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import {
   collectEvidence,
   defineScenario,
   fakeExtends,
+  freshNonce,
   type LabGuest,
   recordExtends,
   referencePolicy,
@@ -29,7 +29,7 @@ export const scenario = defineScenario({
     tee: { claim: "the TEE's evidence tells the other UKI apart, and says where" },
   },
   run: async (lab) => {
-    const nonce = randomBytes(64)
+    const nonce = freshNonce()
     const right = await lab.vm('right', { kernel: 'direct' })
     const recording = recordExtends()
     right.listenOnTpmBus(recording)
