@@ -81,12 +81,25 @@ export class VmTee {
     return this.#emulation?.processor.endorsements(faults) ?? NO_ENDORSEMENTS
   }
 
-  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError on hardware. */
+  /** How its host can be made to lie; none on hardware. */
+  get faults(): readonly TeeFault[] {
+    return this.#emulation?.processor.faults ?? []
+  }
+
+  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError `bad-scenario`. */
   fault(...faults: readonly TeeFault[]): void {
     if (!this.#emulation)
       throw new UsageError(`the host of a real ${this.platform} cannot be made to lie`, {
         ...{ code: 'bad-scenario', hint: 'Ask tee.isEmulated before' },
       })
+    const impossible = faults.find((fault) => !this.faults.includes(fault))
+    if (impossible !== undefined)
+      throw new UsageError(
+        `${this.platform} cannot have the fault ${impossible}: it has ${this.faults.join(', ')}`,
+        {
+          code: 'bad-scenario',
+        },
+      )
     this.#faults = new Set(faults)
   }
 

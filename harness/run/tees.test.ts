@@ -1,10 +1,15 @@
 /** Scenarios about TEEs: on which platforms they are planned, and what their claims rest on. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
+import { MaterialError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { PlatformVerdict } from '../probe/facts.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
 import { ClaimBook } from '../verdict/claims.ts'
+import { alteredFirmware } from './altered-firmware.ts'
 import type { FoundScenario } from './discover.ts'
 import { type Axes, type PlanContext, plan } from './plan.ts'
 import { defineScenario, type Tee } from './scenario.ts'
@@ -96,6 +101,22 @@ t.test('the key of an emulated point is its own, what was asked for is the same 
   t.equal(emulated?.asked, real?.asked)
   t.equal(emulated?.platform.basis, 'emulated')
   t.equal(real?.platform.basis, 'hardware')
+})
+
+t.test('altered firmware differs in one byte of erased flash that every launch measures', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'OVMF.fd')
+  const bytes = Buffer.alloc(0x90000, 0x5a)
+  bytes.fill(0xff, 0, 0x84000)
+  await writeFile(file, bytes)
+  const broken = { constructor: MaterialError, code: 'bad-format' }
+  await t.rejects(alteredFirmware(file, directory), broken, 'erased in the variable store alone')
+  await writeFile(file, bytes.fill(0xff, 0x86000, 0x88000))
+  const altered = await readFile(await alteredFirmware(file, directory))
+  const places = [...bytes.keys()].filter((at) => bytes[at] !== altered[at])
+  t.equal(places.length, 1)
+  t.ok((places[0] ?? 0) >= 0x86000 && (places[0] ?? 0) < 0x88000)
 })
 
 t.test('a claim about the launch rests on what the emulated processor rests on', async (t) => {
