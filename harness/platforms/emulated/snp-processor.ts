@@ -42,7 +42,6 @@ export function makeSnpProcessor(options: ProcessorOptions): EmulatedProcessor {
 class SnpProcessor implements EmulatedProcessor {
   readonly platform = 'sev-snp'
   readonly provider = 'sev_guest'
-  readonly hasRegisters = false
   readonly faults = TEE_FAULTS
   readonly chip: string
   readonly #honest: SnpSignerEmulation

@@ -33,7 +33,6 @@ export function makeTdxProcessor(options: ProcessorOptions): EmulatedProcessor {
 class TdxProcessor implements EmulatedProcessor {
   readonly platform = 'tdx'
   readonly provider = 'tdx_guest'
-  readonly hasRegisters = true
   readonly faults = TEE_FAULTS.filter((fault) => fault !== 'vlek')
   readonly chip = SIMULATED_FMSPC.toString('hex')
   readonly #options: ProcessorOptions
