@@ -3,6 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { ukiBoot } from '../evidence/testing/measured-boot.ts'
+import { UP_TO_DATE_SVN } from '../evidence/testing/tdx-quote.ts'
+import { parseEventLog } from '../formats/event-log/parse.ts'
+import { replayEventLog } from '../formats/event-log/replay.ts'
+import { syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
 import { decodeGuestPolicy } from '../formats/snp/flags.ts'
 import { memoryLog } from './audit/memory-log.ts'
 import { canonicalJson } from './protocol/canonical-json.ts'
@@ -19,6 +24,8 @@ import {
 } from './testing/emulated-guests.ts'
 import { brokerFixture, ROOT_KEY, SECRET } from './testing/fixture.ts'
 import { guestKey, RcarClient } from './testing/rcar-client.ts'
+
+t.setTimeout(120_000)
 
 for (const kind of ['P-256', 'P-521', 'RSA'] as const) {
   t.test(`an attested guest gets its resource, encrypted to its ${kind} key`, async (t) => {
@@ -47,6 +54,38 @@ t.test('a TDX guest gets its resource, too', async (t) => {
   t.equal((await guest.attest(tdxGuest())).status, 200)
   t.strictSame(await guest.open(await guest.resource(ROOT_KEY)), SECRET)
 })
+
+t.test(
+  'a TDX guest with its event log is held to what the log says, as far as the registers cover it',
+  async (t) => {
+    const events = ukiBoot('rtmr')
+    const log = syntheticLog(events, { banks: ['sha384'] })
+    const registers = replayEventLog(parseEventLog(log), 'sha384')
+    const rtmrs = [1, 2, 3, 4].map((index) => registers.get(index) ?? Buffer.alloc(48))
+    const teeTcbSvn = UP_TO_DATE_SVN
+    const cases = [
+      ['the log of its boot', rtmrs, 'on', 200, 200],
+      ['a rule that its boot does not meet', rtmrs, 'off', 200, 403],
+      ['registers of another boot', [...rtmrs.slice(1), Buffer.alloc(48, 1)], 'on', 401, 401],
+    ] as const
+    for (const [name, values, secureBoot, attested, released] of cases) {
+      const policies = { [ROOT_KEY]: tdxRelease({ eventLog: { secureBoot } }) }
+      await using fixture = await brokerFixture({ policies })
+      const guest = fixture.client()
+      const source = tdxGuest({ rtmrs: values, teeTcbSvn })
+      const primary = (digest: Buffer) => ({
+        ...(source.primary(digest) as object),
+        cc_eventlog: log.toString('base64'),
+      })
+      t.equal((await guest.attest({ ...source, primary })).status, attested, name)
+      t.equal(
+        (await guest.resource(ROOT_KEY)).status,
+        released,
+        JSON.stringify(fixture.records[1]).slice(0, 900),
+      )
+    }
+  },
+)
 
 t.test('a guest that sends its report as Trustee’s attester does gets its resource', async (t) => {
   await using fixture = await brokerFixture()

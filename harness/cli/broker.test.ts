@@ -12,6 +12,8 @@ import { type Answer, RcarClient } from '../broker/testing/rcar-client.ts'
 
 import { listResources, makeKey, putResource, removeResource, serveBroker, showAudit } from './broker.ts'
 
+t.setTimeout(120_000)
+
 const MAIN = join(import.meta.dirname, 'main.ts')
 const PATH = 'default/key/root'
 const SECRET = 'the key of the root, 0123456789'

@@ -1,36 +1,14 @@
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { memoryLog } from '../audit/memory-log.ts'
 import { REFUSAL_CODES } from '../refusal.ts'
 import { SIMULATED_TIME, snpGuest, snpRelease } from '../testing/emulated-guests.ts'
-import { brokerFixture, type Fixture, ROOT_KEY, SECRET } from '../testing/fixture.ts'
-import { type Answer, guestKey, problemOf } from '../testing/rcar-client.ts'
+import { brokerFixture, ROOT_KEY, SECRET } from '../testing/fixture.ts'
+import { guestKey, problemOf } from '../testing/rcar-client.ts'
+import { refusals } from '../testing/refused.ts'
 
-/** One request each that is refused for the code; what is sent before it must succeed. */
-const seen = new Set<string>()
+t.setTimeout(120_000)
 
-interface Expected {
-  readonly status: number
-  readonly type: string
-}
-
-/** Fails where the answer is any other, or says anything of the secret; `code` is what the broker itself counted. */
-async function refused(
-  t: Test,
-  fixture: Fixture,
-  answer: Answer,
-  code: string,
-  expected: Expected,
-): Promise<void> {
-  t.equal(answer.status, expected.status, `${code}: ${answer.text}`)
-  t.equal(problemOf(answer).type, expected.type)
-  t.match(answer.headers['content-type'], 'application/json')
-  t.notOk(answer.text.includes(SECRET.toString('base64url')))
-  seen.add(code)
-  await fixture.broker.close()
-  const stop = fixture.records.find(({ event }) => event === 'stop')
-  t.match(stop, { refusals: { [code]: 1 } })
-}
-
+const { refused, seen } = refusals()
 const ATTESTATION = { status: 401, type: 'AttestationError' }
 const MALFORMED = { status: 400, type: 'SerdeError' }
 
@@ -331,7 +309,6 @@ t.test('bad-path: a path that no resource has', async (t) => {
   await refused(t, fixture, answer, 'bad-path', { status: 404, type: 'InvalidRequestPath' })
 })
 
-/** Those that only a raw socket provokes: `hostile.test.ts`. */
 const BY_SOCKET = ['too-slow', 'headers-too-large']
 
 t.test('every code has its test', (t) => {
