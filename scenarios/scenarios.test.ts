@@ -24,8 +24,9 @@ function onEvent(event: RunEvent): void {
 }
 
 async function report(result: ScenarioResult): Promise<void> {
-  const { platform, vtpm, firmware, image } = result.variant
-  const name = `${result.scenario} on ${platform}, ${vtpm} vTPM, ${firmware}, ${image} (${result.seconds.toFixed(0)} s)`
+  const { platform, emulatedOn, vtpm, firmware, image } = result.variant
+  const on = emulatedOn === undefined ? platform : `${platform} (emulated)`
+  const name = `${result.scenario} on ${on}, ${vtpm} vTPM, ${firmware}, ${image} (${result.seconds.toFixed(0)} s)`
   await t.test(name, async (t) => assertResult(t, result))
 }
 

@@ -1,4 +1,5 @@
 /** What an interference is, and what it may touch: the materials of a VM that is switched off. */
+import type { TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import type { MaterialContext } from '../materials/context.ts'
 import type { ImageUkiOptions } from '../materials/images.ts'
 import type { SigningKeys } from '../materials/keys.ts'
@@ -31,6 +32,8 @@ export interface Victim {
   readonly variables: string | undefined
   /** Directory of the vTPM state that the next boot starts from. */
   vtpmState: string | undefined
+  /** Who sits on the TPM's bus from the next boot on; undefined: QEMU and swtpm speak to each other. */
+  tpmBus: TpmBusHost | undefined
   /** SMBIOS type 11 strings of the next boot. */
   readonly smbiosStrings: string[]
   /** The UKI that lies on the ESP. */

@@ -249,6 +249,11 @@ t.test('the exit code of a run', async (t) => {
   t.equal(codeOf([pass]), 0)
   t.equal(codeOf([pass, skip]), 0)
   t.equal(codeOf([pass, partly]), 0)
+  const rehearsed = result({ claims: [claim({ basis: 'rehearsed' })] })
+  t.equal(codeOf([rehearsed], true), 0)
+  const emulated = { ...rehearsed, variant: { ...rehearsed.variant, emulatedOn: 'tcg' as const } }
+  t.equal(codeOf([emulated]), 0)
+  t.equal(codeOf([emulated], true), 3, 'an emulated TEE is none, whatever its claims rest on')
   t.equal(codeOf([skip, skip]), 3, 'nothing ran, so nothing passed')
   t.equal(codeOf([result({ outcome: 'skip', reason: 'argv-printed: nothing was started' })]), 0)
   t.equal(codeOf([pass, error]), 4)

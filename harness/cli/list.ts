@@ -16,12 +16,13 @@ export async function list(
 }
 
 function documentOf({ id, scenario }: FoundScenario): object {
-  const { title, images, vtpms, needs, budget, claims } = scenario
+  const { title, images, vtpms, tees, needs, budget, claims } = scenario
   return {
     scenario: id,
     title,
     images,
     vtpms,
+    ...(tees && { tees }),
     needs,
     budget,
     claims: Object.entries(claims).map(([claim, declaration]) => ({ id: claim, ...declaration })),
@@ -33,7 +34,8 @@ const INDENT = '    '
 function describe(scenarios: readonly FoundScenario[], width: number): string {
   const { strong, faint } = paletteFor(process.stdout)
   const entries = scenarios.map(({ id, scenario }) => {
-    const axes = `${scenario.vtpms.join('|')} vTPM, ${scenario.images.join('|')}`
+    const tees = scenario.tees ? `${scenario.tees.join('|')}, ` : ''
+    const axes = `${tees}${scenario.vtpms.join('|')} vTPM, ${scenario.images.join('|')}`
     const claims = Object.values(scenario.claims).flatMap(({ claim, requires }) =>
       item(requires === undefined ? claim : `${claim} (needs ${requires})`, width),
     )

@@ -142,6 +142,7 @@ t.test('direct boot, objects, ports and the small devices', async (t) => {
     directBoot: { kernel: '/k', initrd: '/i', commandLine: 'a=b, c' },
     objects: [{ 'qom-type': 'sev-snp-guest', id: 'sev0', cbitpos: 51 }],
     ports: [{ name: 'org.attestbed.tsm', socket: '/run/p' }],
+    memoryImages: [{ file: '/vm/a,b', address: 0x810c00 }],
     watchdog: true,
     rng: false,
     pvpanic: false,
@@ -153,6 +154,7 @@ t.test('direct boot, objects, ports and the small devices', async (t) => {
     id: 'sev0',
     cbitpos: 51,
   })
+  t.equal(device(args, 'loader'), 'loader,file=/vm/a,,b,addr=0x810c00,force-raw=on')
   t.equal(device(args, 'virtserialport'), 'virtserialport,bus=ports.0,chardev=port0,name=org.attestbed.tsm')
   t.ok(device(args, 'i6300esb'))
   t.notOk(device(args, 'virtio-rng-pci') ?? device(args, 'pvpanic-pci'))

@@ -12,7 +12,7 @@ export function labelsOf(planned: readonly PlannedEntry[]): ReadonlyMap<string, 
   const differing = new Map(
     [...Map.groupBy(planned, ({ scenario }) => scenario)].map(([scenario, siblings]) => [
       scenario,
-      AXES.filter((axis) => siblings.some(({ variant }) => variant[axis] !== siblings[0]?.variant[axis])),
+      AXES.filter((axis) => new Set(siblings.map(({ variant }) => axisValue(axis, variant))).size > 1),
     ]),
   )
   return new Map(planned.map((point) => [point.key, labelOf(point, differing.get(point.scenario) ?? [])]))

@@ -6,9 +6,17 @@ import type { Transcript } from '../machine/console/transcript.ts'
 import type { MachineDescription } from '../machine/description.ts'
 import { connectUnix } from '../machine/unix-socket.ts'
 import type { Machine } from '../machine/vm.ts'
-import { SWTPM_PROGRAM, type Swtpm, startSwtpm, swtpmArguments } from '../machine/vtpm/swtpm.ts'
+import {
+  SWTPM_PROGRAM,
+  type Swtpm,
+  type SwtpmOptions,
+  startSwtpm,
+  swtpmArguments,
+} from '../machine/vtpm/swtpm.ts'
+import { startTpmBus, type TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import { serveTsmPort, type TsmService } from '../platforms/emulated/tsm-port.ts'
 import { TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
+import type { Scope } from '../system/scope.ts'
 import type { LabSpec } from './lab-spec.ts'
 
 export interface BootSpec {
@@ -16,6 +24,8 @@ export interface BootSpec {
   readonly directory: string
   readonly description: MachineDescription
   readonly vtpm?: { readonly stateDirectory: string; readonly log: string }
+  /** Absent: QEMU and swtpm speak to each other. */
+  readonly tpmBus?: TpmBusHost
   /** What answers on the port of an emulated TEE. */
   readonly tsm?: TsmService
 }
@@ -52,7 +62,30 @@ export function startVtpm(
   if (socket === undefined || spec.vtpm === undefined) return undefined
   // Its place among the teardowns is taken now, before QEMU's: no guest outlives its vTPM.
   const own = scope.child(`swtpm of ${name}`)
-  return startSwtpm(own, bench.tools, { name: `swtpm of ${name}`, socket, ...spec.vtpm })
+  const { tpmBus: host } = spec
+  const options = { name: `swtpm of ${name}`, socket, ...spec.vtpm }
+  if (host === undefined) return startSwtpm(own, bench.tools, options)
+  return startBehindBus(own, { bench, host, options })
+}
+
+interface BusStart {
+  readonly bench: LabSpec['bench']
+  readonly host: TpmBusHost
+  /** As if QEMU connected to it. */
+  readonly options: SwtpmOptions
+}
+
+async function startBehindBus(own: Scope, { bench, host, options }: BusStart): Promise<Swtpm> {
+  const { tools, store, paths, signal } = bench
+  const { name, socket } = options
+  const behind = { socket: `${socket}.c`, commandSocket: `${socket}.t` }
+  const swtpm = await startSwtpm(own, tools, { ...options, ...behind })
+  const bus = await startTpmBus(own, tools, {
+    ...{ name, store, checkout: paths.checkout, socket, swtpm: behind, host, signal },
+  })
+  // Nobody else would tell it that QEMU has ended.
+  void bus.exited.then(() => swtpm.process.stop())
+  return swtpm
 }
 
 const PORT_MS = 20_000

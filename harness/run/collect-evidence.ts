@@ -1,8 +1,9 @@
 /** Evidence of a TEE as its guest gets it: by the kernel's own interface where there is one, else by the port. */
+import { randomBytes } from 'node:crypto'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { inspectEvidence } from '../evidence/verify-evidence.ts'
-import { TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
+import { REPORT_DATA_BYTES, TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
 import type { EvidenceText } from './events.ts'
 import type { LabGuest } from './guest.ts'
 
@@ -15,6 +16,11 @@ export interface TsmReport {
 
 const ENTRY = '/sys/kernel/config/tsm/report/attestbed'
 const PORT = `/dev/virtio-ports/${TSM_PORT_NAME}`
+
+/** REPORT_DATA that nobody has seen before, 64 bytes. */
+export function freshNonce(): Buffer {
+  return randomBytes(REPORT_DATA_BYTES)
+}
 
 /** `reportData`: 64 bytes. Throws GuestError `command-failed`, `protocol` for an answer that has not its form. */
 export async function collectEvidence(guest: LabGuest, reportData: Uint8Array): Promise<TsmReport> {
@@ -56,7 +62,7 @@ async function askKernel(guest: LabGuest, reportData: Uint8Array): Promise<TsmRe
 /** All that a POSIX shell needs for the port's protocol. */
 const ASK_PORT = `exec 3<>${PORT} || exit 1
 printf '%s\\n' "$1" >&3
-while read -r line <&3; do
+while IFS= read -r line <&3; do
   printf '%s\\n' "$line"
   case $line in end | error*) exit 0 ;; esac
 done

@@ -1,5 +1,4 @@
 /** A launch on the hardware itself: what the guest's own evidence says was measured, beside the prediction. */
-import { randomBytes } from 'node:crypto'
 import { HostError, VerifyError } from '../base/errors.ts'
 import { parseSnpEvidence } from '../evidence/snp/parse.ts'
 import { verifySnpReport } from '../evidence/snp/verify.ts'
@@ -7,7 +6,7 @@ import { verifyTdxQuote } from '../evidence/tdx/verify.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import { predictLaunch } from '../platforms/rehearsed-launch.ts'
-import { collectEvidence, type TsmReport } from './collect-evidence.ts'
+import { collectEvidence, freshNonce, type TsmReport } from './collect-evidence.ts'
 import type { LabSpec } from './lab-spec.ts'
 import type { ScenarioVm } from './vm.ts'
 import type { VmOptions } from './vm-options.ts'
@@ -43,7 +42,7 @@ export async function launchOnHardware(
     return { skipped: `hardware-required: this ran on ${bench.platform.title}, not on ${id}` }
   const vm = await prepare('launched', { kernel: 'direct' })
   const boot = await vm.boot()
-  const report = await collectEvidence(await boot.login(), randomBytes(64))
+  const report = await collectEvidence(await boot.login(), freshNonce())
   await boot.cut()
   const digest = launchDigestIn(report, id, new Date())
   if (typeof digest === 'string') return { skipped: digest }

@@ -2,6 +2,7 @@
 
 import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
 import { type Verdict, verifyEvidence } from '../evidence/verify-evidence.ts'
+import { parseTdxQuote } from '../formats/tdx/quote.ts'
 import type { EndorsementFault } from '../platforms/emulated/processor.ts'
 import type { TsmReport } from './collect-evidence.ts'
 import type { VmTee } from './tee.ts'
@@ -15,6 +16,22 @@ export interface TeeAppraisal {
   readonly trust?: 'default'
   /** What is wrong with what the owner has of endorsements. */
   readonly endorsements?: readonly EndorsementFault[]
+}
+
+/**
+ * What an owner demands of every further boot of a VM: the launch digest that it predicts from the materials; for a TD
+ * also the RTMRs of this boot, which it holds for right. Throws FormatError.
+ */
+export async function referencePolicy(
+  tee: VmTee,
+  { outblob }: Pick<TsmReport, 'outblob'>,
+): Promise<ResolvedPolicy> {
+  const digest = await tee.expectedDigest()
+  if (tee.platform !== 'tdx') return { snp: { launchDigests: [digest] } }
+  const [rtmr0, rtmr1, rtmr2] = parseTdxQuote(outblob).body.rtmrs.map((value) => [
+    Buffer.from(value).toString('hex'),
+  ])
+  return { tdx: { mrtd: [digest], ...(rtmr0 && rtmr1 && rtmr2 && { rtmr0, rtmr1, rtmr2 }) } }
 }
 
 export interface TeeVerdict {

@@ -2,7 +2,6 @@
 import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
-import { PcrExtendLog } from '../machine/vtpm/pcr-extends.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import { measureEmulatedLaunch } from '../platforms/emulated/emulated-launch.ts'
 import type {
@@ -13,10 +12,10 @@ import type {
   TeeFault,
   TeeLaunch,
 } from '../platforms/emulated/processor.ts'
-import { RuntimeRegisters } from '../platforms/emulated/registers.ts'
 import type { TsmService } from '../platforms/emulated/tsm-port.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import { type LaunchRequest, predictLaunch } from '../platforms/rehearsed-launch.ts'
+import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
 
 /** What an emulated processor was asked and what it said. */
@@ -82,12 +81,25 @@ export class VmTee {
     return this.#emulation?.processor.endorsements(faults) ?? NO_ENDORSEMENTS
   }
 
-  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError on hardware. */
+  /** How its host can be made to lie; none on hardware. */
+  get faults(): readonly TeeFault[] {
+    return this.#emulation?.processor.faults ?? []
+  }
+
+  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError `bad-scenario`. */
   fault(...faults: readonly TeeFault[]): void {
     if (!this.#emulation)
       throw new UsageError(`the host of a real ${this.platform} cannot be made to lie`, {
         ...{ code: 'bad-scenario', hint: 'Ask tee.isEmulated before' },
       })
+    const impossible = faults.find((fault) => !this.faults.includes(fault))
+    if (impossible !== undefined)
+      throw new UsageError(
+        `${this.platform} cannot have the fault ${impossible}: it has ${this.faults.join(', ')}`,
+        {
+          code: 'bad-scenario',
+        },
+      )
     this.#faults = new Set(faults)
   }
 
@@ -96,13 +108,12 @@ export class VmTee {
     return this.#records
   }
 
-  /** The processor for one QEMU process, which is about to start. `vtpmLog`: of the swtpm that serves it. */
-  async serviceFor(vtpmLog: string | undefined): Promise<TsmService | undefined> {
+  /** The processor for one QEMU process, which is about to start. */
+  async serviceFor(registers: GuestRegisters | undefined): Promise<TsmService | undefined> {
     const emulation = this.#emulation
     if (emulation === undefined) return undefined
     const { processor } = emulation
     const launch = await this.#measure(emulation)
-    const registers = vtpmLog === undefined ? undefined : new LiveRegisters(vtpmLog)
     return {
       provider: processor.provider,
       report: async (reportData) => {
@@ -141,20 +152,5 @@ export class VmTee {
       faults: [...faults],
     })
     return answer
-  }
-}
-
-/** RTMRs as the boot that is under way has extended them. */
-class LiveRegisters {
-  readonly #log: PcrExtendLog
-  readonly #registers = new RuntimeRegisters()
-
-  constructor(file: string) {
-    this.#log = new PcrExtendLog(file)
-  }
-
-  async now(): Promise<readonly Buffer[]> {
-    for await (const event of this.#log.read()) this.#registers.apply(event)
-    return this.#registers.values
   }
 }

@@ -14,6 +14,7 @@ import type {
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState, type VtpmStateOptions } from '../machine/vtpm/state.ts'
+import type { TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import { asItIs, type MaterialInput } from '../materials/bill.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
@@ -23,6 +24,7 @@ import { writeBill } from './boot-bill.ts'
 import { commandsOf } from './boot-process.ts'
 import { bootProgram } from './boot-program.ts'
 import { prepareFirmware } from './firmware.ts'
+import { registersFromBus, registersFromLog } from './guest-registers.ts'
 import type { PreparedDisk } from './image.ts'
 import type { VmSpec } from './lab-spec.ts'
 import type { Canary } from './secrets.ts'
@@ -57,6 +59,7 @@ export class ScenarioVm implements SlotOwner {
   readonly #vtpmLogs: string[] = []
   /** The first boot of each QEMU process. */
   readonly #started: Boot[] = []
+  #tpmBus: TpmBusHost | undefined
   #writeLogs: WriteLogs | undefined
   #boots = 0
   /** Gives a QEMU process that is recorded its `#writeLogs`. */
@@ -193,6 +196,12 @@ export class ScenarioVm implements SlotOwner {
     return commandsOf({ description, ...vtpm }, [QEMU_PROGRAM, ...qemuArguments(description)])
   }
 
+  /** Has the harness sit on the TPM's bus from the next boot on; the VM must be off. */
+  listenOnTpmBus(host: TpmBusHost): void {
+    this.requireOff("listen on the TPM's bus")
+    this.#tpmBus = host
+  }
+
   /** Adds a disk to every later QEMU process. */
   attach(drive: DriveDescription): void {
     this.#drives.push(drive)
@@ -216,7 +225,9 @@ export class ScenarioVm implements SlotOwner {
       this.spec.vtpmLogs.push(vtpmLog)
     }
     const images = await this.#memoryImages(directory)
-    const tsm = await this.#tee?.serviceFor(vtpmLog)
+    const bus = this.#tpmBus && registersFromBus(this.#tpmBus)
+    const registers = bus ?? (vtpmLog === undefined ? undefined : registersFromLog(vtpmLog))
+    const tsm = await this.#tee?.serviceFor(registers)
     const description = this.#describe(sockets, images)
     // A second process would write over what the first one logged.
     this.#writeLogs = undefined
@@ -227,6 +238,7 @@ export class ScenarioVm implements SlotOwner {
       directory,
       description,
       ...(vtpm && vtpmLog && { vtpm: { stateDirectory: vtpm, log: vtpmLog } }),
+      ...(bus && { tpmBus: bus.host }),
       ...(tsm && { tsm }),
     })
     await Promise.allSettled([booting.then((boot) => this.#started.push(boot))])
@@ -302,6 +314,7 @@ export class ScenarioVm implements SlotOwner {
     })
     await attack.apply(victim)
     this.#vtpmState = victim.vtpmState
+    this.#tpmBus = victim.tpmBus
   }
 
   async #victim(): Promise<Victim> {
@@ -321,6 +334,7 @@ export class ScenarioVm implements SlotOwner {
       sockets: await openSocketDirectory(scope),
       variables: this.firmware.kind === 'pflash' ? this.firmware.variables : undefined,
       vtpmState: this.#vtpmState,
+      tpmBus: this.#tpmBus,
       smbiosStrings: this.#smbiosStrings,
       uki: uki.current().file,
       buildUki: uki.build,

@@ -1,5 +1,10 @@
-import { randomBytes } from 'node:crypto'
-import { collectEvidence, defineScenario, portErrors, verifyTeeEvidence } from '../../harness/run/index.ts'
+import {
+  collectEvidence,
+  defineScenario,
+  freshNonce,
+  portErrors,
+  verifyTeeEvidence,
+} from '../../harness/run/index.ts'
 
 /** What no guest that wants a report would say. */
 const NONSENSE = ['', 'report', 'report 00', `report ${'G'.repeat(128)}`, `report ${'0'.repeat(9000)}`]
@@ -33,7 +38,7 @@ export const scenario = defineScenario({
     const verified = { authentic: true, acceptable: true, findings: [] }
     const boot = await vm.boot()
     const guest = await boot.login()
-    const nonce = randomBytes(64)
+    const nonce = freshNonce()
     const evidence = await collectEvidence(guest, nonce)
     const verdict = await verifyTeeEvidence(tee, evidence, { nonce, policy })
     lab.claim('authentic', { expected: true, got: verdict.authentic })
@@ -46,7 +51,7 @@ export const scenario = defineScenario({
       got: `${refused.authentic ? 'authentic' : 'not authentic'}: ${refused.because}`,
       holds: tee.isEmulated ? !refused.authentic && refused.because.includes('SIMULATED') : refused.authentic,
     })
-    const other = await verifyTeeEvidence(tee, evidence, { nonce: randomBytes(64), policy })
+    const other = await verifyTeeEvidence(tee, evidence, { nonce: freshNonce(), policy })
     lab.claim('nonce', { expected: ['report-data'], got: other.findings })
 
     const errors = tee.isEmulated ? await portErrors(guest, NONSENSE) : NONSENSE

@@ -116,7 +116,7 @@ export const scenario = defineScenario({
     persistentVariables: false,
     image: ['attester', 'recovery-key', 'login', 'own-uki'],
   },
-  budget: { vcpus: 1, memoryMiB: 1024, seconds: 900 },
+  budget: { vcpus: 1, memoryMiB: 1024, seconds: 1500 },
   claims: {
     control: { claim: 'control: without any cause the root opens' },
     ...CLAIMS,

@@ -114,8 +114,14 @@ export class PcrExtendLog {
   }
 }
 
+/** What an exchange of a guest with its TPM did, in whole commands and responses. */
+export function pcrEventOf(command: Uint8Array, response: Uint8Array): PcrEvent | undefined {
+  const asked = eventOf(command)
+  return asked && outcomeOf(asked, response)
+}
+
 /** Undefined for all other commands, and for one that is malformed: the TPM refuses it. */
-function eventOf(command: Buffer): Asked | undefined {
+function eventOf(command: Uint8Array): Asked | undefined {
   return whereWhole(() => {
     const reader = new ByteReader(command, { what: 'TPM command' })
     reader.skip(6, 'tag and size')
@@ -130,7 +136,7 @@ function eventOf(command: Buffer): Asked | undefined {
   })
 }
 
-function outcomeOf(asked: Asked, response: Buffer): PcrEvent | undefined {
+function outcomeOf(asked: Asked, response: Uint8Array): PcrEvent | undefined {
   return whereWhole(() => {
     const reader = new ByteReader(response, { what: 'TPM response' })
     const tag = reader.u16be('tag')

@@ -76,8 +76,8 @@ export interface EmulatedProcessor {
   readonly platform: PlatformId
   /** As configfs-tsm names the provider. */
   readonly provider: 'sev_guest' | 'tdx_guest'
-  /** Evidence depends on registers that the guest's boot extends. */
-  readonly hasRegisters: boolean
+  /** Those that its kind can have. */
+  readonly faults: readonly TeeFault[]
   /** In hex: CHIP_ID, FMSPC. */
   readonly chip: string
   /** Throws UsageError `bad-value` for a fault that its kind cannot have. */

@@ -10,16 +10,17 @@ import {
 import { decodeGuestPolicy } from '../../formats/snp/flags.ts'
 import { tcbLayout } from '../../formats/snp/tcb.ts'
 import { parseCertificate } from '../../formats/x509.ts'
-import type {
-  EmulatedProcessor,
-  EndorsementFault,
-  LaunchFields,
-  ProcessorOptions,
-  TeeAnswer,
-  TeeEndorsements,
-  TeeFault,
-  TeeLaunch,
-  TeeQuestion,
+import {
+  type EmulatedProcessor,
+  type EndorsementFault,
+  type LaunchFields,
+  type ProcessorOptions,
+  TEE_FAULTS,
+  type TeeAnswer,
+  type TeeEndorsements,
+  type TeeFault,
+  type TeeLaunch,
+  type TeeQuestion,
 } from './processor.ts'
 
 const DEBUG = 1n << 19n
@@ -41,7 +42,7 @@ export function makeSnpProcessor(options: ProcessorOptions): EmulatedProcessor {
 class SnpProcessor implements EmulatedProcessor {
   readonly platform = 'sev-snp'
   readonly provider = 'sev_guest'
-  readonly hasRegisters = false
+  readonly faults = TEE_FAULTS
   readonly chip: string
   readonly #honest: SnpSignerEmulation
   readonly #hwId: Buffer

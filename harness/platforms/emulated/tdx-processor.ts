@@ -6,13 +6,14 @@ import { collateralFiles, qeIdentity, tcbInfo } from '../../evidence/testing/tdx
 import { makeTdxPki, SERIAL, SIMULATED_FMSPC, type TdxPki } from '../../evidence/testing/tdx-pki.ts'
 import { makeTdxQuote, type TdReportSpec, UP_TO_DATE_SVN } from '../../evidence/testing/tdx-quote.ts'
 import { parseCertificate } from '../../formats/x509.ts'
-import type {
-  EmulatedProcessor,
-  EndorsementFault,
-  ProcessorOptions,
-  TeeAnswer,
-  TeeEndorsements,
-  TeeQuestion,
+import {
+  type EmulatedProcessor,
+  type EndorsementFault,
+  type ProcessorOptions,
+  TEE_FAULTS,
+  type TeeAnswer,
+  type TeeEndorsements,
+  type TeeQuestion,
 } from './processor.ts'
 
 const DEBUG = 1n << 0n
@@ -32,7 +33,7 @@ export function makeTdxProcessor(options: ProcessorOptions): EmulatedProcessor {
 class TdxProcessor implements EmulatedProcessor {
   readonly platform = 'tdx'
   readonly provider = 'tdx_guest'
-  readonly hasRegisters = true
+  readonly faults = TEE_FAULTS.filter((fault) => fault !== 'vlek')
   readonly chip = SIMULATED_FMSPC.toString('hex')
   readonly #options: ProcessorOptions
   readonly #honest: TdxPki

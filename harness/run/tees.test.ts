@@ -1,0 +1,135 @@
+/** Scenarios about TEEs: on which platforms they are planned, and what their claims rest on. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { MaterialError } from '../base/errors.ts'
+import type { ImageDescription } from '../materials/image-description.ts'
+import { platform } from '../platforms/platforms.ts'
+import type { PlatformVerdict } from '../probe/facts.ts'
+import type { FirmwareBuild } from '../probe/firmware.ts'
+import { ClaimBook } from '../verdict/claims.ts'
+import { alteredFirmware } from './altered-firmware.ts'
+import type { FoundScenario } from './discover.ts'
+import { type Axes, type PlanContext, plan } from './plan.ts'
+import { defineScenario, type Tee } from './scenario.ts'
+
+const image: ImageDescription = {
+  ...{
+    id: 'micro',
+    title: 'micro',
+    origin: 'built',
+    file: '/images/micro/image.yaml',
+    secureBoot: 'checkout',
+  },
+  login: { kind: 'automatic', loginPrompt: 'login:', passwordPrompt: 'assword:', shellPrompt: '# $' },
+  ...{ shutDown: 'poweroff', reboot: 'reboot', timeouts: { bootSeconds: 1, shutDownSeconds: 1 } },
+  capabilities: new Set(['login']),
+}
+const build = (id: string, features: FirmwareBuild['features']): FirmwareBuild => ({
+  ...{ id, title: '', package: 'ovmf', path: `${id}.fd`, load: 'bios', keys: 'none', features },
+})
+const firmware = [
+  build('amdsev', ['measures-into-tpm', 'sev-snp']),
+  build('inteltdx', ['tdx', 'tdvf']),
+  build('combined', ['measures-into-tpm', 'tdvf']),
+]
+const facts = firmware.map(({ id }) => ({
+  id: `firmware-${id}`,
+  status: 'yes' as const,
+  proof: '',
+  hint: '',
+}))
+
+function contextOf(platforms: Readonly<Record<string, PlatformVerdict>>): PlanContext {
+  return { host: { report: { facts, platforms }, firmware }, describe: () => image }
+}
+
+const LAPTOP = contextOf({ tcg: { usable: true }, kvm: { usable: true } })
+const WITHOUT_KVM = contextOf({ tcg: { usable: true } })
+const SNP_HOST = contextOf({ tcg: { usable: true }, 'sev-snp': { usable: true } })
+
+function found(tees: readonly Tee[]): FoundScenario {
+  return {
+    id: 'attest/evidence',
+    scenario: defineScenario({
+      ...{ title: 'evidence', images: ['micro'], vtpms: ['none'], tees },
+      needs: { secureBoot: false, persistentVariables: false, image: ['login'] },
+      budget: { vcpus: 1, memoryMiB: 512, seconds: 10 },
+      claims: { given: { claim: 'it is given' } },
+      run: async () => {},
+    }),
+  }
+}
+
+const OWN = { platforms: [platform('tcg')], isOwnPlatform: true } as const
+
+function planned(context: PlanContext, axes: Axes = OWN): readonly string[] {
+  return plan([found(['sev-snp', 'tdx'])], axes, context).map(({ variant, firmware: chosen, skip }) => {
+    const on = variant.emulatedOn === undefined ? '' : ` on ${variant.emulatedOn}`
+    return `${variant.platform}${on}, ${skip?.code ?? chosen?.id}`
+  })
+}
+
+t.test(
+  'a TEE is the real one where the host has it, else an emulated one on the best plain platform',
+  async (t) => {
+    t.strictSame(planned(LAPTOP), ['sev-snp on kvm, amdsev', 'tdx on kvm, combined'])
+    t.strictSame(planned(WITHOUT_KVM), ['sev-snp on tcg, amdsev', 'tdx on tcg, combined'])
+    t.strictSame(planned(SNP_HOST), ['sev-snp, amdsev', 'tdx on tcg, combined'])
+  },
+)
+
+t.test('the user narrows the TEEs, and says what emulated ones run on', async (t) => {
+  t.strictSame(planned(SNP_HOST, { platforms: [platform('tdx')] }), ['tdx on tcg, combined'])
+  const onTcg = { platforms: [platform('tcg')] }
+  t.strictSame(planned(SNP_HOST, onTcg), ['sev-snp on tcg, amdsev', 'tdx on tcg, combined'])
+  t.strictSame(planned(LAPTOP, { platforms: [platform('sev')] }), ['sev, scenario-lacks'])
+})
+
+t.test('without any platform, and for another host, the TEE itself is planned', async (t) => {
+  t.strictSame(planned(contextOf({})), ['sev-snp, platform-unusable', 'tdx, platform-unusable'])
+  t.strictSame(planned({ ...LAPTOP, anyHost: true }), ['sev-snp, amdsev', 'tdx, inteltdx'])
+})
+
+t.test('the key of an emulated point is its own, what was asked for is the same on every host', async (t) => {
+  const pointsOn = (context: PlanContext) => plan([found(['sev-snp'])], OWN, context)
+  const [emulated] = pointsOn(WITHOUT_KVM)
+  const [real] = pointsOn(SNP_HOST)
+  t.equal(emulated?.key, 'attest/evidence@sev-snp.on-tcg,none,amdsev,micro')
+  t.equal(real?.key, 'attest/evidence@sev-snp,none,amdsev,micro')
+  t.equal(emulated?.asked, real?.asked)
+  t.equal(emulated?.platform.basis, 'emulated')
+  t.equal(real?.platform.basis, 'hardware')
+})
+
+t.test('altered firmware differs in one byte of erased flash that every launch measures', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'OVMF.fd')
+  const bytes = Buffer.alloc(0x90000, 0x5a)
+  bytes.fill(0xff, 0, 0x84000)
+  await writeFile(file, bytes)
+  const broken = { constructor: MaterialError, code: 'bad-format' }
+  await t.rejects(alteredFirmware(file, directory), broken, 'erased in the variable store alone')
+  await writeFile(file, bytes.fill(0xff, 0x86000, 0x88000))
+  const altered = await readFile(await alteredFirmware(file, directory))
+  const places = [...bytes.keys()].filter((at) => bytes[at] !== altered[at])
+  t.equal(places.length, 1)
+  t.ok((places[0] ?? 0) >= 0x86000 && (places[0] ?? 0) < 0x88000)
+})
+
+t.test('a claim about the launch rests on what the emulated processor rests on', async (t) => {
+  const declared = { launch: { claim: 'a', about: 'launch' as const }, other: { claim: 'b' } }
+  const basesOf = (basis: 'emulated' | 'hardware', ...launches: readonly ('rehearsed' | 'predicted')[]) => {
+    const book = new ClaimBook(declared, basis)
+    for (const launch of launches) book.launchRestsOn(launch)
+    return [
+      book.decide('launch', { expected: 1, got: 1 }),
+      book.decide('other', { expected: 1, got: 1 }),
+    ].map((claim) => claim.basis)
+  }
+  t.strictSame(basesOf('emulated', 'rehearsed'), ['rehearsed', 'emulated'])
+  t.strictSame(basesOf('emulated', 'predicted', 'rehearsed'), ['predicted', 'emulated'], 'the weakest')
+  t.strictSame(basesOf('hardware', 'rehearsed'), ['hardware', 'hardware'])
+})
