@@ -117,9 +117,13 @@ interface Keys {
 }
 
 /** `/` searches, j and k go to the next and the last run that did not pass, Escape leaves the search. */
-function useKeys({ index, shown, selected, select, search }: Keys): void {
+function useKeys(keys: Keys): void {
+  // The next key may come before an effect has run: what is heard is always about what was last drawn.
+  const latest = useRef(keys)
+  latest.current = keys
   useEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
+      const { index, shown, selected, select, search } = latest.current
       const isTyping = event.target instanceof HTMLElement && event.target.matches('input, select')
       if (event.key === 'Escape' && event.target === search.current) search.current?.blur()
       if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return
@@ -137,5 +141,5 @@ function useKeys({ index, shown, selected, select, search }: Keys): void {
     }
     addEventListener('keydown', onKey)
     return () => removeEventListener('keydown', onKey)
-  }, [index, shown, selected])
+  }, [])
 }
