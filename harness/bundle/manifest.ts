@@ -82,7 +82,10 @@ const manifestSchema = z.strictObject({
         .int()
         .min(0)
         .max(2 ** 32 - 1),
-      states: z.union([z.number().int().min(1).max(1e6), z.literal('all')]),
+      states: z.union([
+        z.strictObject({ first: z.number().int().min(1).max(1e6), last: z.number().int().min(1).max(1e6) }),
+        z.literal('all'),
+      ]),
     })
     .optional(),
   tools: z.strictObject({ kind: z.enum(['tree', 'host']), digest: sha256 }).optional(),

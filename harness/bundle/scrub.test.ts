@@ -169,6 +169,9 @@ t.test(
 function recordWith(plant: string) {
   return {
     ...{ version: 1, argv: ['run', plant], tools: { kind: 'tree', digest: '1'.repeat(64) } },
-    ...{ sampling: { seed: 1, states: 4 }, host: { facts: [{ id: 'x', proof: plant }], platforms: {} } },
+    ...{
+      sampling: { seed: 1, states: { first: 1, last: 4 } },
+      host: { facts: [{ id: 'x', proof: plant }], platforms: {} },
+    },
   }
 }
