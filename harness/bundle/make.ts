@@ -10,15 +10,8 @@ import type { InstalledPackage } from '../system/tools-manifest.ts'
 import { type Collected, collect } from './collect.ts'
 import type { FoundPoint } from './find-run.ts'
 import { BUNDLE_KIND, BUNDLE_VERSION } from './manifest.ts'
-import { scrub } from './scrub.ts'
-import {
-  type HostNames,
-  ownNames,
-  SECRET_KINDS,
-  type SecretKind,
-  type SecretPattern,
-  secretPatterns,
-} from './secrets.ts'
+import { scrubText } from './scrub.ts'
+import { type HostNames, ownNames, SECRET_KINDS, type SecretKind, secretPatterns } from './secrets.ts'
 import { type FailureSignature, signatureOf } from './signature.ts'
 import { type BundleContent, type WrittenBundle, writeBundle } from './write.ts'
 
@@ -59,7 +52,7 @@ export async function makeBundle(request: BundleRequest): Promise<WrittenBundle>
     variant: result.variant,
     argv: [...(record?.argv ?? [])],
     ...(record && { sampling: record.sampling, tools: record.tools }),
-    signature: toManifest(scrubbedSignature(result, await lastConsole(collected), patterns)),
+    signature: toManifest(scrubbedSignature(result, await lastConsole(collected), names)),
     claims: result.claims.map(({ id, basis, outcome }) => ({ id, basis, outcome })),
     included: [...include],
   }
@@ -71,18 +64,22 @@ export async function makeBundle(request: BundleRequest): Promise<WrittenBundle>
   return writeBundle(file, { ...collected, documents, about }, { patterns, most })
 }
 
-/** As a bundle has it: a secret in a claim is masked before the words are compared. */
+/**
+ * As a bundle has it: every kind of secret in a text is masked before the words are compared, also one that was asked for,
+ * since whoever compares masks those of their own. Ids and the variant are no texts, and stay.
+ */
 export function scrubbedSignature(
   result: ScenarioResult,
   consoleTail: string,
-  patterns: readonly SecretPattern[] = secretPatterns(ownNames()),
+  names: HostNames = ownNames(),
 ): FailureSignature {
-  const clean = <Value>(value: Value): Value => {
-    const bytes = Buffer.from(JSON.stringify(value))
-    scrub(bytes, patterns)
-    return JSON.parse(bytes.toString())
-  }
-  return signatureOf(clean(result), clean(consoleTail))
+  const patterns = secretPatterns(names)
+  const clean = (text: string): string => scrubText(text, patterns)
+  const claims = result.claims.map((claim) => {
+    const { claim: sentence, expected, got } = claim
+    return { ...claim, claim: clean(sentence), expected: clean(expected), got: clean(got) }
+  })
+  return signatureOf({ ...result, reason: clean(result.reason), claims }, clean(consoleTail))
 }
 
 /** Of what the last boot printed last; the VMs of a run directory end in the order of their files' times. */

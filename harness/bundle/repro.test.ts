@@ -10,6 +10,7 @@ import { fakeOffice, type OfficeSpec } from '../run/testing/office.ts'
 import { Scope } from '../system/scope.ts'
 import { openBundle } from './read.ts'
 import { planRepro, reproduce } from './repro.ts'
+import { signatureOf } from './signature.ts'
 import { bundleOf, type FakeEntry, fakePoint, RESULT } from './testing/fake-point.ts'
 
 const FIRMWARE_HERE = Buffer.from('the firmware of this host')
@@ -80,7 +81,7 @@ t.test('what happened here is told apart', async (t) => {
     const rest = { signal: AbortSignal.any([]), onEvent: () => {} }
     return (await reproduce(plan, rest, async () => ({ results: [{ ...RESULT, ...result }] }))).comparison
   }
-  t.equal(await run({ outcome: 'pass', reason: '', claims: [] }), 'does not fail here')
+  t.equal(await run({ outcome: 'pass', reason: '', claims: [] }), 'not tried', 'it decided nothing')
   t.equal(
     await run({ claims: RESULT.claims.map((claim) => ({ ...claim, got: 'other' })) }),
     'another failure',
@@ -90,6 +91,13 @@ t.test('what happened here is told apart', async (t) => {
     reproduce(plan, { signal: AbortSignal.any([]), onEvent: () => {} }, async () => ({ results: [] })),
     { code: 'scenario-lacks' },
   )
+})
+
+t.test('a bundle of what did not fail is refused', async (t) => {
+  for (const outcome of ['pass', 'skip'] as const) {
+    const signature = signatureOf({ ...RESULT, outcome, reason: '', claims: [] }, '')
+    await t.rejects(planned({ changes: { signature } }), { code: 'bad-value', message: /a fail or an error/ })
+  }
 })
 
 t.test('a firmware that differs is the one of the bundle; the same one is not swapped', async (t) => {

@@ -12,7 +12,7 @@ import { chooseMaterials } from './chosen-materials.ts'
 import { scenarioSource, scrubbedSignature } from './make.ts'
 import type { Manifest } from './manifest.ts'
 import type { OpenedBundle } from './read.ts'
-import { type Comparison, compareSignatures, type FailureSignature } from './signature.ts'
+import { type Comparison, compareSignatures, type FailureSignature, isFailure } from './signature.ts'
 import type { Version } from './versions.ts'
 
 export interface ReproPlan {
@@ -28,8 +28,8 @@ export interface ReproPlan {
 }
 
 /**
- * Throws UsageError `unknown-scenario`, `unknown-image`, `bad-value` where this checkout lacks what the bundle is about. Of
- * its words, only those are used that name something of this checkout; no path in it is followed.
+ * Throws UsageError `bad-value` for a bundle of no failure, and `unknown-scenario`, `unknown-image`, `bad-value` where this
+ * checkout lacks what the bundle is about. Of its words, only those are used that name something of this checkout; no path in it is followed.
  */
 export async function planRepro(
   bundle: OpenedBundle,
@@ -37,6 +37,7 @@ export async function planRepro(
   versions: readonly Version[] = [],
 ): Promise<ReproPlan> {
   const { manifest } = bundle
+  requireFailure(manifest)
   const { scenario } = await theScenario(manifest)
   const source = await scenarioSource(office.paths.checkout, manifest.scenario.id)
   const isSame = source !== undefined && sha256Hex(source) === manifest.scenario.sourceSha256
@@ -71,6 +72,15 @@ export async function planRepro(
     ],
     cannot: place.cannot,
   }
+}
+
+/** Of what passed or was skipped there is nothing that could be the same here. */
+function requireFailure({ scenario, signature }: Manifest): void {
+  if (isFailure(signature)) return
+  throw new UsageError(
+    `the bundle is of a ${signature.outcome} of ${scenario.id}; one of a fail or an error is required`,
+    { code: 'bad-value', hint: 'attestbed repro FILE --list says what is in it' },
+  )
 }
 
 async function theScenario({ scenario: { id, sourceSha256 } }: Manifest) {
@@ -158,7 +168,11 @@ export async function reproduce(
       { code: 'scenario-lacks' },
     )
   const here = scrubbedSignature(result, tail.text)
-  return { comparison: compareSignatures(theirSignature(manifest), here), here, result }
+  const comparison = compareSignatures(theirSignature(manifest), here, {
+    ...{ there: manifest.claims, here: result.claims },
+    stopsEarly: rest.onFailure !== undefined,
+  })
+  return { comparison, here, result }
 }
 
 function theirSignature({ signature: { errorCode, ...rest } }: Manifest): FailureSignature {

@@ -35,6 +35,13 @@ export function scrub(bytes: Uint8Array, patterns: readonly SecretPattern[]): Sc
   )
 }
 
+/** `text` with its secrets masked. */
+export function scrubText(text: string, patterns: readonly SecretPattern[]): string {
+  const bytes = Buffer.from(text)
+  scrub(bytes, patterns)
+  return bytes.toString()
+}
+
 function* windows(buffer: Buffer): Generator<{ text: string; offset: number; mayContinue: boolean }> {
   for (let offset = 0; ; offset += WINDOW_BYTES - LONGEST_SECRET) {
     const end = Math.min(offset + WINDOW_BYTES, buffer.length)
