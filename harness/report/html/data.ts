@@ -71,6 +71,8 @@ export type Change =
   | 'new-failure'
   | 'fixed'
   | 'still-failing'
+  /** It passes, but a claim is not decided any more, or by weaker evidence. */
+  | 'weaker'
   | 'slower'
   | 'faster'
   | 'other'

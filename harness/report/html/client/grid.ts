@@ -2,7 +2,7 @@
 import { type ComponentChild, h } from 'preact'
 import type { ReportIndex, RunRow } from '../data.ts'
 import type { Cell, Grid, GridLine } from './view-model.ts'
-import { BASES, basesOf, CHANGES, counted, SIGNS } from './words.ts'
+import { BASES, type BasisLetter, basesOf, CHANGES, counted, SIGNS } from './words.ts'
 
 interface GridProps {
   readonly index: ReportIndex
@@ -144,7 +144,8 @@ interface CellProps extends Omit<GridProps, 'grid'> {
 function CellButton({ cell, index, selected, onSelect, scenario, column }: CellProps): ComponentChild {
   const rows = cell.rows.map((number) => index.rows[number] as RunRow)
   const first = cell.rows[rows.findIndex(({ outcome }) => outcome === cell.worst)] ?? 0
-  const bases = [...new Set(rows.flatMap(basesOf))]
+  // Of the runs whose outcome is shown: a cell must not look better proven than the weakest of them.
+  const bases = weakestLast(rows.filter(({ outcome }) => outcome === cell.worst).flatMap(basesOf))
   const count = rows.filter(({ outcome }) => outcome === cell.worst).length
   const changes = rows.flatMap(({ change }) => (change && change.kind !== 'same' ? [change.kind] : []))
   const isSelected = selected !== undefined && cell.rows.includes(selected)
@@ -169,9 +170,13 @@ function CellButton({ cell, index, selected, onSelect, scenario, column }: CellP
     },
     h('i', {}, SIGNS[cell.worst]),
     rows.length > 1 ? h('small', {}, count === rows.length ? count : `${count}/${rows.length}`) : null,
-    bases.slice(0, 1).map((letter) => h('span', { class: `b ${letter}` }, letter)),
+    bases.slice(-1).map((letter) => h('span', { class: `b ${letter}` }, letter)),
     rows.some(({ unstable }) => unstable !== undefined) ? h('span', { class: 'u' }, '~') : null,
   )
+}
+
+function weakestLast(bases: readonly BasisLetter[]): readonly BasisLetter[] {
+  return (Object.keys(BASES) as BasisLetter[]).filter((letter) => bases.includes(letter))
 }
 
 const STEPS: Readonly<Record<string, readonly [down: number, right: number]>> = {

@@ -11,6 +11,7 @@ export const CHANGES: Readonly<Record<Change, string>> = {
   'new-failure': 'new failure',
   fixed: 'fixed',
   'still-failing': 'still failing',
+  weaker: 'proves less',
   slower: 'slower',
   faster: 'faster',
   other: 'changed',
