@@ -120,9 +120,9 @@ class Run {
     const tasks = points.map((point) => ({
       needs: point.skip ? NO_DEMAND : demandOf(point.variant, { ...point.platform, image: point.image }),
       seconds: point.skip ? 0 : point.found.scenario.budget.seconds,
-      run: () => this.#runPoint(point),
+      run: async () => this.#seen(await this.#runPoint(point)),
       tooLarge: (resource: string, most: number) =>
-        notStarted(point, noRoom(point, resource, most), request.onEvent),
+        this.#seen(notStarted(point, noRoom(point, resource, most), request.onEvent)),
     }))
     return schedule(tasks, { ...plan.room, jobs })
   }
@@ -151,7 +151,11 @@ class Run {
       ...{ seconds, point, bench, runDirectory: directory, keep, signal, emit },
       ...(onFailure && { onFailure }),
     }
-    const result = await executeRetrying(execution, retries)
+    return executeRetrying(execution, retries)
+  }
+
+  /** What was never started can fail the run, too: on a disk that is full, one round would follow the other. */
+  #seen(result: ScenarioResult): ScenarioResult {
     if (failsRun(result)) this.#failed = true
     return result
   }

@@ -138,14 +138,19 @@ t.test('--repeat: each point so often, with a key of its own', async (t) => {
 })
 
 t.test('--until-failure: round after round, until one fails or there were enough', async (t) => {
-  const rounds = async (repeat: number | undefined, failsIn: number, outcome: Outcome = 'pass') => {
+  const rounds = async (
+    repeat: number | undefined,
+    failsIn: number,
+    outcome: Outcome = 'pass',
+    changes: Partial<ScenarioResult> = {},
+  ) => {
     const announced: number[] = []
     let round = 0
     const results = await runRounds([pointOf()], {
       ...{ untilFailure: true, ...(repeat !== undefined && { repeat }) },
       run: async (all) => {
         round++
-        return all.map((point) => ({ ...ran(point), outcome }))
+        return all.map((point) => ({ ...ran(point), outcome, ...changes }))
       },
       isOver: () => round >= failsIn,
       announce: (all) => void announced.push(all[0]?.repetition ?? 0),
@@ -155,4 +160,8 @@ t.test('--until-failure: round after round, until one fails or there were enough
   t.same(await rounds(undefined, 3), { repetitions: [1, 2, 3], announced: [2, 3] })
   t.same((await rounds(2, 5)).repetitions, [1, 2])
   t.same((await rounds(undefined, 1e9, 'skip')).repetitions, [1], 'where nothing runs there is no second')
+  const full = { attempts: 0, reason: 'disk-full: 0 bytes are free' }
+  t.same((await rounds(9, 1e9, 'error', full)).repetitions, [1], 'nor where nothing can be started')
+  t.same((await rounds(9, 1e9, 'error', { ...full, unstable: 'now and then' })).repetitions, [1])
+  t.same((await rounds(9, 1e9, 'fail')).repetitions, [1], 'a fail is one, whoever says so')
 })

@@ -1,5 +1,6 @@
 /** Runs the points of a plan more than once: so often, or until something fails. */
 import type { ScenarioResult } from './events.ts'
+import { failsRun } from './outcome.ts'
 import type { PlannedPoint } from './plan.ts'
 
 export interface Repetition {
@@ -45,8 +46,9 @@ export async function runRounds(
     if (number > 1) rounds.announce(round)
     const ended = await rounds.run(round)
     for (const result of ended) results.push(result)
-    // Rounds in which nothing runs would follow each other without an end.
-    if (rounds.isOver() || ended.every(({ outcome }) => outcome === 'skip')) break
+    // Rounds in which nothing is started would follow each other without an end, also where a mark forgives it.
+    const isIdle = ended.every(({ outcome, attempts }) => outcome === 'skip' || attempts === 0)
+    if (rounds.isOver() || isIdle || ended.some(failsRun)) break
   }
   return results
 }
