@@ -58,6 +58,22 @@ t.test('what had not ended when a run was killed is in error, neither passed nor
   ])
 })
 
+t.test('what ran is reported, whether or not the line that planned it could be read', async (t) => {
+  const directory = scratch(t)
+  const stored = storeRun(directory, { results: RESULTS })
+  const file = join(directory, 'events.jsonl')
+  const [head = '', ...lines] = readFileSync(file, 'utf8').split('\n')
+  const ended = lines.findLastIndex((line) => line.includes('"scenario-ended"'))
+  const unplanned = JSON.stringify({ ...JSON.parse(head), planned: [] })
+  writeFileSync(file, `${[unplanned, ...lines.slice(0, ended)].join('\n')}\n`)
+  const { result: cut } = await readRun(directory)
+  t.same(cut.results[0], stored[0])
+  const started = lines.slice(0, ended).filter((line) => line.includes('"scenario-started"')).length
+  t.equal(cut.results.length, started, 'what had begun and not ended is there as an error')
+  writeFileSync(file, [JSON.stringify({ ...JSON.parse(head), jobs: 'x' }), ...lines].join('\n'))
+  await t.rejects(readRun(directory), { name: 'FormatError', code: 'bad-value', message: /begins with/ })
+})
+
 t.test(
   'a stream of another version is refused with both versions, and nothing of it is guessed',
   async (t) => {

@@ -52,7 +52,7 @@ type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
 interface Reading {
   readonly planned: PlannedEntry[]
   readonly results: Map<string, ScenarioResult>
-  readonly directories: Map<string, string>
+  readonly started: Map<string, PlannedEntry & { readonly directory: string }>
   readonly titles: Map<string, string>
   readonly notes: string[]
   run: Partial<Writable<Pick<RunRecord, 'startedAt' | 'endedAt' | 'host'>>>
@@ -62,7 +62,7 @@ interface Reading {
 async function readEvents(directory: string): Promise<RunRecord> {
   const reading: Reading = {
     ...{ planned: [], notes: [], run: {}, result: undefined },
-    ...{ results: new Map(), directories: new Map(), titles: new Map() },
+    ...{ results: new Map(), started: new Map(), titles: new Map() },
   }
   const problems = await readStream(join(directory, EVENTS_FILE), (event) => take(reading, event))
   const { run, result, titles, notes } = reading
@@ -81,25 +81,38 @@ function take(reading: Reading, event: RunEvent): void {
   if (event.type === 'run-started') run.host = event.host
   if (event.type === 'run-started' || event.type === 'run-extended') reading.planned.push(...event.planned)
   else if (event.type === 'scenario-started') {
-    reading.directories.set(event.key, event.directory)
+    const { key, scenario, variant, directory } = event
+    reading.started.set(key, { key, scenario, variant, directory })
     reading.titles.set(event.scenario, event.title)
   } else if (event.type === 'scenario-ended') reading.results.set(event.key, event.result)
   else if (event.type === 'run-note') reading.notes.push(event.text)
   else if (event.type === 'run-ended') reading.result = event.result
 }
 
-/** The results of a run that was cut short: what had not ended is neither a pass nor a fail. */
-function unfinished({ planned, results, directories }: Reading): readonly ScenarioResult[] {
-  return planned.map(({ key, scenario, variant, repetition }) => {
-    const dir = directories.get(key)
-    const cut: ScenarioResult = {
-      ...{ scenario, variant, outcome: 'error', seconds: 0, claims: [], dir: dir ?? '' },
-      reason: `interrupted: the run was cut short ${dir === undefined ? 'before this began' : 'while this ran'}`,
-      attempts: dir === undefined ? 0 : 1,
-      ...(repetition !== undefined && { repetition }),
-    }
-    return results.get(key) ?? cut
+/**
+ * The results of a run that was cut short: what had not ended is neither a pass nor a fail. What ran is there whether or not
+ * the line that planned it could be read.
+ */
+function unfinished({ planned, results, started }: Reading): readonly ScenarioResult[] {
+  const entries = new Map<string, PlannedEntry>([
+    ...started,
+    ...planned.map((entry) => [entry.key, entry] as const),
+  ])
+  const inOrder = new Set([...planned.map(({ key }) => key), ...started.keys(), ...results.keys()])
+  return [...inOrder].flatMap((key) => {
+    const result = results.get(key)
+    const entry = entries.get(key)
+    return result ?? (entry ? cutShort(entry, started.get(key)?.directory) : [])
   })
+}
+
+function cutShort({ scenario, variant, repetition }: PlannedEntry, dir: string | undefined): ScenarioResult {
+  return {
+    ...{ scenario, variant, outcome: 'error', seconds: 0, claims: [], dir: dir ?? '' },
+    reason: `interrupted: the run was cut short ${dir === undefined ? 'before this began' : 'while this ran'}`,
+    attempts: dir === undefined ? 0 : 1,
+    ...(repetition !== undefined && { repetition }),
+  }
 }
 
 async function readResult(file: string): Promise<RunRecord> {

@@ -30,6 +30,9 @@ export async function readStream(
     number += 1
     if (number === 1) checkHeader(file, line)
     const parsed = parseEvent(line)
+    // Without its head, what was planned is not known, and what is missing would not be missed.
+    if (number === 1 && typeof parsed === 'string' && parsed !== 'header')
+      throw wrong(file, 'bad-value', `begins with a line that ${parsed.replace(/, and was left out/, '')}`)
     if (typeof parsed === 'object') onEvent(parsed)
     else if (parsed !== 'header')
       say(number, torn ? `cut off after ${line.length} bytes; what is before it is whole` : parsed)
