@@ -72,6 +72,20 @@ export function escapeControls(text: string | Uint8Array): string {
   return typeof text === 'string' ? text.replace(UNSAFE, escapeCharacter) : decodeShowingInvalid(text)
 }
 
+/**
+ * `value` as JSON that is safe to print: what could drive a terminal or hide text is escaped, which no parser notices, and
+ * so is `##[`, which begins a command wherever it stands in a log of GitHub Actions. `indent`: spaces.
+ */
+export function jsonText(value: unknown, indent = 0): string {
+  const text = JSON.stringify(value, null, indent).replaceAll('##[', '#\\u0023[')
+  return text.replace(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
+}
+
 function characterWidth(character: string): number {
   const codePoint = character.codePointAt(0) ?? 0
   if (codePoint < 0x300) return 1

@@ -10,7 +10,7 @@ import { SECRET_KINDS } from '../bundle/secrets.ts'
 import { megabytes } from '../system/disk-space.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { readManifest } from '../system/tools-manifest.ts'
-import { writeDocument } from './output.ts'
+import { forPeople, writeDocument } from './output.ts'
 import { chosenTools, type ToolsFlag } from './tools-flag.ts'
 
 interface BundleFlags extends ToolsFlag {
@@ -41,7 +41,8 @@ export async function bundle(name: string, flags: BundleFlags): Promise<number> 
     ...(flags.most !== undefined && { most: flags.most * 1e6 }),
   })
   if (flags.json) writeDocument(manifest)
-  else process.stdout.write(`${describe(manifest, { file, bytes }).map(escapeControls).join('\n')}\n`)
+  else
+    forPeople(process.stdout).write(`${describe(manifest, { file, bytes }).map(escapeControls).join('\n')}\n`)
   return 0
 }
 

@@ -1,6 +1,8 @@
 /** Where words and documents go. */
 import type { Writable } from 'node:stream'
+import { jsonText } from '../base/text.ts'
 import type { MeasuredDocument, MeasuredEvent } from '../measure/documents/document.ts'
+import { withoutCommands } from '../report/github.ts'
 
 /**
  * A reader that has gone away (`attestbed list | head`) is no reason to crash: what is written afterwards is
@@ -13,9 +15,23 @@ export function ignoreClosedPipes(streams: readonly Writable[] = [process.stdout
     })
 }
 
+/**
+ * Where the words for people go, in whole lines. In a log of GitHub Actions, and where `github` says that it will be one,
+ * nothing that a guest said is a command there.
+ */
+export function forPeople(
+  output: NodeJS.WriteStream,
+  { github = process.env['GITHUB_ACTIONS'] === 'true' }: { readonly github?: boolean } = {},
+): NodeJS.WriteStream {
+  if (!github) return output
+  const write = (text: string): boolean => output.write(withoutCommands(text))
+  // What a terminal says of itself is still asked of the stream.
+  return Object.create(output, { write: { value: write } })
+}
+
 /** The one document of a command run with `--json`. */
 export function writeDocument(document: object): void {
-  process.stdout.write(`${JSON.stringify(document, null, 2)}\n`)
+  process.stdout.write(`${jsonText(document, 2)}\n`)
 }
 
 /** Width of the output in cells; 80 where it is no terminal. */

@@ -8,7 +8,7 @@ import { addBisect, addBundle, addRepro } from './bundle-commands.ts'
 import { addCredential } from './credential-command.ts'
 import { addCerts, addInspect, addVerify } from './evidence-commands.ts'
 import { addMatrixFlags, platformOption, VTPMS } from './matrix-flags.ts'
-import { ignoreClosedPipes } from './output.ts'
+import { forPeople, ignoreClosedPipes } from './output.ts'
 import { addPlan } from './plan-commands.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
@@ -32,7 +32,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE
     const { describeFailure } = await import('./failure.ts')
     const failure = describeFailure(error)
-    process.stderr.write(failure.text)
+    forPeople(process.stderr).write(failure.text)
     return failure.exitCode
   }
   return state.exitCode

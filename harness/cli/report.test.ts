@@ -68,6 +68,24 @@ t.test('run names its HTML report, and writes the others where they were asked f
 })
 
 t.test(
+  'for GitHub, no line of a guest is a command, neither beside the annotations nor in them',
+  async (t) => {
+    const { stdout, stderr } = await fakeRun(`--in=${fresh('github')}`, '--report=github')
+    t.match(stderr, ': :stop-commands::x', 'the guest says it in the table')
+    t.notMatch(stderr, /^\s*::/m)
+    t.notMatch(stdout, /^(?!::(error|warning|notice) ).+/m)
+    t.notMatch(stdout + stderr, /##\[/)
+  },
+)
+
+t.test('a run that is refused leaves no report of an earlier one', async (t) => {
+  const junit = join(fresh('refused'), 'j.xml')
+  writeFileSync(junit, 'old')
+  await cli('run', 'no-such-scenario', '--report', `junit=${junit}`)
+  t.match(readFileSync(junit, 'utf8'), / errors="1"/)
+})
+
+t.test(
   'a report that cannot be written is named, and neither the exit code nor the table changes',
   async (t) => {
     const run = fresh('full')
@@ -132,6 +150,8 @@ t.test(
     t.equal(torn.code, 0)
     t.match(torn.stdout, 'ok 1 - ')
     t.match(torn.stderr, /events\.jsonl:\d+: cut off after \d+ bytes/)
+    const junit = await cli('report', run, '--format', 'junit')
+    t.match(junit.stdout, /errors="1"/, 'that it was cut short is no success')
     writeFileSync(events, text.replace('"version":3', '"version":99'))
     const newer = await cli('report', run)
     t.equal(newer.code, 5)

@@ -8,6 +8,7 @@ import { writeReport } from '../report/report-file.ts'
 import { REPORT_FILE } from '../report/run-files.ts'
 import { diskFullOr } from '../system/files.ts'
 import { resolvePaths } from '../system/paths.ts'
+import { forPeople } from './output.ts'
 
 export interface ReportFlags {
   readonly format: ReportKind
@@ -25,7 +26,7 @@ export async function report(paths: readonly string[], flags: ReportFlags): Prom
   const runs: RunRecord[] = []
   for (const path of paths) runs.push(await readRun(path))
   for (const problem of runs.flatMap(({ problems }) => problems))
-    process.stderr.write(`attestbed: ${problem}\n`)
+    forPeople(process.stderr).write(`attestbed: ${problem}\n`)
   if (format !== 'html') {
     const parts: string[] = []
     replay(
@@ -60,6 +61,7 @@ function together(runs: readonly RunRecord[]): RunRecord {
   return {
     ...first,
     notes: runs.flatMap(({ notes }) => notes),
+    ended: runs.every(({ ended }) => ended),
     result: {
       results: runs.flatMap(({ result }) => result.results),
       ...(expired.length > 0 && { expired }),

@@ -12,12 +12,14 @@ import { RunFiles } from '../report/run-files.ts'
 import { firmwareBuild, openPlanningOffice, type PlanningOffice } from '../run/workshop.ts'
 import type { Scope } from '../system/scope.ts'
 import { Store } from '../system/store.ts'
+import { forPeople } from './output.ts'
 
 export type Say = (words: string) => void
 
 /** Lines of ours about somebody else's words: nothing in them drives the terminal. */
 export function sayTo(output: NodeJS.WriteStream): Say {
-  return (words) => void output.write(`${words.split('\n').map(escapeControls).join('\n')}\n`)
+  const people = forPeople(output)
+  return (words) => void people.write(`${words.split('\n').map(escapeControls).join('\n')}\n`)
 }
 
 export interface OpenedCase {
@@ -104,6 +106,10 @@ export async function mayBoot({ yes = false }: { readonly yes?: boolean }, say: 
   const prompt = createInterface({ input: process.stdin, output: process.stderr })
   try {
     return /^y(es)?$/i.test((await prompt.question('Boot it? [y/N] ')).trim())
+  } catch (error) {
+    // Ctrl-C and the end of the input at the prompt.
+    if (error instanceof Error && error.name === 'AbortError') return false
+    throw error
   } finally {
     prompt.close()
   }
@@ -111,7 +117,8 @@ export async function mayBoot({ yes = false }: { readonly yes?: boolean }, say: 
 
 /** Views of a run that is part of a larger command: lines, and the files of the run directory. */
 export function plainViews(output: NodeJS.WriteStream): ReturnType<typeof fanOut> {
-  const view = new PlainReporter({ write: (text) => output.write(text), palette: paletteFor(output) })
+  const people = forPeople(output)
+  const view = new PlainReporter({ write: (text) => people.write(text), palette: paletteFor(output) })
   return fanOut([view, new RunFiles()], (name, error) => {
     process.stderr.write(`attestbed: the ${name} stopped working, the run goes on: ${String(error)}\n`)
   })

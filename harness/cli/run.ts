@@ -13,7 +13,7 @@ import type { RunRequest } from '../run/program.ts'
 import { watchInterrupts } from './interruption.ts'
 import { type MatrixFlags, planRequestOf } from './matrix-flags.ts'
 import { nothingSelected } from './nothing-selected.ts'
-import { widthOf, writeDocument } from './output.ts'
+import { forPeople, widthOf, writeDocument } from './output.ts'
 import type { WantedReport } from './report-flags.ts'
 import { runExitCode } from './run-exit-code.ts'
 import { reporterOf, tellPages } from './run-reports.ts'
@@ -46,17 +46,20 @@ export async function run(
   // Words go to stderr where stdout carries something for a program.
   const wanted = flags.printArgv ? [] : (flags.report ?? [])
   const hasDocument = flags.json || flags.printArgv || wanted.some(({ file }) => file === undefined)
-  const human = hasDocument ? process.stderr : process.stdout
+  const annotated = wanted.some(({ kind }) => kind === 'github') ? { github: true } : {}
+  const human = forPeople(hasDocument ? process.stderr : process.stdout, annotated)
+  const errors = forPeople(process.stderr, annotated)
   const view = terminalView(human)
   const summary = new RunSummary()
   const commandLines = new CommandLines()
   const views = [view, new RunFiles(), summary, commandLines, ...wanted.flatMap(reporterOf)]
   const { sink, close } = fanOut(views, (name, error) => {
-    process.stderr.write(`attestbed: the ${name} stopped working, the run goes on: ${messageOf(error)}\n`)
+    errors.write(`attestbed: the ${name} stopped working, the run goes on: ${messageOf(error)}\n`)
   })
   using interruption = watchInterrupts((words) => view.announce(words))
-  const request = requestOf(patterns, flags, interruption.signal, sink)
-  const result = await runScenarios(request).finally(close)
+  // A run that is refused closes its reports, too: they say so, where an older one would say that all is well.
+  const started = async () => runScenarios(requestOf(patterns, flags, interruption.signal, sink))
+  const result = await started().finally(close)
   const { results, otherShards } = result
   if (results.length === 0 && otherShards === undefined) throw nothingSelected()
   if (results.length === 0)

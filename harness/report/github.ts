@@ -79,7 +79,15 @@ function commandOf({ level, place, title, text }: Annotation): string {
 }
 
 function data(text: string): string {
-  return text.replaceAll('%', '%25')
+  return withoutCommands(text).replaceAll('%', '%25')
+}
+
+/**
+ * `text` for a log of GitHub Actions, whole lines of it: its runner obeys `::name::` at the start of a line, behind any
+ * blanks, and `##[name]` wherever it stands. So that a guest commands nothing, both are broken by a space.
+ */
+export function withoutCommands(text: string): string {
+  return text.replaceAll('##[', '# #[').replaceAll(/^(\s*):(?=:)/gm, '$1: ')
 }
 
 function property(text: string): string {

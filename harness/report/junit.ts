@@ -3,15 +3,19 @@
  * `error`; what is marked unstable and failed is `skipped`, with the failure in its words, since it fails no run.
  */
 import { escapeControls } from '../base/text.ts'
-import type { ClaimResult, RunEvent, RunResult, ScenarioResult } from '../run/events.ts'
+import type { ClaimResult, PlannedEntry, RunEvent, RunResult, ScenarioResult } from '../run/events.ts'
 import { describeVariant } from './labels.ts'
 import type { Reporter } from './reporter.ts'
 
-/** Written at the end: the counts come first. A run that is cut short leaves what had ended. */
+/**
+ * Written at the end: the counts come first. A run that is cut short, or never begins, leaves what had ended and an error
+ * for itself and for each scenario that had not: a reader takes a report without one for a success.
+ */
 export class JunitReporter implements Reporter {
   readonly name = 'JUnit report'
   readonly #write: (text: string) => void
-  readonly #results: ScenarioResult[] = []
+  readonly #planned = new Map<string, PlannedEntry>()
+  readonly #results = new Map<string, ScenarioResult>()
   #result: RunResult | undefined
 
   constructor(write: (text: string) => void) {
@@ -19,12 +23,34 @@ export class JunitReporter implements Reporter {
   }
 
   event(event: RunEvent): void {
-    if (event.type === 'scenario-ended') this.#results.push(event.result)
+    if (event.type === 'run-started' || event.type === 'run-extended')
+      for (const entry of event.planned) this.#planned.set(entry.key, entry)
+    if (event.type === 'scenario-ended') this.#results.set(event.key, event.result)
     if (event.type === 'run-ended') this.#result = event.result
   }
 
   close(): void {
-    this.#write(junitXml(this.#result ?? { results: this.#results }))
+    if (this.#result === undefined) this.#write(junitXml({ results: this.#known() }, NOT_ENDED))
+    else this.#write(junitXml(this.#result, isEmpty(this.#result) ? NOTHING_RAN : undefined))
+  }
+
+  #known(): readonly ScenarioResult[] {
+    const open = [...this.#planned].filter(([key]) => !this.#results.has(key))
+    return [...this.#results.values(), ...open.map(([, entry]) => notEnded(entry))]
+  }
+}
+
+const NOT_ENDED = 'the run did not begin, or broke before its end'
+const NOTHING_RAN = 'nothing was run'
+
+function isEmpty({ results, otherShards }: RunResult): boolean {
+  return results.length === 0 && otherShards === undefined
+}
+
+function notEnded({ scenario, variant, repetition }: PlannedEntry): ScenarioResult {
+  return {
+    ...{ scenario, variant, outcome: 'error', reason: 'interrupted: the run broke before this ended' },
+    ...{ seconds: 0, claims: [], dir: '', attempts: 0, ...(repetition !== undefined && { repetition }) },
   }
 }
 
@@ -36,7 +62,8 @@ interface Case {
   readonly text?: string
 }
 
-export function junitXml({ results, expired = [] }: RunResult): string {
+/** `broken`: why the run as a whole is in error, where it is. */
+export function junitXml({ results, expired = [] }: RunResult, broken?: string): string {
   const suites = [
     ...results.map((result) => ({
       name: suiteName(result),
@@ -56,6 +83,10 @@ export function junitXml({ results, expired = [] }: RunResult): string {
           },
         ]),
   ]
+  if (broken !== undefined) {
+    const cases: Case[] = [{ name: 'the run comes to its end', kind: 'error', message: broken }]
+    suites.push({ name: 'run', seconds: 0, result: undefined, cases })
+  }
   const all = suites.flatMap(({ cases }) => cases)
   const seconds = suites.reduce((sum, suite) => sum + suite.seconds, 0)
   return [

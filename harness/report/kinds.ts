@@ -1,4 +1,6 @@
 /** The reports there are, beside the terminal's own views and the run directory's files. */
+import { rmSync, statSync } from 'node:fs'
+import { jsonText } from '../base/text.ts'
 import type { RunEvent } from '../run/events.ts'
 import { GithubReporter } from './github.ts'
 import { JunitReporter } from './junit.ts'
@@ -21,7 +23,7 @@ const VIEWS: Readonly<Record<StreamKind, (write: Write) => Reporter>> = {
   json: (write) => ({
     name: 'JSON report',
     event: (event) => {
-      if (event.type === 'run-ended') write(`${JSON.stringify(event.result, null, 2)}\n`)
+      if (event.type === 'run-ended') write(`${jsonText(event.result, 2)}\n`)
     },
   }),
 }
@@ -36,22 +38,36 @@ export function fileReporter(kind: StreamKind, file: string): Reporter {
   const view = streamReporter(kind, (text) => parts.push(text))
   return {
     name: `${view.name} ${file}`,
-    event: (event) => view.event(event),
-    close: () => {
-      view.close?.()
-      writeReport(file, parts.join(''))
-    },
+    event: (event) => orNone(file, () => view.event(event)),
+    close: () =>
+      orNone(file, () => {
+        view.close?.()
+        writeReport(file, parts.join(''))
+      }),
+  }
+}
+
+/** Where a report cannot be made, that of an earlier run must not be taken for it. */
+function orNone(file: string, action: () => void): void {
+  try {
+    action()
+  } catch (error) {
+    if (statSync(file, { throwIfNoEntry: false })?.isFile()) rmSync(file, { force: true })
+    throw error
   }
 }
 
 /** The events of a finished run that such a view is made of. */
-export function replay({ result, startedAt, endedAt, notes }: RunRecord, view: Reporter): void {
+export function replay({ result, startedAt, endedAt, notes, ended }: RunRecord, view: Reporter): void {
   const events: readonly RunEvent[] = [
     ...notes.map((text): RunEvent => ({ type: 'run-note', at: startedAt, text })),
     ...result.results.map(
       (each, index): RunEvent => ({ type: 'scenario-ended', at: endedAt, key: String(index), result: each }),
     ),
-    { type: 'run-ended', at: endedAt, result },
+    // The others show what there is of a run that was cut short; this one says that it was.
+    ...(ended || !(view instanceof JunitReporter)
+      ? [{ type: 'run-ended' as const, at: endedAt, result }]
+      : []),
   ]
   for (const event of events) view.event(event)
   view.close?.()

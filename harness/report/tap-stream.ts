@@ -2,8 +2,9 @@
  * TAP 14 (testanything.org): a subtest for each run of a scenario, a test point for each claim. Only escaped text goes in:
  * what a guest printed may look like TAP.
  */
-import { escapeControls } from '../base/text.ts'
+import { escapeControls, jsonText } from '../base/text.ts'
 import type { ClaimResult, RunEvent, RunResult, ScenarioResult } from '../run/events.ts'
+import { withoutCommands } from './github.ts'
 import { describeVariant } from './labels.ts'
 import type { Reporter } from './reporter.ts'
 
@@ -21,7 +22,7 @@ export class TapReporter implements Reporter {
   event(event: RunEvent): void {
     if (!this.#begun) this.#write('TAP version 14\n')
     this.#begun = true
-    if (event.type === 'run-note') this.#write(`# ${escapeControls(event.text)}\n`)
+    if (event.type === 'run-note') this.#write(`# ${withoutCommands(escapeControls(event.text))}\n`)
     else if (event.type === 'scenario-ended') {
       this.#points += 1
       this.#write(subtest(event.result, this.#points))
@@ -82,7 +83,7 @@ function description(text: string): string {
 /** A YAML block; its texts as JSON strings, which are YAML's double-quoted scalars. */
 function diagnostic(indent: string, facts: Readonly<Record<string, string | number>>): string {
   const lines = Object.entries(facts).map(([key, value]) => {
-    const text = typeof value === 'string' ? JSON.stringify(escapeControls(value)) : value
+    const text = typeof value === 'string' ? jsonText(escapeControls(value)) : value
     return `${indent}  ${key}: ${text}\n`
   })
   return `${indent}  ---\n${lines.join('')}${indent}  ...\n`

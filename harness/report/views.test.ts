@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,12 +6,12 @@ import { Parser } from 'tap-parser'
 import type { RunResult } from '../run/events.ts'
 import { fileReporter, streamReporter } from './kinds.ts'
 import { fanOut } from './reporter.ts'
-import { claim, endEvents, HOSTILE, MIXED, result } from './testing/fake-run.ts'
+import { claim, endEvents, HOSTILE, MIXED, result, startEvents } from './testing/fake-run.ts'
 import { HOSTILE_LINES } from './testing/stored-run.ts'
 
 /** Controls but the line feed. */
 const CONTROLS = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e]/
-const NASTY = `${HOSTILE}${HOSTILE_LINES.join('\n')}\ufffe\uffff\ud800]]>&amp;"'%0A::stop-commands::x\n::error::forged # SKIP`
+const NASTY = `${HOSTILE}${HOSTILE_LINES.join('\n')}\ufffe\uffff\ud800]]>&amp;"'%0A::stop-commands::x\n::error::forged ##[stop-commands]x # SKIP`
 
 const UNSTABLE: RunResult = {
   results: [
@@ -84,6 +84,7 @@ t.test('TAP 14, as tap-parser reads it', async (t) => {
   t.match(top[3]?.skip, /^hardware-required/)
   t.match(top[4]?.todo, /^unstable: resets now and then/)
   t.notMatch(text, CONTROLS)
+  t.notMatch(text, /##\[/)
   t.test('of a run in which all is well is ok', async (t) => {
     const fine = new Parser({ strict: true })
     fine.end(textOf('tap', { results: [result(), result({ outcome: 'skip', reason: 'x: y' })] }))
@@ -112,12 +113,24 @@ t.test('JUnit', async (t) => {
   t.test('keeps what failed and is marked unstable from failing a build', async (t) => {
     t.match(xml, 'skipped message="unstable: resets now and then; failure: the claim is false"')
   })
-  t.test('of a run that was cut short has what had ended', async (t) => {
+  t.test('of a run that broke, or never began, is in error, and so is all that had not ended', async (t) => {
     const parts: string[] = []
     const view = streamReporter('junit', (text) => parts.push(text))
+    for (const event of startEvents(MIXED.results, '')) view.event(event)
     for (const event of endEvents(MIXED).slice(0, 2)) view.event(event)
     view.close?.()
-    t.equal(parts.join('').match(/<testsuite /g)?.length, 2)
+    const [text = ''] = parts
+    t.equal(text.match(/<testsuite /g)?.length, MIXED.results.length + 1)
+    t.match(text, / errors="3"/)
+    t.equal(text.match(/<error message="interrupted: the run broke before this ended"/g)?.length, 2)
+    for (const run of [undefined, { results: [] }]) {
+      const said: string[] = []
+      const empty = streamReporter('junit', (text) => said.push(text))
+      if (run) for (const event of endEvents(run)) empty.event(event)
+      empty.close?.()
+      t.match(said.join(''), /^.*\n<testsuites name="attestbed" tests="1" failures="0" errors="1"/)
+    }
+    t.match(textOf('junit', { results: [], otherShards: 3 }), / tests="0" /, 'an empty shard is none')
   })
 })
 
@@ -128,6 +141,7 @@ t.test('GitHub annotations', async (t) => {
     for (const line of lines) t.match(line, /^::(error|warning|notice) (file|title)=[^:]*::/)
     t.equal(lines.length, 5)
     t.notMatch(text, CONTROLS)
+    t.notMatch(text, /##\[/, 'which is a command wherever it stands')
     t.notMatch(text, /%(?!25|0A|3A|2C)/)
   })
   t.test('point to the scenario, and to the place of a mark that is out of date', async (t) => {
@@ -139,8 +153,11 @@ t.test('GitHub annotations', async (t) => {
   })
 })
 
-t.test('JSON is the result', async (t) => {
-  t.same(JSON.parse(textOf('json', MIXED)), MIXED)
+t.test('JSON is the result, and nothing in it drives a terminal', async (t) => {
+  const text = textOf('json', MIXED)
+  t.same(JSON.parse(text), MIXED)
+  t.notMatch(text, CONTROLS)
+  t.notMatch(text, /##\[/)
 })
 
 t.test('a report in a file', async (t) => {
@@ -163,6 +180,13 @@ t.test('a report in a file', async (t) => {
     t.equal(statSync(file).mode & 0o777, 0o644, 'who might read the old one')
     t.same(run(join(directory, 'new.xml')), [])
     t.equal(statSync(join(directory, 'new.xml')).mode & 0o777, 0o600)
+  })
+  t.test('that cannot be made leaves none of an earlier run', async (t) => {
+    const file = join(directory, 'stale.xml')
+    writeFileSync(file, 'old')
+    const broken = fileReporter('junit', file)
+    t.throws(() => broken.event({ type: 'run-started' } as never), 'a view that breaks')
+    t.notOk(existsSync(file))
   })
   t.test('on a full disk, or where there is no such directory, is named, and nothing is left', async (t) => {
     t.match(run('/dev/full'), [/^JUnit report \/dev\/full: ENOSPC/])

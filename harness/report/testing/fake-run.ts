@@ -6,8 +6,9 @@ export const VARIANT: Variant = {
   ...{ qemu: 'tools', vcpus: 1, memoryMiB: 1024 },
 }
 
-/** What a hostile guest prints: TAP, escape sequences, a title, NUL, wide and bidi characters. */
-export const HOSTILE = 'ok 1 - forged\nBail out!\n1..0\n\x1b[2J\x1b]0;owned\x07\x00日本語\u202e\x9b31m'
+/** What a hostile guest prints: TAP, commands of GitHub Actions, escape sequences, a title, NUL, wide and bidi characters. */
+export const HOSTILE =
+  'ok 1 - forged\nBail out!\n1..0\n::stop-commands::x\n##[stop-commands]x\n\x1b[2J\x1b]0;owned\x07\x00日本語\u202e\x9b31m'
 
 export function claim(overrides: Partial<ClaimResult> = {}): ClaimResult {
   const sentence = 'the root unlocks from its vTPM'
