@@ -15,12 +15,15 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const bytes = z.number().int().min(0)
 const id = z.string().regex(/^[\w.+-]{1,64}$/)
 
+/** What ends so would be a file that describes an image; a path in a bundle is not followed. */
+const image = id.refine((text) => !/\.ya?ml$/i.test(text), 'an id is required, no file')
+
 const variant = z.strictObject({
   platform: z.enum(PLATFORM_IDS),
   emulatedOn: z.enum(PLATFORM_IDS).exactOptional(),
   vtpm: z.enum(['stateful', 'stateless', 'none']),
   firmware: id,
-  image: id,
+  image,
   qemu: text(4096),
   vcpus: z.number().int().min(1).max(1024),
   memoryMiB: z

@@ -113,7 +113,15 @@ t.test('a firmware that differs is the one of the bundle; the same one is not sw
   t.same(same.plan.request.swaps, {})
   const lost = await planned({ changes: { materials: [materialOf('firmware', theirs)] } })
   t.same(lost.plan.request.swaps, {})
-  t.match(lost.plan.words, [/./, /differs.*it is not carried/])
+  t.match(lost.plan.words, [/./, /differs.*not used: it is not carried/])
+  t.match(lost.plan, { unlike: ['firmware'], cannot: [/firmware: differs/] }, 'and nobody overlooks it')
+  t.same([carried.plan.unlike, same.plan.unlike], [[], []])
+  const two = [materialOf('firmware', theirs), materialOf('firmware', FIRMWARE_HERE)]
+  t.match((await planned({ changes: { materials: two } })).plan.unlike, ['firmware'])
+  const disk = await planned({
+    changes: { materials: [materialOf('kernel', theirs), materialOf('shim', theirs)] },
+  })
+  t.match(disk.plan, { unlike: ['kernel'], words: [/./, /firmware/, /kernel/, /not compared.*: shim/] })
   const altered = await planned({
     entries: [entryOf(member, Buffer.from('the firmware of a ********'))],
     changes: { materials: [materialOf('firmware', theirs, member)] },

@@ -8,7 +8,7 @@ import { loadScenarios, scenarioIds } from '../run/discover.ts'
 import type { RunEvent, RunEventSink, RunResult, ScenarioResult, Variant } from '../run/events.ts'
 import type { RunRequest } from '../run/program.ts'
 import { bestPlatform, firmwareBuild, type PlanningOffice } from '../run/workshop.ts'
-import { chooseMaterials } from './chosen-materials.ts'
+import { chooseMaterials, type Unlike } from './chosen-materials.ts'
 import { scenarioSource, scrubbedSignature } from './make.ts'
 import type { Manifest } from './manifest.ts'
 import type { OpenedBundle } from './read.ts'
@@ -25,6 +25,8 @@ export interface ReproPlan {
   readonly words: readonly string[]
   /** Claims that this host cannot say anything about, each with the reason. */
   readonly cannot: readonly string[]
+  /** Roles of materials that differ while those here are used; nobody asked for it. */
+  readonly unlike: readonly string[]
 }
 
 /**
@@ -56,8 +58,14 @@ export async function planRepro(
   const swaps = Object.assign({}, chosen.swaps, ...versions.map((version) => version.swaps ?? {}))
   // A firmware that is named is not one of the bundle's.
   if (versions.some((version) => version.firmware)) swaps.firmware = undefined
+  const replaced = new Set(Object.keys(Object.assign({}, ...versions.map((version) => version.swaps ?? {}))))
+  if (versions.some((version) => version.firmware)) replaced.add('firmware')
+  const unlike = [
+    ...chosen.unlike.filter(({ role }) => !replaced.has(role)),
+    ...unlikeTools(manifest, office, variant),
+  ]
   return {
-    ...{ manifest, title: scenario.title, variant },
+    ...{ manifest, title: scenario.title, variant, unlike: unlike.map(({ role }) => role) },
     request: {
       patterns: [manifest.scenario.id],
       ...(manifest.sampling && { sampling: manifest.sampling }),
@@ -70,7 +78,7 @@ export async function planRepro(
       ...toolsWords(manifest, office),
       ...versions.map(({ title }) => `instead: ${title}`),
     ],
-    cannot: place.cannot,
+    cannot: [...place.cannot, ...unlike.map(({ words }) => words)],
   }
 }
 
@@ -134,6 +142,16 @@ function toolsWords({ tools }: Manifest, office: PlanningOffice): readonly strin
   return tools.digest === office.tools.digest
     ? ['tools: the same versions']
     : ['tools: other versions than there; tools.json of the bundle names theirs']
+}
+
+function unlikeTools(
+  { tools, variant: { qemu } }: Manifest,
+  office: PlanningOffice,
+  here: Variant,
+): readonly Unlike[] {
+  if (here.qemu !== 'tools' || (qemu === 'tools' && tools?.digest === office.tools.digest)) return []
+  if (qemu === 'tools' && tools === undefined) return []
+  return [{ role: 'tools', words: 'tools: differ, QEMU among them; those here are used' }]
 }
 
 export interface Reproduction {

@@ -3,7 +3,13 @@ import { cp, mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { UsageError } from '../base/errors.ts'
 import { openBundle } from '../bundle/read.ts'
-import { planRepro, type Reproduction, type RunScenarios, reproduce } from '../bundle/repro.ts'
+import {
+  planRepro,
+  type Reproduction,
+  type ReproPlan,
+  type RunScenarios,
+  reproduce,
+} from '../bundle/repro.ts'
 import { errorCode } from '../system/files.ts'
 import { Scope } from '../system/scope.ts'
 import { watchInterrupts } from './interruption.ts'
@@ -57,8 +63,11 @@ export async function repro(
     runScenarios,
   ).finally(close)
   if (flags.json)
-    writeDocument({ comparison: done.comparison, there: plan.manifest.signature, here: done.here })
-  else for (const line of verdictLines(done)) say(line)
+    writeDocument({
+      ...{ comparison: done.comparison, there: plan.manifest.signature, here: done.here },
+      unlike: plan.unlike,
+    })
+  else for (const line of verdictLines(done, plan)) say(line)
   return interruption.exitCode ?? exitCodeFor(done)
 }
 
@@ -67,13 +76,16 @@ const runForReal: RunScenarios = async (request) => {
   return runScenarios(request)
 }
 
-function verdictLines({ comparison, here, result }: Reproduction): readonly string[] {
+export function verdictLines(
+  { comparison, here, result }: Reproduction,
+  { unlike }: Pick<ReproPlan, 'unlike'>,
+): readonly string[] {
   const { dir } = result
   return [
     `here it was: ${here.outcome}${here.reason ? `: ${here.reason}` : ''}`,
     ...here.falseClaims.map(({ id, expected, got }) => `  ${id}: expected ${expected}, got ${got}`),
     ...(dir ? [`files: ${dir}`] : []),
-    comparison,
+    unlike.length === 0 ? comparison : `${comparison}, with other materials than there: ${unlike.join(', ')}`,
   ]
 }
 
