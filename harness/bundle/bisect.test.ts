@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { bisectVersions, type Step, type Tried, verdictOf, versionsBetween } from './bisect.ts'
+import { HostError } from '../base/errors.ts'
+import { bisectVersions, orNotTried, type Step, type Tried, verdictOf, versionsBetween } from './bisect.ts'
 import type { Comparison } from './signature.ts'
 
 const OF: Readonly<Record<string, Comparison>> = {
@@ -94,3 +95,14 @@ t.test(
       t.throws(() => versionsBetween(wrong), { code: 'bad-value' }, JSON.stringify(wrong))
   },
 )
+
+t.test('a version whose material cannot be had is passed over; a bug is not', async (t) => {
+  const lost = async () => {
+    throw new HostError('the suite has no such package', { code: 'program-missing' })
+  }
+  t.match(await orNotTried('sid', lost), { title: 'sid', comparison: 'not tried', reason: /program-missing/ })
+  const bug = async () => {
+    throw new TypeError('x')
+  }
+  await t.rejects(orNotTried('sid', bug), { name: 'TypeError' })
+})

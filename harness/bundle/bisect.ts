@@ -1,5 +1,5 @@
 /** The first bad version of an ordered list. Versions that cannot be tried are passed over, not guessed about. */
-import { InterruptedError, UsageError } from '../base/errors.ts'
+import { HostError, InterruptedError, MaterialError, UsageError } from '../base/errors.ts'
 import type { Comparison } from './signature.ts'
 import { SUITES } from './versions.ts'
 
@@ -29,6 +29,20 @@ export type Found =
   /** The first bad one is among these, the last of which is bad. */
   | { readonly kind: 'among'; readonly versions: readonly string[] }
   | { readonly kind: 'not-bisectable'; readonly reason: string }
+
+/**
+ * What became of a version whose material could not be had or is none: nothing can be said of it, and the others are still
+ * worth a try. Anything else that `attempt` throws is thrown.
+ */
+export async function orNotTried(version: string, attempt: () => Promise<Tried>): Promise<Tried> {
+  try {
+    return await attempt()
+  } catch (error) {
+    if (!(error instanceof HostError || error instanceof MaterialError)) throw error
+    const reason = `${error.code}: ${error.message}`
+    return { title: version, comparison: 'not tried', reason, directory: '' }
+  }
+}
 
 /** Bad is the failure of the bundle. Another failure is as little a sign of it as a broken infrastructure. */
 export function verdictOf(comparison: Comparison): Verdict {

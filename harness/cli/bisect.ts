@@ -1,7 +1,7 @@
 /** `attestbed bisect`: the first version of a material with which a bundle fails. */
 import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { bisectVersions, type Step, type Tried, versionsBetween } from '../bundle/bisect.ts'
+import { bisectVersions, orNotTried, type Step, type Tried, versionsBetween } from '../bundle/bisect.ts'
 import { planRepro, reproduce } from '../bundle/repro.ts'
 import { openVersion, type VersionAxis } from '../bundle/versions.ts'
 import { writePrivateFile } from '../system/files.ts'
@@ -59,11 +59,13 @@ export async function bisect(file: string, flags: BisectFlags): Promise<number> 
     const { comparison, here, result } = await reproduce(planned, request, runScenarios).finally(close)
     return { title: version.title, comparison, reason: here.reason, directory: result.dir }
   }
-  const found = await bisectVersions(names, tryVersion, {
+  const found = await bisectVersions(names, (name) => orNotTried(name, () => tryVersion(name)), {
     signal,
     onStep: async (step) => {
       steps.push(step)
-      say(`${step.verdict}: ${step.title} (${step.comparison})`)
+      say(
+        `${step.verdict}: ${step.title} (${step.comparison}${step.directory === '' ? `: ${step.reason}` : ''})`,
+      )
       await writePrivateFile(log, `${JSON.stringify({ axis, names, steps }, null, 1)}\n`)
     },
   })
