@@ -70,11 +70,20 @@ async function* filesBelow(directory: string, prefix = ''): AsyncGenerator<strin
 async function materialsOf(bills: readonly string[]): Promise<readonly Material[]> {
   const found = new Map<string, Material>()
   for (const file of bills) {
-    const { materials }: BillOfMaterials = JSON.parse(await readFile(file, 'utf8'))
-    for (const material of materials)
+    for (const material of await readBill(file))
       found.set(`${material.role} ${material.sha256 ?? material.path}`, material)
   }
   return [...found.values()]
+}
+
+/** Of a bill that a full disk cut off: nothing; the file itself is in the bundle all the same. */
+async function readBill(file: string): Promise<readonly Material[]> {
+  try {
+    const { materials }: BillOfMaterials = JSON.parse(await readFile(file, 'utf8'))
+    return materials.filter(({ role, path }) => typeof role === 'string' && typeof path === 'string')
+  } catch {
+    return []
+  }
 }
 
 async function withMaterials(

@@ -86,7 +86,10 @@ async function pointsIn(run: string): Promise<readonly FoundPoint[]> {
 async function readResult(directory: string): Promise<ScenarioResult | { readonly results: unknown }> {
   const file = join(directory, RESULT_FILE)
   try {
-    return JSON.parse(await readFile(file, 'utf8'))
+    const value: unknown = JSON.parse(await readFile(file, 'utf8'))
+    if (typeof value !== 'object' || value === null || !(isPoint(value) || 'results' in value))
+      throw new Error('it is no result')
+    return value as ScenarioResult | { readonly results: unknown }
   } catch (cause) {
     throw new UsageError(
       errorCode(cause) === 'ENOENT'
@@ -95,4 +98,8 @@ async function readResult(directory: string): Promise<ScenarioResult | { readonl
       { code: 'bad-value', cause },
     )
   }
+}
+
+function isPoint(value: object): boolean {
+  return 'scenario' in value && 'variant' in value && 'claims' in value && Array.isArray(value.claims)
 }

@@ -97,7 +97,7 @@ function toManifest(signature: FailureSignature) {
 
 async function readRecord(run: string): Promise<RunRecord | undefined> {
   const text = await readFile(join(run, RUN_RECORD_FILE), 'utf8').catch(() => undefined)
-  return text === undefined ? undefined : JSON.parse(text)
+  return text === undefined ? undefined : parsedOr<RunRecord | undefined>(text, undefined)
 }
 
 /** Of this checkout, as data: whoever gets the bundle sees what it did, and whether theirs is the same. */
@@ -108,7 +108,16 @@ export async function scenarioSource(checkout: string, id: string): Promise<Buff
 async function titleOf(point: string): Promise<string> {
   const lines = (await readFile(join(point, 'events.jsonl'), 'utf8').catch(() => '')).split('\n')
   const started = lines.find((line) => line.includes('"scenario-started"'))
-  return started === undefined ? '' : String(JSON.parse(started).title).slice(0, 1024)
+  return String(parsedOr<{ title?: unknown }>(started ?? '', {}).title ?? '').slice(0, 1024)
+}
+
+/** A record that was cut off is one that is not there: the rest of the run is still worth a bundle. */
+function parsedOr<Value>(text: string, otherwise: Value): Value {
+  try {
+    return JSON.parse(text) ?? otherwise
+  } catch {
+    return otherwise
+  }
 }
 
 function json(value: unknown): Buffer {

@@ -162,6 +162,13 @@ t.test('no path of a bundle is one that is run here', async (t) => {
   t.match(plan.words.join('\n'), /theirs was \/tmp\/evil/)
 })
 
+t.test('an image of a bundle is an id, never a file that describes one', async (t) => {
+  for (const image of ['x.yaml', 'x.YML']) {
+    const changes = { variant: { ...RESULT.variant, image } }
+    await t.rejects(planned({ changes }), { name: 'FormatError', message: /no file/ })
+  }
+})
+
 t.test('where the platform cannot be used, it says which claims cannot be reproduced', async (t) => {
   const variant = { ...RESULT.variant, platform: 'sev-snp' }
   const claims = [{ id: 'digest', basis: 'hardware', outcome: 'fail' }]

@@ -166,6 +166,33 @@ t.test(
   },
 )
 
+t.test(
+  'what a bundle has of names that are also ids, of torn records and of empty disks, a reader takes',
+  async (t) => {
+    const { runs, found } = await fakePoint({
+      'guest/boot-1/bill.json': '{"materials":[{"ro',
+      'guest/disk.qcow2': Buffer.alloc(40 * 2 ** 20),
+      'events.jsonl': '{"type":"scenario-started","tit',
+    })
+    t.teardown(() => rm(runs, { recursive: true }))
+    await writeFile(join(found.run, 'run.json'), '{"argv":[')
+    const scope = new Scope('test')
+    t.teardown(() => scope.close())
+    const request = {
+      ...{ found, file: join(runs, 'x.attestbed'), checkout: join(import.meta.dirname, '../..') },
+      ...{ version: '0', packages: [], include: [] },
+      names: { home: '/home/micro', host: 'stateful', user: 'micro' },
+    }
+    await makeBundle(request)
+    const { manifest } = await openBundle(scope, request.file)
+    t.same(manifest.variant, RESULT.variant, 'an id is no name')
+    t.match(manifest.leftOut, [{ what: 'run/guest/disk.qcow2', reason: /so empty/ }])
+    const variant = { ...RESULT.variant, image: './own.yaml' }
+    const brought = { ...request, found: { ...found, result: { ...RESULT, variant } } }
+    await t.rejects(makeBundle(brought), { code: 'bad-value', message: /no reader would take it.*image/ })
+  },
+)
+
 function recordWith(plant: string) {
   return {
     ...{ version: 1, argv: ['run', plant], tools: { kind: 'tree', digest: '1'.repeat(64) } },

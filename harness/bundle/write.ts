@@ -8,12 +8,19 @@ import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
 import { create } from 'tar'
 import { sha256Hex } from '../base/digest.ts'
-import { MaterialError } from '../base/errors.ts'
+import { MaterialError, UsageError } from '../base/errors.ts'
 import { diskFullOr } from '../system/files.ts'
 import type { Collected, Source } from './collect.ts'
-import { WINDOW_LOG } from './limits.ts'
-import { type BundleMember, MANIFEST_PATH, type Manifest } from './manifest.ts'
-import { type ScrubCounts, scrub } from './scrub.ts'
+import {
+  MOST_MANIFEST_BYTES,
+  MOST_MEMBERS,
+  MOST_RATIO,
+  MOST_TOTAL_BYTES,
+  RATIO_FROM_BYTES,
+  WINDOW_LOG,
+} from './limits.ts'
+import { type BundleMember, MANIFEST_PATH, type Manifest, parseManifest } from './manifest.ts'
+import { type ScrubCounts, scrub, scrubText } from './scrub.ts'
 import type { SecretKind, SecretPattern } from './secrets.ts'
 import { firstFrameBytes } from './zstd-frame.ts'
 
@@ -53,7 +60,7 @@ export async function writeBundle(
   try {
     const manifest = await stage(staging, content, options)
     const text = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)
-    scrub(text, options.patterns)
+    requireReadable(text)
     await writeFile(join(staging, MANIFEST_PATH), text)
     const paths = [MANIFEST_PATH, ...manifest.members.map(({ path }) => path)]
     // Nothing of the machine: no owner, no times. The same run gives the same bytes but for the time it was made.
@@ -71,6 +78,45 @@ export async function writeBundle(
     throw diskFullOr(error, `writing ${file}`)
   } finally {
     await rm(staging, { recursive: true, force: true })
+  }
+}
+
+/** As a reader will see it: a bundle that nobody can open is not written. */
+function requireReadable(text: Uint8Array): void {
+  try {
+    if (text.length > MOST_MANIFEST_BYTES)
+      throw new Error(`it has ${text.length} bytes, at most ${MOST_MANIFEST_BYTES} are possible`)
+    parseManifest(text)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new UsageError(`cannot bundle this run, no reader would take it: ${reason}`, {
+      ...{ code: 'bad-value', cause },
+    })
+  }
+}
+
+/** Masked where it is words. Ids, digests and paths of members are none, and are compared. */
+function maskTexts(manifest: Manifest, patterns: readonly SecretPattern[]): Manifest {
+  const clean = (text: string): string => scrubText(text, patterns)
+  const { signature, scenario, variant } = manifest
+  const falseClaims = signature.falseClaims.map(({ id, claim, expected, got }) => {
+    return { id, claim: clean(claim), expected: clean(expected), got: clean(got) }
+  })
+  return {
+    ...manifest,
+    scenario: { ...scenario, title: clean(scenario.title) },
+    variant: { ...variant, qemu: clean(variant.qemu) },
+    argv: manifest.argv.map(clean),
+    signature: {
+      ...{ ...signature, falseClaims, reason: clean(signature.reason) },
+      ...{ console: signature.console.map(clean), variant: { ...variant, qemu: clean(variant.qemu) } },
+    },
+    materials: manifest.materials.map((each) => ({ ...each, name: clean(each.name) })),
+    leftOut: manifest.leftOut.map((each) => ({
+      ...each,
+      what: clean(each.what),
+      reason: clean(each.reason),
+    })),
   }
 }
 
@@ -95,13 +141,21 @@ async function stage(staging: string, content: BundleContent, options: WriteOpti
   const leftOut = [...content.leftOut]
   const scrubbed: Manifest['scrubbed'] = []
   let room = options.most
+  let total = 0
   const add = async (path: string, bytes: Buffer): Promise<string | undefined> => {
     const before = sha256Hex(bytes)
     const counts = scrub(bytes, options.patterns)
     const taken = PER_MEMBER + packedSize(bytes)
     if (taken > room)
       return `it takes ${taken} bytes, ${Math.max(0, room)} are left of the ${options.most} of a bundle`
+    const reason = refusedFor({
+      count: members.length + 1,
+      total: total + bytes.length,
+      packed: options.most - room + taken,
+    })
+    if (reason !== undefined) return reason
     room -= taken
+    total += bytes.length
     const target = join(staging, path)
     await mkdir(dirname(target), { recursive: true, mode: 0o700 })
     await writeFile(target, bytes, { mode: 0o600 })
@@ -126,7 +180,25 @@ async function stage(staging: string, content: BundleContent, options: WriteOpti
   const materials = content.materials.map(({ member, ...material }) =>
     member !== undefined && carried.has(member) ? { ...material, member } : material,
   )
-  return { ...content.about, materials, members, leftOut, scrubbed }
+  const shown = leftOut.slice(0, MOST_MEMBERS)
+  return maskTexts({ ...content.about, materials, members, leftOut: shown, scrubbed }, options.patterns)
+}
+
+/** Of what a reader believes; half of the ratio, since what is packed together packs better than each by itself. */
+function refusedFor({
+  count,
+  total,
+  packed,
+}: {
+  readonly count: number
+  readonly total: number
+  readonly packed: number
+}): string | undefined {
+  if (count > MOST_MEMBERS) return `a bundle has at most ${MOST_MEMBERS} members`
+  if (total > MOST_TOTAL_BYTES) return `the members would take more than ${MOST_TOTAL_BYTES} bytes`
+  if (total > RATIO_FROM_BYTES && total > (packed * MOST_RATIO) / 2)
+    return 'it is so empty that no reader would believe its size'
+  return undefined
 }
 
 function packedSize(bytes: Uint8Array): number {

@@ -4,7 +4,7 @@ import t from 'tap'
 import { findPoint } from '../bundle/find-run.ts'
 import { signatureOf } from '../bundle/signature.ts'
 import { bundleOf, fakePoint, RESULT } from '../bundle/testing/fake-point.ts'
-import { exitCodeFor, repro } from './repro.ts'
+import { exitCodeFor, repro, verdictLines } from './repro.ts'
 import { openWith } from './repro-parts.ts'
 
 const entry = { path: 'run/a.txt', content: Buffer.from('content') }
@@ -47,6 +47,12 @@ t.test('the exit code says whether it was the same failure', async (t) => {
   t.equal(exitCodeFor({ comparison: 'not tried', here }), 4)
 })
 
+t.test('the verdict names the materials that were others', async (t) => {
+  const done = { comparison: 'same failure', here: signatureOf(RESULT, ''), result: RESULT } as const
+  t.equal(verdictLines(done, { unlike: [] }).at(-1), 'same failure')
+  t.match(verdictLines(done, { unlike: ['kernel'] }).at(-1), /^same failure, with other materials.*: kernel$/)
+})
+
 t.test('--with names a material once, and one that there is', async (t) => {
   const context = {} as Parameters<typeof openWith>[1]
   for (const words of [['firmware'], ['cpu=x'], ['firmware='], ['=x'], ['kernel=./a', 'kernel=./b']])
@@ -64,7 +70,9 @@ t.test(
       t.equal((await findPoint(runs, name)).point, found.point, name)
     await t.rejects(findPoint(runs, '20261122T040000Z-0002'), { code: 'bad-value', hint: /0001/ })
     await t.rejects(findPoint(join(runs, 'none'), 'last'), { code: 'bad-value', message: /no run/ })
-    await writeFile(join(found.run, 'result.json'), '{')
-    await t.rejects(findPoint(runs, found.run), { code: 'bad-value', message: /cannot read/ })
+    for (const text of ['{', 'null', '[]', '{"scenario":"a/b"}']) {
+      await writeFile(join(found.run, 'result.json'), text)
+      await t.rejects(findPoint(runs, found.run), { code: 'bad-value', message: /cannot read/ }, text)
+    }
   },
 )

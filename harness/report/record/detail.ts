@@ -93,8 +93,10 @@ async function readProcesses(
     processes.push({ vm, process, argv, materials: directory === undefined ? [] : await readBill(directory) })
     const file = directory === undefined ? undefined : join(directory, 'console.raw')
     if (file === undefined || !(await isFile(file))) continue
-    const shown = await readConsole(file)
-    consoles.push({ vm, process, from: event.at - since, file, ...shown })
+    const shown = await readConsole(file).catch((error: unknown) => {
+      problems.push(`cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`)
+    })
+    if (shown) consoles.push({ vm, process, from: event.at - since, file, ...shown })
   }
   return { consoles, processes }
 }
