@@ -25,7 +25,7 @@ export async function htmlReport({ runs, before, client }: HtmlReport): Promise<
   const placed: PlacedResult[] = []
   for (const run of runs)
     for (const result of run.result.results) {
-      const { consoles, ...detail } = await readDetail(result)
+      const { consoles, ...detail } = await readDetail(result, run.directory)
       // Consoles are safe as they are read, and most of all text.
       placed.push({ result, place: writer.add({ ...safeTexts(detail), consoles }) })
     }

@@ -1,6 +1,6 @@
 /** Everything that a page says of one run of a scenario: read from its directory, as far as that is still there. */
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { RunEvent, ScenarioResult, Variant } from '../../run/events.ts'
 import type { ConsoleRecord, Material, ProcessRecord, RunDetail, TimelineMark } from '../html/data.ts'
 import { EVENTS_FILE } from '../run-files.ts'
@@ -12,8 +12,19 @@ import { readStream } from './stream.ts'
 const MOST_PROCESSES = 200
 const MOST_MARKS = 2000
 const LARGEST_BILL = 4 * 1024 * 1024
+/** As `attestbed run` leaves it; of it only the sampling is read, by hand. */
+const RUN_RECORD_FILE = 'run.json'
+const LARGEST_RECORD = 4 * 1024 * 1024
 
-export async function readDetail(result: ScenarioResult): Promise<RunDetail> {
+/** Which states of a power cut were booted: the words behind `--seed` and `--states`. */
+interface Sampling {
+  readonly seed: number
+  readonly states: 'all' | { readonly first: number; readonly last: number }
+}
+
+/** `run`: where the whole run lies now; its scenarios lie in it, wherever they were when it ran. */
+export async function readDetail(stored: ScenarioResult, run?: string): Promise<RunDetail> {
+  const result = { ...stored, dir: await directoryNow(stored, run) }
   const events: RunEvent[] = []
   const problems = [...(await readEvents(result, events))]
   const since = events[0]?.at ?? 0
@@ -23,7 +34,12 @@ export async function readDetail(result: ScenarioResult): Promise<RunDetail> {
     problems.push(`${marks.length - MOST_MARKS} marks of the timeline are left out`)
   const { consoles, processes } = await readProcesses(result, events, problems)
   return {
-    ...{ startedAt: since, reason: result.reason, command: commandOf(result), directory: result.dir },
+    ...{
+      startedAt: since,
+      reason: result.reason,
+      command: commandOf({ ...result, sampling: await samplingIn(run) }),
+      directory: result.dir,
+    },
     ...(result.hint !== undefined && { hint: result.hint }),
     ...{ claims: result.claims, broken: result.broken ?? [], ms: until - since },
     vms: bootBars(events, { since, until }),
@@ -38,6 +54,26 @@ export async function readDetail(result: ScenarioResult): Promise<RunDetail> {
       event.type === 'evidence' ? [{ vm: event.vm, page: event.page }] : [],
     ),
     problems,
+  }
+}
+
+async function directoryNow({ dir }: ScenarioResult, run: string | undefined): Promise<string> {
+  if (dir === '' || run === undefined) return dir
+  const moved = join(run, basename(dir))
+  return (await isDirectory(moved)) ? moved : dir
+}
+
+/** Which states of a power cut were booted, where the run's record says so. */
+async function samplingIn(run: string | undefined): Promise<Sampling | undefined> {
+  if (run === undefined) return undefined
+  const file = join(run, RUN_RECORD_FILE)
+  try {
+    if ((await stat(file)).size > LARGEST_RECORD) return undefined
+    const { seed, states } = JSON.parse(await readFile(file, 'utf8')).sampling
+    const numbers = states === 'all' ? [seed] : [seed, states.first, states.last]
+    return numbers.every(Number.isSafeInteger) ? { seed, states } : undefined
+  } catch {
+    return undefined
   }
 }
 
@@ -145,17 +181,25 @@ function materialOf(value: unknown): readonly Material[] {
 export function commandOf({
   scenario,
   variant,
+  sampling,
 }: {
   readonly scenario: string
   readonly variant: Variant
+  readonly sampling?: Sampling | undefined
 }): string {
   const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
   const words = [
     ...['attestbed', 'run', scenario, '--platform', platform, '--vtpm', vtpm, '--firmware', firmware],
     ...['--image', image, ...(qemu === 'tools' ? [] : ['--qemu', qemu])],
     ...['--vcpus', String(vcpus), '--memory', `${memoryMiB}M`],
+    ...(sampling ? samplingWords(sampling) : []),
   ]
   return words.map(quoted).join(' ')
+}
+
+function samplingWords({ seed, states }: Sampling): readonly string[] {
+  const range = states === 'all' ? ['--exhaustive'] : ['--states', `${states.first}-${states.last}`]
+  return ['--seed', String(seed), ...range]
 }
 
 function quoted(word: string): string {

@@ -1,6 +1,6 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import t from 'tap'
 import type { RunEvent } from '../../run/events.ts'
 import { claim, result, VARIANT } from '../testing/fake-run.ts'
@@ -220,6 +220,16 @@ t.test('details of a run', async (t) => {
   t.match(detail.processes[0]?.materials, [{ role: 'firmware', bytes: 3653632 }])
   t.match(detail.marks, [{ kind: 'qmp', text: 'RESET {"guest":true}' }, { kind: 'end' }])
   t.same(detail.problems, [])
+  t.test('of a run that was moved are in it, with the states that it drew', async (t) => {
+    const moved = join(scratch(t), 'moved')
+    cpSync(directory, moved, { recursive: true })
+    const sampling = { seed: 7, states: { first: 2, last: 5 } }
+    writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
+    const away = await readDetail({ ...stored, dir: join('/nowhere', basename(stored.dir)) }, moved)
+    t.match(away, { problems: [], directory: join(moved, 'one'), command: /--seed 7 --states 2-5$/ })
+    writeFileSync(join(moved, 'run.json'), '{"sampling":{"seed":"$(x)","states":"all"}}')
+    t.notMatch((await readDetail(stored, moved)).command, /seed/)
+  })
   t.test('of a directory that is gone are what the result says, and that', async (t) => {
     rmSync(join(directory, 'one'), { recursive: true })
     t.match(await readDetail(stored), { consoles: [], problems: [/^what happened is not known: ENOENT/] })
