@@ -16,7 +16,7 @@ export const DANGERS = [
   'boot-file',
   /** The volume, or the variable store, cannot be read as a whole. */
   'unreadable',
-  /** The firmware has blocks of its flash to copy over when it starts. */
+  /** The firmware has blocks of its flash to copy over, or to make anew, when it starts. */
   'reclaim',
   /** Between what a step of the update found and what it left in the directories of the ESP. */
   'directory',
@@ -95,7 +95,7 @@ export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
   if (lost.length > 0) return 'lost-writes'
   if (damagedProgram(state, rest)) return 'boot-file'
   if (esp.problem !== undefined || variables.problem !== undefined) return 'unreadable'
-  if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
+  if (!['none', 'dropped-at-boot'].includes(variables.unfinished)) return 'reclaim'
   if (!rest.some((each) => sameNames(each, state))) return 'directory'
   if (variables.torn !== 'none') return 'torn'
   if (!rest.some((each) => each.esp.key === esp.key && bootVariables(each) === bootVariables(state)))
