@@ -20,7 +20,10 @@ Examples:
     .requiredOption('--ak <file>', "the AK's public area, as tpm2_createak -u writes it")
     .requiredOption('--out <file>', 'the credential for the guest, as tpm2_activatecredential reads it')
     .requiredOption('--record <file>', 'what `verify --credential` needs; keep it from the guest')
-    .option('--secret-file <file>', 'what to wrap, at most 32 bytes for most EKs (default: 32 random ones)')
+    .option(
+      '--secret-file <file>',
+      'what to wrap: 16 bytes at least, 32 at most for most EKs (default: 32 random ones)',
+    )
     .action(async (flags) => {
       const { makeCredentialFiles } = await import('./credential.ts')
       finish(await makeCredentialFiles(flags))

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { emulatedAkArea, tpmRequest } from '../evidence/testing/emulated-requests.ts'
 import { activateCredential, makeEk } from '../evidence/testing/software-tpm.ts'
+import { encodeCredentialRecord } from '../evidence/tpm/activation.ts'
 import { parseCredentialFile } from '../formats/tpm2/credential.ts'
-import { publicKeyObject, tpmName } from '../formats/tpm2/public.ts'
+import { parseTpmPublic, publicKeyObject, tpmName } from '../formats/tpm2/public.ts'
 import { type CredentialFlags, makeCredentialFiles } from './credential.ts'
 import { refuseIdleFlags } from './evidence-flags.ts'
 import { verify } from './verify.ts'
@@ -86,11 +87,39 @@ t.test("a secret of the user's own is wrapped where it fits", async (t) => {
   t.equal(opened.toString(), 'a key of the user')
   await writeFile(path('long'), Buffer.alloc(33))
   await writeFile(path('none'), '')
-  for (const name of ['long', 'none'])
+  await writeFile(path('short'), Buffer.alloc(15))
+  for (const name of ['long', 'none', 'short'])
     await t.rejects(makeCredentialFiles(flags({ secretFile: path(name) })), {
       name: 'UsageError',
-      message: /1 to 32/,
+      message: /16 to 32/,
     })
+  t.throws(() => encodeCredentialRecord({ ek: ek.area, ak, secret: Buffer.alloc(15) }), {
+    name: 'UsageError',
+    message: /15 bytes, 16 are needed/,
+  })
+})
+
+t.test('a name by SHA-1 is refused: an attacker can choose two keys for it', async (t) => {
+  const weak = Buffer.from(ek.area.bytes)
+  weak.writeUInt16BE(0x0004, 2)
+  await writeFile(path('weak.pub'), weak)
+  const refusal = { name: 'UsageError', code: 'bad-value', message: /the EK is by .*SHA-256/i }
+  const given = flags({ ek: path('weak.pub') })
+  await t.rejects(makeCredentialFiles(given), refusal)
+  await t.rejects(stat(given.record), { code: 'ENOENT' })
+  const areas = { ek: parseTpmPublic(weak), ak, secret: Buffer.alloc(32) }
+  t.throws(() => encodeCredentialRecord(areas), refusal)
+  t.throws(() => encodeCredentialRecord({ ...areas, ek: ek.area, ak: areas.ek }), { message: /AK/ })
+})
+
+t.test('where one of the two files is there, neither is written', async (t) => {
+  await writeFile(path('there'), 'x')
+  const [one, other] = [flags({ out: path('there') }), flags({ record: path('there') })]
+  for (const given of [one, other])
+    await t.rejects(makeCredentialFiles(given), { name: 'UsageError', message: /there/ })
+  await t.rejects(stat(one.record), { code: 'ENOENT' })
+  await t.rejects(stat(other.out), { code: 'ENOENT' })
+  t.equal(await readFile(path('there'), 'utf8'), 'x')
 })
 
 t.test('what is no EK, no public area, or a file that is there, is refused', async (t) => {

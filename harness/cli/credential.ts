@@ -1,10 +1,10 @@
 /** `attestbed credential make`: TPM2_MakeCredential without a TPM. */
 import { randomBytes } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { DIGEST_LENGTHS } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
-import { encodeCredentialRecord } from '../evidence/tpm/activation.ts'
+import { encodeCredentialRecord, LEAST_SECRET_BYTES, mustHaveName } from '../evidence/tpm/activation.ts'
 import { makeCredential } from '../evidence/tpm/credential.ts'
 import { readAttestationKey } from '../evidence/tpm/quote-file.ts'
 import { encodeCredentialFile } from '../formats/tpm2/credential.ts'
@@ -22,22 +22,30 @@ export interface CredentialFlags {
 const DEFAULT_SECRET_BYTES = 32
 
 /**
- * Writes the credential and its record; neither file may be there before. Returns 0. Throws UsageError for a bare key,
- * a secret that is empty or longer than the digest of the EK's name, and a file that is there; FormatError for what is
- * no key, VerifyError `bad-signing-key` for what is no EK.
+ * Writes the credential and its record, or neither; neither file may be there before. Returns 0. Throws UsageError
+ * `bad-value` for a bare key, a name by SHA-1, a secret of less than 16 bytes or longer than the digest of the EK's name,
+ * and a file that is there; FormatError for what is no key, VerifyError `bad-signing-key` for what is no EK.
  */
 export async function makeCredentialFiles(flags: CredentialFlags): Promise<number> {
   const { out, record, secretFile } = flags
   const ek = await publicArea(flags.ek, 'ek')
   const ak = await publicArea(flags.ak, 'ak')
+  mustHaveName('EK', ek)
+  mustHaveName('AK', ak)
   const given = secretFile === undefined ? undefined : await readEvidenceFile(secretFile)
   const most = ek.nameAlgorithm.bank ? DIGEST_LENGTHS[ek.nameAlgorithm.bank] : 0
-  if (given && (given.length === 0 || given.length > most))
-    throw bad(`--secret-file has ${given.length} bytes, 1 to ${most} fit into a credential for this EK`)
+  if (given && (given.length < LEAST_SECRET_BYTES || given.length > most))
+    throw bad(
+      `--secret-file has ${given.length} bytes, a credential for this EK takes ${LEAST_SECRET_BYTES} to ${most}`,
+    )
   const secret = given ?? randomBytes(Math.min(DEFAULT_SECRET_BYTES, most))
   const credential = makeCredential({ ek, akName: tpmName(ak), secret })
-  await writeNew(out, encodeCredentialFile(credential))
   await writeNew(record, encodeCredentialRecord({ ek, ak, secret }))
+  // A credential whose record is lost binds nothing, and its place is taken.
+  await writeNew(out, encodeCredentialFile(credential)).catch(async (error: unknown) => {
+    await rm(record)
+    throw error
+  })
   process.stdout.write(`EK ${tpmName(ek).toString('hex')}\nAK ${tpmName(ak).toString('hex')}\n`)
   return 0
 }

@@ -13,7 +13,7 @@ import { addPlan } from './plan-commands.ts'
 import { addDiff, addPredict } from './predict-commands.ts'
 import { addRehearse } from './rehearse-commands.ts'
 import { addReport, reportOption } from './report-flags.ts'
-import { jobCount, stateRange, toolsOption, wholeNumber } from './values.ts'
+import { jobCount, stateOrder, stateRange, toolsOption, wholeNumber } from './values.ts'
 
 const USAGE = 2
 
@@ -157,11 +157,17 @@ function addRun(root: Command, finish: Finish): void {
     )
     .addOption(
       new Option(
-        '--states <n|from-to>',
+        '--states <n|from-to|from->',
         'how many states of a power cut are booted (default: 4), or which of the order that --seed draws',
       )
         .argParser(stateRange)
         .conflicts('exhaustive'),
+    )
+    .addOption(
+      new Option(
+        '--order <digits>',
+        'the order that another run noted: where the states of this one have another, none is booted',
+      ).argParser(stateOrder),
     )
     .option('--exhaustive', 'boot every state that a power cut can leave behind, however long it takes')
     .option('--keep', 'keep disks and vTPM state of passed scenarios too')

@@ -32,6 +32,7 @@ export interface RunFlags extends MatrixFlags {
   readonly printArgv?: boolean
   readonly seed?: number
   readonly states?: StateRange
+  readonly order?: string
   readonly exhaustive?: boolean
   readonly json?: boolean
   readonly report?: readonly WantedReport[]
@@ -103,16 +104,19 @@ function requestOf(
   }
 }
 
-function samplingOf({ seed, states, exhaustive }: RunFlags): NonNullable<RunRequest['sampling']> {
+function samplingOf({ seed, states, order, exhaustive }: RunFlags): NonNullable<RunRequest['sampling']> {
   const wanted = exhaustive ? 'all' : states
   if (states !== undefined && states.first > 1 && seed === undefined)
-    throw new UsageError(
-      `--states ${states.first}-${states.last} are places in an order: --seed must say which`,
-      {
-        code: 'bad-value',
-      },
-    )
-  return { ...(seed !== undefined && { seed }), ...(wanted !== undefined && { states: wanted }) }
+    throw new UsageError(`--states from ${states.first} on are places in an order: --seed must say which`, {
+      code: 'bad-value',
+    })
+  if (order !== undefined && seed === undefined)
+    throw new UsageError(`--order ${order} is drawn by a seed: --seed must say which`, { code: 'bad-value' })
+  return {
+    ...(seed !== undefined && { seed }),
+    ...(wanted !== undefined && { states: wanted }),
+    ...(order !== undefined && { order }),
+  }
 }
 
 function terminalView(output: NodeJS.WriteStream): TerminalView {

@@ -33,15 +33,22 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
 }
 
 /** `12`: the first twelve. `13-24`: those at these places. */
+const MOST_STATES = 1e6
+
 export function stateRange(text: string): { readonly first: number; readonly last: number } {
-  const [, first, last] = /^(?:(\d{1,7})-)?(\d{1,7})$/.exec(text) ?? []
-  const range = { first: Number(first ?? 1), last: Number(last) }
+  const [, first, last] = /^(?=\d)(?:(\d{1,7})-)?(\d{1,7})?$/.exec(text) ?? []
+  const range = { first: Number(first ?? 1), last: Number(last ?? (first && MOST_STATES)) }
   if (range.first >= 1 && range.last >= range.first && range.last <= MOST_STATES) return range
   throw new InvalidArgumentError(
-    `"${text}" is no whole number from 1 to ${MOST_STATES}, and no range such as 13-24.`,
+    `"${text}" is no whole number from 1 to ${MOST_STATES}, and no range such as 13-24 or 25-.`,
   )
 }
-const MOST_STATES = 1e6
+
+/** What `orderOf` of the power cuts gives. */
+export function stateOrder(text: string): string {
+  if (/^[0-9a-f]{8}$/.test(text)) return text
+  throw new InvalidArgumentError(`"${text}" is no order of states such as f62a05c2.`)
+}
 
 const TOOLS = ['tree', 'host'] as const
 

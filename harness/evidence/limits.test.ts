@@ -46,6 +46,8 @@ function derOf(length: number): Buffer {
 
 const LIMITS: readonly (readonly [what: string, limit: number, read: (bytes: number) => unknown])[] = [
   ['a file of any kind', 32 * MIB, (bytes) => unwrap({ evidence: Buffer.alloc(bytes), kind: 'event-log' })],
+  ['a text', 32 * MIB, (bytes) => unwrap({ evidence: Buffer.alloc(bytes, '00 '), kind: 'event-log' })],
+  ['white space', 32 * MIB, (bytes) => unwrap({ evidence: spaces(bytes), kind: 'event-log' })],
   ['TDX quote', 64 * KIB, (bytes) => parseTdxQuote(Buffer.alloc(bytes))],
   ['TDX quote in JSON', 4 * MIB, (bytes) => unwrap({ evidence: spaces(bytes, '{'), kind: 'tdx-quote' })],
   ['HCL report', 64 * KIB, (bytes) => parseHclReport(Buffer.alloc(bytes))],

@@ -12,7 +12,7 @@ export interface Unwrapped {
   readonly bytes: Uint8Array
 }
 
-/** Above every limit of a parser of ours. */
+/** Above every limit of a parser of ours, the largest of which is 16 MiB: as hex it is this long. */
 const MAX_BYTES = 32 * 1024 * 1024
 
 /**
@@ -67,7 +67,7 @@ function isText(head: Buffer): boolean {
 function byText(bytes: Uint8Array): EvidenceKind | undefined {
   if (bytes[0] === 0x1e) return 'event-log'
   if (bytes[0] === 0x72) return 'tpm-quote'
-  const text = Buffer.from(bytes).toString('latin1')
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
   const has = (name: string) => text.includes(`"${name}"`)
   if (has('attestation_report')) return 'snp-report'
   if (has('hcl_report') || (has('report') && has('vcek'))) return 'hcl-report'

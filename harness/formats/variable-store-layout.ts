@@ -3,6 +3,7 @@
  * specification 1.8, volume 3, 3.2.1), variable store header (edk2, MdeModulePkg/Include/Guid/VariableFormat.h),
  * and the working area of the fault tolerant writes (MdeModulePkg/Include/Guid/FaultTolerantWrite.h, PI volume 3, 3.6).
  */
+import { crc32 } from 'node:zlib'
 import { ByteReader } from '../base/bytes.ts'
 import { GUID_BYTES, guidBytes } from './guid.ts'
 
@@ -21,6 +22,11 @@ const STORE_HEADER_BYTES = 28
 const FORMATTED = 0x5a
 const HEALTHY = 0xfe
 
+const WORKING_HEADER_BYTES = 32
+/** WorkingBlockValid is done, WorkingBlockInvalid is not, and what is reserved is erased. */
+const WORKING_BLOCK_VALID = 0xfffffffe
+const MOST_QUEUE_BYTES = 1n << 32n
+/** Of a header as of a record. */
 const FTW_ENTRY_BYTES = 40
 /** A write names at most so many records; edk2's variable driver uses one. */
 const MOST_FTW_RECORDS = 64
@@ -130,72 +136,113 @@ function expectByte(reader: ByteReader, field: string, expected: number): void {
 
 /**
  * What the fault tolerant write driver left: `replayed-at-boot` where it had saved new content to the spare area but not
- * yet to its place: the firmware will copy it over the variables at its next start. `no-working-block`: there is no block
- * that says so; the firmware looks for one in the spare blocks (InitFtwProtocol), and else makes an empty one.
+ * yet to its place: the firmware will copy it over the variables at its next start. `reclaimed-at-boot`: it makes its work
+ * space anew then, which holds bytes behind its last write or no room for another. `no-working-block`: none that
+ * IsValidWorkSpace takes; the firmware looks for one in the spare blocks (InitFtwProtocol), and else makes an empty one.
  */
-export type UnfinishedWrite = 'none' | 'dropped-at-boot' | 'replayed-at-boot' | 'no-working-block'
+export type UnfinishedWrite =
+  | 'none'
+  | 'dropped-at-boot'
+  | 'reclaimed-at-boot'
+  | 'replayed-at-boot'
+  | 'no-working-block'
 
 /** Throws FormatError. */
 export function unfinishedWrite(image: Uint8Array, layout: StoreLayout): UnfinishedWrite {
-  const at = findWorkingBlock(image, layout)
-  if (at === undefined) return 'no-working-block'
-  const reader = new ByteReader(image.subarray(at, layout.volumeLength), { what: WHAT, base: at })
-  reader.skip(24, 'working block header')
-  const queue = reader.sub(queueBytes(reader), 'WriteQueue', 'fault tolerant write queue')
-  while (queue.remaining >= FTW_ENTRY_BYTES) {
-    const { state, records, recordBytes } = readWrite(queue)
+  const work = findWorkSpace(image, layout)
+  if (work === undefined) return 'no-working-block'
+  const queue = new ByteReader(image.subarray(work.at, work.end), { what: WHAT, base: work.at })
+  queue.skip(WORKING_HEADER_BYTES, 'working block header')
+  // WorkSpaceRefresh: less than a header and a record is no room.
+  while (queue.remaining >= 2 * FTW_ENTRY_BYTES) {
+    const write = readWrite(queue)
+    const { state, records, recordBytes } = write
     // Bits are inverted, as erased flash is all ones: 0 means done.
-    if ((state & ALLOCATED) !== 0) return 'none'
-    if ((state & COMPLETE) === 0) {
-      queue.skip(records * recordBytes, 'records')
-      continue
+    if (write.isErased) return isErased(queue.rest()) ? 'none' : 'reclaimed-at-boot'
+    if ((state & ALLOCATED) !== 0) return 'reclaimed-at-boot'
+    if ((state & COMPLETE) !== 0) {
+      const fate = fateOf(queue, { records, recordBytes })
+      if (fate === 'replayed-at-boot') return fate
+      return isErased(queue.rest()) ? fate : 'reclaimed-at-boot'
     }
-    return fateOf(queue, { records, recordBytes, written: (state & WRITES_ALLOCATED) === 0 })
+    queue.skip(records * recordBytes, 'records')
   }
-  return 'none'
+  return 'reclaimed-at-boot'
 }
 
 const ALLOCATED = 1
-const WRITES_ALLOCATED = 2
 const COMPLETE = 4
 const SPARE_COMPLETE = 2
 const DESTINATION_COMPLETE = 4
+const ERASED = 0xff
 
-function findWorkingBlock(image: Uint8Array, layout: StoreLayout): number | undefined {
-  const { blockSize, recordsEnd, volumeLength } = layout
-  for (let at = Math.ceil(recordsEnd / blockSize) * blockSize; at < volumeLength; at += blockSize)
-    if (WORKING_BLOCK.equals(image.subarray(at, at + GUID_BYTES))) return at
+/** Of a block whose offset is `at`; its work space ends before `end`. The spare area, as long as the records' at least, has none. */
+function findWorkSpace(image: Uint8Array, { blockSize, recordsEnd, volumeLength }: StoreLayout) {
+  const recordBlocks = Math.ceil(recordsEnd / blockSize) * blockSize
+  for (let at = recordBlocks; at < volumeLength - recordBlocks; at += blockSize) {
+    const header = image.subarray(at, at + WORKING_HEADER_BYTES)
+    if (!WORKING_BLOCK.equals(header.subarray(0, GUID_BYTES))) continue
+    const size = workSpaceBytes(header)
+    if (size === undefined || size % blockSize !== 0 || at + size > volumeLength - recordBlocks)
+      return undefined
+    return { at, end: at + size }
+  }
   return undefined
 }
 
-function queueBytes(reader: ByteReader): number {
-  const offset = reader.offset
-  const size = reader.u64le('WriteQueueSize')
-  if (size <= BigInt(reader.remaining)) return Number(size)
-  throw reader.error('bad-value', 'WriteQueueSize', `is ${size}, ${reader.remaining} bytes remain`, offset)
+/**
+ * Of a header as InitializeLocalWorkSpaceHeader makes it, to the bit: IsValidWorkSpace compares all of it. The check sum is
+ * the usual CRC-32 of the header, itself and the state in it taken as erased.
+ */
+function workSpaceBytes(header: Uint8Array): number | undefined {
+  const reader = new ByteReader(header, { what: WHAT })
+  reader.skip(GUID_BYTES, 'Signature')
+  const crc = reader.u32le('Crc')
+  const state = reader.u32le('WorkingBlockValid')
+  const queueBytes = reader.u64le('WriteQueueSize')
+  const covered = Buffer.from(header).fill(ERASED, GUID_BYTES, GUID_BYTES + 8)
+  if (state !== WORKING_BLOCK_VALID || crc32(covered) !== crc || queueBytes > MOST_QUEUE_BYTES)
+    return undefined
+  return WORKING_HEADER_BYTES + Number(queueBytes)
+}
+
+interface QueuedWrite {
+  readonly state: number
+  readonly records: number
+  readonly recordBytes: number
+  readonly isErased: boolean
 }
 
 /** EFI_FAULT_TOLERANT_WRITE_HEADER; its fields are aligned as a C compiler does it. */
-function readWrite(queue: ByteReader): { state: number; records: number; recordBytes: number } {
+function readWrite(queue: ByteReader): QueuedWrite {
   const offset = queue.offset
-  const state = queue.u8('WriteHeader.State')
-  queue.skip(23, 'CallerId')
-  const writes = queue.u64le('NumberOfWrites')
-  const privateBytes = queue.u64le('PrivateDataSize')
-  if ((state & ALLOCATED) !== 0) return { state, records: 0, recordBytes: 0 }
+  const bytes = queue.bytes(FTW_ENTRY_BYTES, 'WriteHeader')
+  const reader = new ByteReader(bytes, { what: WHAT, base: offset })
+  const state = reader.u8('WriteHeader.State')
+  reader.skip(23, 'CallerId')
+  const writes = reader.u64le('NumberOfWrites')
+  const privateBytes = reader.u64le('PrivateDataSize')
+  if ((state & ALLOCATED) !== 0) return { state, records: 0, recordBytes: 0, isErased: isErased(bytes) }
   if (writes > BigInt(MOST_FTW_RECORDS) || privateBytes > BigInt(queue.length))
     throw queue.error('too-large', 'NumberOfWrites', `is ${writes}, of ${privateBytes} private bytes`, offset)
-  return { state, records: Number(writes), recordBytes: FTW_ENTRY_BYTES + Number(privateBytes) }
+  const recordBytes = FTW_ENTRY_BYTES + Number(privateBytes)
+  return { state, records: Number(writes), recordBytes, isErased: false }
 }
 
+/** FtwGetLastWriteRecord: the first record that is not in its place decides. Reads all of them. */
 function fateOf(
   queue: ByteReader,
-  { records, recordBytes, written }: { records: number; recordBytes: number; written: boolean },
+  { records, recordBytes }: Pick<QueuedWrite, 'records' | 'recordBytes'>,
 ): UnfinishedWrite {
-  for (let index = 0; written && index < records; index++) {
+  const states = Array.from({ length: records }, () => {
     const state = queue.u8('WriteRecord.State')
     queue.skip(recordBytes - 1, 'WriteRecord')
-    if ((state & SPARE_COMPLETE) === 0 && (state & DESTINATION_COMPLETE) !== 0) return 'replayed-at-boot'
-  }
-  return 'dropped-at-boot'
+    return state
+  })
+  const last = states.find((state) => (state & DESTINATION_COMPLETE) !== 0)
+  return last !== undefined && (last & SPARE_COMPLETE) === 0 ? 'replayed-at-boot' : 'dropped-at-boot'
+}
+
+function isErased(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === ERASED)
 }

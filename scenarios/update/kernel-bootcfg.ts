@@ -12,6 +12,7 @@ export const scenario = defineScenario({
   budget: { vcpus: 1, memoryMiB: 512, seconds: 600 },
   claims: {
     before: { claim: 'control: the old slot boots before the update' },
+    installed: { claim: 'the installation with kernel-bootcfg --add-uki --once ends without an error' },
     once: { claim: 'kernel-bootcfg --add-uki --once: the new slot boots next and unlocks the root' },
     confirmed: { claim: 'kernel-bootcfg --boot-ok: it is the default from then on' },
     unsealed: { claim: 'the same vTPM released the key in every boot' },
@@ -25,7 +26,7 @@ export const scenario = defineScenario({
     const installed = await (await old.login()).run(['update-install', 'kernel-bootcfg'], {
       timeoutMs: 180_000,
     })
-    lab.note(`kernel-bootcfg ended with ${installed.exitCode}`)
+    lab.claim('installed', { expected: 0, got: installed.exitCode })
     const trial = await (await old.reboot()).settle()
     const tried = vm.timeline.boots[1]
     lab.claim('once', { expected: ['b', true], got: [tried?.slot, tried?.unlocked] })

@@ -13,8 +13,10 @@ export const scenario = defineScenario({
     afterWrongKey: {
       claim: 'then the old slot unlocks the root, and nothing is left that would try the new one again',
     },
-    // Its signature lies behind its end: the firmware says the same, sooner.
-    truncated: { claim: 'the firmware refuses the update of which half is missing, with Access Denied' },
+    truncated: {
+      claim:
+        'the firmware refuses the update of which half is missing, in the words for a bad signature: its own lay behind the cut',
+    },
     afterTruncated: {
       claim: 'then the old slot unlocks the root, and nothing is left that would try the new one again',
     },

@@ -2,8 +2,8 @@
  * An AK that is in the TPM of an EK: what a verifier keeps of a credential that it made, and what the guest's TPM gave
  * back for it. TPM 2.0 Part 1, "Credential Protection".
  */
-import { digest, equalBytes } from '../../base/digest.ts'
-import { FormatError, VerifyError } from '../../base/errors.ts'
+import { DIGEST_LENGTHS, digest, equalBytes } from '../../base/digest.ts'
+import { FormatError, UsageError, VerifyError } from '../../base/errors.ts'
 import { JsonText } from '../../formats/json-text.ts'
 import { type TpmPublic, tpmName } from '../../formats/tpm2/public.ts'
 import type { AttestationKey } from './quote.ts'
@@ -18,16 +18,33 @@ export interface CredentialRecord {
   readonly secretSha256: Uint8Array
 }
 
-/** A record as JSON with a newline at its end: `version` 1, and the three in hex as `ek_name`, `ak_name`, `secret_sha256`. */
+/** Its digest is in the record: what is shorter can be found by trying. */
+export const LEAST_SECRET_BYTES = 16
+
+/**
+ * A record as JSON with a newline at its end: `version` 1, and the three in hex as `ek_name`, `ak_name`, `secret_sha256`.
+ * Throws UsageError `bad-value` for a secret of less than 16 bytes, and for a name whose algorithm is SHA-1 or one that is
+ * not known: parseCredentialRecord takes no such record.
+ */
 export function encodeCredentialRecord(input: {
   readonly ek: TpmPublic
   readonly ak: TpmPublic
   readonly secret: Uint8Array
 }): string {
   const { ek, ak, secret } = input
+  if (secret.length < LEAST_SECRET_BYTES)
+    throw refused(`its secret has ${secret.length} bytes, ${LEAST_SECRET_BYTES} are needed`)
+  mustHaveName('EK', ek)
+  mustHaveName('AK', ak)
   const [ek_name, ak_name] = [tpmName(ek).toString('hex'), tpmName(ak).toString('hex')]
   const secret_sha256 = digest('sha256', secret).toString('hex')
   return `${JSON.stringify({ version: 1, ek_name, ak_name, secret_sha256 }, null, 2)}\n`
+}
+
+/** Throws UsageError `bad-value` where a credential cannot rest on a key's name. */
+export function mustHaveName(what: 'EK' | 'AK', { nameAlgorithm: { bank, name } }: TpmPublic): void {
+  if (bank === undefined || !NAME_BYTES.includes(2 + DIGEST_LENGTHS[bank]))
+    throw refused(`the name of the ${what} is by ${name}, SHA-256 to SHA-512 are needed`)
 }
 
 const LIMITS = { what: 'credential record', maxBytes: 4096, maxDepth: 2 }
@@ -82,6 +99,10 @@ function mustEqual(
     expected: Buffer.from(expected).toString('hex'),
     got: Buffer.from(got).toString('hex'),
   })
+}
+
+function refused(problem: string): UsageError {
+  return new UsageError(`cannot make a credential: ${problem}`, { code: 'bad-value' })
 }
 
 function malformed(field: string, problem: string): FormatError {

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import { guidBytes } from '../guid.ts'
 import { ucs2Bytes } from '../ucs2.ts'
 
@@ -28,8 +29,8 @@ export interface FlashWrite {
 }
 
 /**
- * FV header, variable store, an event log block, the working block, and one spare block. `moreBlocks`: as many blocks more
- * for records.
+ * FV header, variable store, an event log block, the working block, and two spare blocks. `moreBlocks`: as many blocks more
+ * for records, and for what is spare.
  */
 export function variableFlash(
   records: readonly FlashRecord[],
@@ -37,7 +38,7 @@ export function variableFlash(
   { moreBlocks = 0 } = {},
 ): Buffer {
   const more = moreBlocks * FLASH.blockSize
-  const flash = Buffer.alloc(FLASH.blockSize * FLASH.blocks + more, 0xff)
+  const flash = Buffer.alloc(FLASH.blockSize * FLASH.blocks + 2 * more, 0xff)
   volumeHeader(flash.length).copy(flash)
   guidBytes('aaf32c78-947b-439a-a180-2e144ec37792').copy(flash, FLASH.storeAt)
   flash.writeUInt32LE(FLASH.recordsEnd + more - FLASH.storeAt, FLASH.storeAt + 16)
@@ -90,6 +91,8 @@ function workingBlock(writes: readonly FlashWrite[]): Buffer {
   const block = Buffer.alloc(FLASH.blockSize, 0xff)
   guidBytes('9e58292b-7c68-497d-a0ce-6500fd9f1b95').copy(block)
   block.writeBigUInt64LE(BigInt(FLASH.blockSize - 32), 24)
+  block.writeUInt32LE(crc32(block.subarray(0, 32)), 16)
+  block.writeUInt8(0xfe, 20)
   for (const [index, { header, record }] of writes.entries()) {
     const at = 32 + index * 2 * FTW_ENTRY_BYTES
     block.fill(0, at, at + 2 * FTW_ENTRY_BYTES)

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { UNREADABLE } from './esp-content.ts'
-import type { CutState, RecordedUpdate } from './states.ts'
+import { type CutState, type RecordedUpdate, stateAfter } from './states.ts'
 
 /** Of each round so many of the worst come first. */
 const WORST_KINDS = 2
@@ -16,7 +16,7 @@ export const DANGERS = [
   'boot-file',
   /** The volume, or the variable store, cannot be read as a whole. */
   'unreadable',
-  /** The firmware has blocks of its flash to copy over when it starts. */
+  /** The firmware has blocks of its flash to copy over, or to make anew, when it starts. */
   'reclaim',
   /** Between what a step of the update found and what it left in the directories of the ESP. */
   'directory',
@@ -51,7 +51,7 @@ export function candidatesOf(
   seed: number,
 ): readonly Candidate[] {
   const random = randomFrom(seed)
-  const atRest = marks.flatMap(({ after }) => states.findLast((state) => state.after <= after) ?? [])
+  const atRest = marks.flatMap(({ after }) => stateAfter(states, after) ?? [])
   const rest = [...states.slice(0, 1), ...atRest]
   const contents = Map.groupBy(states, ({ content }) => content)
   const candidates = [...contents.values()].flatMap((alike) => {
@@ -71,14 +71,19 @@ export function candidatesOf(
 
 /**
  * Eight hexadecimal digits, equal where the states of two recordings follow each other alike: their ranges can be booted by
- * several runs then. Digests that differ in each recording, as those of a vTPM's state, count for nothing.
+ * several runs then. Files and variables count with their content. Numbers of writes count for nothing, nor do digests of
+ * a vTPM's state: they differ in each recording.
  */
 export function orderOf(candidates: readonly Candidate[]): string {
   const hash = createHash('sha256')
   for (const { danger, state } of candidates) {
     const { esp, variables, lost } = state
-    const names = [...esp.files.keys(), ...variables.variables.keys()].toSorted()
-    hash.update(JSON.stringify([danger, variables.torn, variables.unfinished, lost.length, names]))
+    const contents = [esp.files, variables.variables].map((each) =>
+      [...each].map((pair) => JSON.stringify(pair)).toSorted(),
+    )
+    const problems = [esp.problem, variables.problem].map((problem) => problem ?? null)
+    const { torn, unfinished } = variables
+    hash.update(JSON.stringify([danger, torn, unfinished, problems, lost.length, contents]))
   }
   return hash.digest('hex').slice(0, 8)
 }
@@ -89,13 +94,20 @@ function firstInARow(states: readonly CutState[], state: CutState): CutState {
   return state.lost.length > 0 ? state : (states[other + 1] ?? state)
 }
 
-/** `rest`: the states at the start and after each step. */
+/** Of a state in which writes are lost, these are what the loss looks like: its files are those of no step. */
+const LESS_THAN_LOST: readonly Danger[] = ['boot-variables', 'variables', 'vtpm', 'at-rest']
+
+/** `rest`: the states at the start and after each step. What lost writes damaged counts for more than that they are lost. */
 export function dangerOf(state: CutState, rest: readonly CutState[]): Danger {
-  const { esp, variables, lost } = state
-  if (lost.length > 0) return 'lost-writes'
+  const danger = damageOf(state, rest)
+  return state.lost.length > 0 && LESS_THAN_LOST.includes(danger) ? 'lost-writes' : danger
+}
+
+function damageOf(state: CutState, rest: readonly CutState[]): Danger {
+  const { esp, variables } = state
   if (damagedProgram(state, rest)) return 'boot-file'
   if (esp.problem !== undefined || variables.problem !== undefined) return 'unreadable'
-  if (variables.unfinished === 'replayed-at-boot') return 'reclaim'
+  if (!['none', 'dropped-at-boot'].includes(variables.unfinished)) return 'reclaim'
   if (!rest.some((each) => sameNames(each, state))) return 'directory'
   if (variables.torn !== 'none') return 'torn'
   if (!rest.some((each) => each.esp.key === esp.key && bootVariables(each) === bootVariables(state)))

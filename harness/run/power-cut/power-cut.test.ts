@@ -3,10 +3,11 @@ import t from 'tap'
 import type { FatExtent } from '../../formats/fat.ts'
 import { FatImage } from '../../formats/testing/fat-volume.ts'
 import { FLASH, type FlashRecord, variableFlash } from '../../formats/testing/variable-flash.ts'
-import { candidatesOf, orderOf } from './candidates.ts'
+import { candidatesOf, dangerOf, orderOf } from './candidates.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
 import { statesOfLostWrites } from './lost-writes.ts'
-import { type CutEvent, cutStates, eventsOf, type RecordedUpdate } from './states.ts'
+import { mustBeOrder, samplingOf } from './sampling.ts'
+import { type CutEvent, cutStates, eventsOf, type RecordedUpdate, stateAfter } from './states.ts'
 
 const SECTOR = 512
 /** Where the ESP lies on the disk. */
@@ -153,9 +154,12 @@ t.test('a disk with a cache loses any of the writes that it was not told to flus
   t.equal(torn?.after, update.events.length)
   const whole = states.at(-1)?.esp.files.get('EFI/B.EFI')
   t.not(torn?.esp.files.get('EFI/B.EFI'), whole, 'the renamed file has none of its data')
-  t.equal(
-    candidatesOf([...states, ...lost], update, 1).filter(({ danger }) => danger === 'lost-writes').length,
-    lost.length,
+  t.strictSame(
+    candidatesOf([...states, ...lost], update, 1)
+      .flatMap(({ danger, state }) => (state.lost.length > 0 ? danger : []))
+      .toSorted(),
+    ['directory', 'lost-writes', 'lost-writes', 'lost-writes'],
+    'a file that another name had before, and what only lacks writes',
   )
 
   const [data, table, ...others] = update.events
@@ -194,10 +198,42 @@ t.test('a seed draws the same sample again, another one another', async (t) => {
 })
 
 t.test('two recordings of the same steps have the same order, whatever is random in them', async (t) => {
-  const order = (update: RecordedUpdate) => orderOf(candidatesOf(cutStates(update), update, 1))
+  const drawn = (update: RecordedUpdate) => orderOf(candidatesOf(cutStates(update), update, 1))
   const update = robust()
-  t.equal(order({ ...update, vtpm: ['w0', 'w1'] }), order(update))
-  t.not(order({ ...update, events: update.events.slice(0, -2) }), order(update))
+  t.equal(drawn({ ...update, vtpm: ['w0', 'w1'] }), drawn(update))
+  t.not(drawn({ ...update, events: update.events.slice(0, -2) }), drawn(update))
+  const longer = variableFlash([order, { ...entry, data: Buffer.from('slot c') }])
+  const other = update.events.map((event, index) => (index === 7 ? flashWrite(longer) : event))
+  t.not(drawn({ ...update, events: other }), drawn(update), 'the same names with another value')
+})
+
+t.test('an order that is not the one of these states boots none', async (t) => {
+  const sampling = samplingOf({ seed: 1, order: 'f62a05c2' })
+  t.doesNotThrow(() => mustBeOrder('f62a05c2', sampling))
+  t.doesNotThrow(() => mustBeOrder('00000000', samplingOf()))
+  t.throws(() => mustBeOrder('00000000', sampling), { name: 'UsageError', message: /f62a05c2.*00000000/ })
+})
+
+t.test('a state that comes back is the one at the end, and at the mark', async (t) => {
+  const [start, between] = [variableFlash([order]), variableFlash([order, entry])]
+  const events = [
+    flashWrite(between),
+    flashWrite(start),
+    flashWrite(variableFlash([order, next()])),
+    flashWrite(start),
+  ]
+  const states = cutStates({ ...robust(), events })
+  t.strictSame(
+    [0, 1, 2, 3, 4].map((count) => stateAfter(states, count)?.after),
+    [0, 1, 0, 3, 0],
+  )
+  const marks = [{ name: 'tried', after: 4 }]
+  const dangers = candidatesOf(states, { marks }, 1).map(({ danger, state }) => [danger, state.after])
+  t.equal(
+    dangers.find(([, after]) => after === 3)?.[0],
+    'boot-variables',
+    'the mark is not the last new state',
+  )
 })
 
 t.test('whatever the budget, no kind of danger is left out for every seed', async (t) => {
@@ -229,6 +265,18 @@ t.test('a program that is overwritten in place is the worst there is', async (t)
     others.map(({ danger }) => danger),
     ['at-rest', 'at-rest'],
   )
+})
+
+t.test('that writes are lost hides nothing worse', async (t) => {
+  const update = robust()
+  const states = cutStates(update)
+  const [state, rest] = [states[0], states.slice(0, 1)]
+  if (state === undefined) return t.fail('a state')
+  const lost = { ...state, lost: [1], content: 'x' }
+  const files = new Map([...state.esp.files, ['EFI/A.EFI', 'other']])
+  t.equal(dangerOf(lost, rest), 'lost-writes')
+  t.equal(dangerOf({ ...lost, esp: { ...state.esp, files } }, rest), 'boot-file')
+  t.equal(dangerOf({ ...lost, esp: { ...state.esp, problem: 'x' } }, rest), 'unreadable')
 })
 
 t.test('a volume and a store that cannot be read are states, not failures', async (t) => {

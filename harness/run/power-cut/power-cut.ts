@@ -5,7 +5,8 @@ import { bootUntil } from './boot-until.ts'
 import { type Candidate, candidatesOf, orderOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
 import { UpdateRecording } from './recording.ts'
-import { type Sampling, sampleOf, samplingOf } from './sampling.ts'
+import { mustBeOrder, type Sampling, sampleOf, samplingOf } from './sampling.ts'
+import { stateAfter } from './states.ts'
 
 /** Of the budget: for what the scenario does with the report. */
 const RESERVE_MS = 15_000
@@ -57,16 +58,18 @@ export async function recordPowerCuts(vm: ScenarioVm): Promise<RecordedPowerCuts
 async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutReport> {
   const sampling = vm.spec.bench.sampling ?? samplingOf()
   const note = (text: string) => vm.spec.emit({ type: 'note', text })
-  const [first, last] = [cuts.states[0], cuts.states.findLast(({ lost }) => lost.length === 0)]
+  const [first, last] = [cuts.states[0], stateAfter(cuts.states, cuts.update.events.length)]
   if (first === undefined || last === undefined)
     throw new Error('a recording has a state before its first write')
   const all = candidatesOf(cuts.states, cuts.update, sampling.seed).filter(
     ({ state }) => state.content !== first.content && state.content !== last.content,
   )
-  const sample = sampleOf(all, sampling)
+  const order = orderOf(all)
   note(cuts.summary)
+  mustBeOrder(order, sampling)
+  const sample = sampleOf(all, sampling)
   note(
-    `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}; their order is ${orderOf(all)}`,
+    `${sample.length} of ${all.length} states between the first and the last are booted, ${words(sampling)}; their order is ${order}`,
   )
   const kinds = kindsLeftOut(all, sample)
   if (kinds.length > 0) note(`of these kinds none is booted: ${kinds.join(', ')}`)

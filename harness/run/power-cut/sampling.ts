@@ -8,12 +8,14 @@ export interface Sampling {
   readonly seed: number
   /** States to boot beside the first and the last. */
   readonly states: StateRange | 'all'
+  /** What `orderOf` must give: that of the run whose other ranges this one goes on with. Absent: any. */
+  readonly order?: string
 }
 
 /** Places in the order that the seed draws, from 1: what is too much for one run is booted by several. */
 export interface StateRange {
   readonly first: number
-  /** May be behind the end of all states. */
+  /** May be behind the end of all states; MOST_STATES where the range has no end. */
   readonly last: number
 }
 
@@ -22,8 +24,19 @@ export const LARGEST_SEED = 2 ** 32 - 1
 const DEFAULT_STATES: StateRange = { first: 1, last: 4 }
 
 /** What was not asked for: a new seed, and a budget that suits a run of everything. */
-export function samplingOf({ seed, states }: Partial<Sampling> = {}): Sampling {
-  return { seed: seed ?? randomInt(LARGEST_SEED), states: states ?? DEFAULT_STATES }
+export function samplingOf({ seed, states, order }: Partial<Sampling> = {}): Sampling {
+  return {
+    ...{ seed: seed ?? randomInt(LARGEST_SEED), states: states ?? DEFAULT_STATES },
+    ...(order !== undefined && { order }),
+  }
+}
+
+/** Throws UsageError where the states of this recording follow each other otherwise: a range would be other states. */
+export function mustBeOrder(got: string, { order }: Sampling): void {
+  if (order === undefined || order === got) return
+  throw new UsageError(`cannot boot states of the order ${order}: this recording's order is ${got}`, {
+    code: 'bad-value',
+  })
 }
 
 /** A scenario that tries all there is may take a day. */

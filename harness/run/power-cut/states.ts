@@ -28,6 +28,8 @@ export interface RecordedUpdate {
 export interface CutState {
   /** Events that have happened; the last of them made this state. */
   readonly after: number
+  /** Counts of events, ascending, after which the same bytes were there again. */
+  readonly returns?: readonly number[]
   /** Numbers, from 1, of events up to `after` that never reached the disk: a cache of its own held them. */
   readonly lost: readonly number[]
   /** Equal for states of equal bytes in ESP, flash and vTPM. */
@@ -60,8 +62,9 @@ export function cutStates({
     key: [volume.key, flash.key, vtpm[version]].join(':'),
     content: [content.view.key, flashView.key, vtpm[version]].join(':'),
   })
-  const states = [state(0)]
-  const seen = new Set(states.map(({ key }) => key))
+  let now = state(0)
+  const seen = new Map<string, { readonly state: CutState; readonly returns: number[] }>()
+  seen.set(now.key, { state: now, returns: [] })
   for (const [index, event] of events.entries()) {
     if (event.on === 'vtpm') version = event.version
     else if (event.write.kind !== 'write') continue
@@ -71,11 +74,21 @@ export function cutStates({
       flashView = viewVariables(flash.bytes)
     }
     const next = state(index + 1)
-    if (seen.has(next.key)) continue
-    seen.add(next.key)
-    states.push(next)
+    if (next.key === now.key) continue
+    now = next
+    const known = seen.get(now.key)
+    if (known) known.returns.push(now.after)
+    else seen.set(now.key, { state: now, returns: [] })
   }
-  return states
+  return [...seen.values()].map(({ state, returns }) => (returns.length > 0 ? { ...state, returns } : state))
+}
+
+/** What was there after so many events, where nothing is lost: the state that came last, or came back last. */
+export function stateAfter(states: readonly CutState[], count: number): CutState | undefined {
+  const reached = ({ after, returns = [], lost }: CutState) =>
+    lost.length > 0 || after > count ? -1 : (returns.findLast((each) => each <= count) ?? after)
+  const latest = states.reduce((most, state) => Math.max(most, reached(state)), -1)
+  return latest < 0 ? undefined : states.find((state) => reached(state) === latest)
 }
 
 /** The events that made a state, in order. */

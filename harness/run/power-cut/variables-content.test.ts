@@ -170,6 +170,59 @@ t.test('room counts where it is scarce, and what is to be replayed always', asyn
   t.not(viewVariables(erased).key, viewVariables(whole).key)
 })
 
+t.test('what InitFtwProtocol makes of the working block is told apart', async (t) => {
+  const at = FLASH.workingAt
+  const queue = at + 32
+  const { key } = viewVariables(variableFlash([]))
+  const spare = FLASH.blockSize * FLASH.blocks - 1
+  const changes: readonly [string, number, number, string][] = [
+    ['the valid bit is erased', at + 20, 0xff, 'no-working-block'],
+    ['the invalid bit is programmed', at + 20, 0xfc, 'no-working-block'],
+    ['a reserved bit is programmed', at + 23, 0x7f, 'no-working-block'],
+    ['another check sum', at + 16, 0, 'no-working-block'],
+    ['another size of the queue', at + 25, 0, 'no-working-block'],
+    ['bytes in a header that is not allocated', queue + 24, 1, 'reclaimed-at-boot'],
+    ['bytes behind it', queue + 200, 0, 'reclaimed-at-boot'],
+    ['a reserved bit of a header that is not allocated', queue, 0x7f, 'reclaimed-at-boot'],
+  ]
+  for (const [what, offset, value, unfinished] of changes) {
+    const flash = variableFlash([])
+    flash.writeUInt8(value, offset)
+    const view = viewVariables(flash)
+    t.match(view, { unfinished, problem: undefined }, what)
+    t.not(view.key, key, what)
+    flash.writeUInt8(0, spare)
+    t.not(viewVariables(flash).key, view.key, `${what}: the spare blocks count`)
+  }
+})
+
+t.test('work space behind a write counts, and so does a queue without room for another', async (t) => {
+  const fate = (writes: Parameters<typeof variableFlash>[1], change?: (flash: Buffer) => void) => {
+    const flash = variableFlash([], writes)
+    change?.(flash)
+    return viewVariables(flash).unfinished
+  }
+  const [done, dropped] = [
+    { header: 7, record: 6 },
+    { header: 3, record: 0 },
+  ]
+  const behind = (flash: Buffer) => void flash.writeUInt8(0, FLASH.workingAt + 32 + 2 * 80 + 5)
+  t.equal(fate([done, done]), 'none')
+  t.equal(fate([done, done], behind), 'reclaimed-at-boot')
+  t.equal(fate([done, dropped]), 'dropped-at-boot')
+  t.equal(fate([done, dropped], behind), 'reclaimed-at-boot')
+  t.equal(fate(Array.from({ length: 5 }, () => done)), 'none')
+  t.equal(fate(Array.from({ length: 6 }, () => done)), 'reclaimed-at-boot', 'none of 480 bytes is left')
+})
+
+t.test('a whole working block in the spare area is none', async (t) => {
+  const flash = variableFlash([])
+  flash.copy(flash, FLASH.workingAt + FLASH.blockSize, FLASH.workingAt, FLASH.workingAt + FLASH.blockSize)
+  t.equal(viewVariables(flash).unfinished, 'none')
+  flash.fill(0xff, FLASH.workingAt, FLASH.workingAt + FLASH.blockSize)
+  t.equal(viewVariables(flash).unfinished, 'no-working-block')
+})
+
 t.test('stores that cannot be read are told apart by all of their bytes', async (t) => {
   const unreadable = [100, 200].map((place) => {
     const flash = Buffer.alloc(empty(SMALL).length)

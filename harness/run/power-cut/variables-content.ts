@@ -64,10 +64,13 @@ function roomOf({ torn, freeBytes }: VariableStore): string {
   return torn === 'reclaimed-at-boot' || freeBytes >= AMPLE_BYTES ? 'ample' : `${freeBytes} bytes`
 }
 
-/** Where the spare blocks count: they take the place of the records (FtwRestart), or that of the working block. */
+/**
+ * Where the blocks behind the records count: the spare ones take the place of the records (FtwRestart), or of the working
+ * block as well; and what is reclaimed is more than its kind says (FtwReclaimWorkSpace).
+ */
 function spareOf(flash: Uint8Array, { unfinishedWrite, layout }: VariableStore): readonly Uint8Array[] {
-  const counts = unfinishedWrite === 'replayed-at-boot' || unfinishedWrite === 'no-working-block'
-  return counts ? [flash.subarray(layout.recordsEnd)] : []
+  const isQuiet = unfinishedWrite === 'none' || unfinishedWrite === 'dropped-at-boot'
+  return isQuiet ? [] : [flash.subarray(layout.recordsEnd)]
 }
 
 function digestOf({ attributes, data }: EfiVariable): string {
