@@ -76,12 +76,14 @@ export class Sessions {
 
   /**
    * Takes the session of a cookie: whatever comes of the attestation, its nonce is used up. Throws BrokerRefusal
-   * `no-session`, `too-many-sessions`. Whoever takes one calls `attested` or `give up` once.
+   * `no-session`, `session-expired` while it is still known, `too-many-sessions`. Whoever takes one calls `attested` or `give up` once.
    */
   take(cookie: string, now: Date): PendingSession {
-    this.#sweep(now)
     const id = sha256Hex(cookie)
     const session = this.#pending.get(id)
+    this.#sweep(now)
+    if (session !== undefined && !this.#pending.has(id))
+      throw new BrokerRefusal('session-expired', 'the session of this cookie has ended: its nonce is too old')
     if (session === undefined)
       throw new BrokerRefusal('no-session', 'there is no session of this cookie that waits for evidence')
     if (this.#attested.size + this.#reserved >= this.#limits.maxAttested)

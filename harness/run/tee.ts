@@ -1,7 +1,7 @@
 /** The TEE of a scenario's VM: what its owner knows of it, and how its host can lie about it where it is emulated. */
 import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
-import { UsageError } from '../base/errors.ts'
+import { HostError, UsageError } from '../base/errors.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import { measureEmulatedLaunch } from '../platforms/emulated/emulated-launch.ts'
 import type {
@@ -47,7 +47,9 @@ export class VmTee {
   readonly #emulation: Emulation | undefined
   readonly #records: TeeRecord[] = []
   #faults: ReadonlySet<TeeFault> = new Set()
-  #first: TeeAnswer | undefined
+  /** The last one of an honest host that is about something: what an exchange accepted. */
+  #accepted: TeeAnswer | undefined
+  #asked: (() => void) | undefined
   #launches = 0
 
   constructor(spec: LabSpec, request: () => LaunchRequest, emulation?: Emulation) {
@@ -86,12 +88,18 @@ export class VmTee {
     return this.#emulation?.processor.faults ?? []
   }
 
-  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError `bad-scenario`. */
+  /**
+   * From now on the host lies so, and not as before; without a fault it is honest, as that of hardware is anyway. Throws
+   * HostError `emulation-required` for a fault on hardware, UsageError `bad-scenario` for one that the TEE cannot have, and
+   * for `replayed` where it has not said anything yet.
+   */
   fault(...faults: readonly TeeFault[]): void {
-    if (!this.#emulation)
-      throw new UsageError(`the host of a real ${this.platform} cannot be made to lie`, {
-        ...{ code: 'bad-scenario', hint: 'Ask tee.isEmulated before' },
+    if (!this.#emulation && faults.length > 0)
+      throw new HostError(`the host of a real ${this.platform} cannot be made to lie`, {
+        ...{ code: 'emulation-required', hint: 'Ask tee.isEmulated before' },
       })
+    if (faults.includes('replayed') && this.#accepted === undefined)
+      throw new UsageError('there is no evidence yet that could be replayed', { code: 'bad-scenario' })
     const impossible = faults.find((fault) => !this.faults.includes(fault))
     if (impossible !== undefined)
       throw new UsageError(
@@ -101,6 +109,11 @@ export class VmTee {
         },
       )
     this.#faults = new Set(faults)
+  }
+
+  /** Called whenever a guest asks an emulated processor for evidence that is about something, before it is given. */
+  whenAsked(then: (() => void) | undefined): void {
+    this.#asked = then
   }
 
   /** What an emulated processor said so far, oldest first; the last thousand. */
@@ -142,9 +155,11 @@ export class VmTee {
     question: Omit<Parameters<EmulatedProcessor['answer']>[0], 'faults'>,
   ): TeeAnswer {
     const faults = this.#faults
+    const isAboutSomething = question.reportData.some((byte) => byte !== 0)
+    if (isAboutSomething) this.#asked?.()
     const fresh = processor.answer({ ...question, faults })
-    const answer = faults.has('replayed') && this.#first ? this.#first : fresh
-    this.#first ??= answer
+    const answer = faults.has('replayed') && this.#accepted ? this.#accepted : fresh
+    if (isAboutSomething && faults.size === 0) this.#accepted = answer
     if (this.#records.length >= MOST_RECORDS) this.#records.shift()
     this.#records.push({
       reportData: Buffer.from(question.reportData).toString('hex'),

@@ -21,8 +21,9 @@ interface Common {
 /** Somebody sent evidence. */
 export interface AttestRecord extends Common {
   readonly event: 'attest'
-  /** SHA-256 of the cookie. */
+  /** SHA-256 of the cookie; empty where none came. */
   readonly session: string
+  /** Empty where there is no such session, so that nobody said which. */
   readonly tee: string
   /** SHA-256 of what was sent; of the key, over its canonical JSON. */
   readonly evidence: {
@@ -32,6 +33,8 @@ export interface AttestRecord extends Common {
     readonly eventLog?: string
   }
   readonly teePubkey: string
+  /** SHA-256 of the public areas (TPMT_PUBLIC) that the evidence names, where it is bound to a TPM. */
+  readonly tpm?: { readonly ek: string; readonly ak: string }
   readonly token?: string
   readonly outcome: 'attested' | 'refused'
   /** Of the refusal. */

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { sha256Hex } from '../../base/digest.ts'
 import { memoryLog } from '../audit/memory-log.ts'
 import { REFUSAL_CODES } from '../refusal.ts'
 import { SIMULATED_TIME, snpGuest, snpRelease } from '../testing/emulated-guests.ts'
@@ -84,6 +85,28 @@ t.test('no-session: evidence without a cookie, and with one that nobody gave out
     guest.cookie = cookie
     const answer = await guest.post('/kbs/v0/attest', guest.attestation('nonce', snpGuest()))
     await refused(t, fixture, answer, 'no-session', ATTESTATION)
+    const session = cookie === undefined ? '' : sha256Hex(cookie)
+    t.match(fixture.records[1], { event: 'attest', outcome: 'refused', code: 'no-session', session })
+  }
+})
+
+t.test('session-expired: honest evidence, with its cookie, after five minutes', async (t) => {
+  for (const [ms, status] of [
+    [299_999, 200],
+    [300_000, 401],
+  ] as const) {
+    const now = { time: SIMULATED_TIME }
+    const fixture = await brokerFixture({ clock: () => now.time })
+    const guest = fixture.client()
+    const { nonce } = await guest.auth('snp')
+    now.time = new Date(SIMULATED_TIME.getTime() + ms)
+    const answer = await guest.post('/kbs/v0/attest', guest.attestation(nonce, snpGuest()))
+    t.equal(answer.status, status, `${ms} ms`)
+    if (status === 200) await fixture.broker.close()
+    else {
+      await refused(t, fixture, answer, 'session-expired', ATTESTATION)
+      t.match(fixture.records[1], { event: 'attest', outcome: 'refused', code: 'session-expired' })
+    }
   }
 })
 
