@@ -2,12 +2,14 @@ import {
   type AtTheEnd,
   type Boot,
   defineScenario,
+  freshCanary,
   type LabBroker,
   type LabGuest,
   type OwnersWishes,
   ownersPolicy,
   type Release,
   type ScenarioVm,
+  sayToVtpm,
   type TeeFault,
 } from '../../harness/run/index.ts'
 
@@ -140,7 +142,10 @@ export const scenario = defineScenario({
     ...CLAIMS,
     overheard: { claim: 'each that stood in the place of the broker was connected to, and asked nothing' },
     nowhere: { claim: 'the key is in no file of the run directory: no console, no log, no disk' },
-    planted: { claim: 'control: the search finds what is on the console' },
+    planted: {
+      claim:
+        'control: the search finds what the guest says on its console and to its vTPM, and what the broker logs',
+    },
   },
   run: async (lab) => {
     const broker = await lab.broker()
@@ -207,11 +212,16 @@ export const scenario = defineScenario({
       got: { between: broker.overheard('man-in-the-middle'), impostor: broker.overheard('impostor') },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const console = await lab.findInRun(broker.commandLine)
+    const canary = freshCanary()
+    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    await sayToVtpm(guest, canary.text)
+    const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
+    const planted = [...(await lab.findInRun(canary.text)), ...(await lab.findInRun(logged))]
+    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
     lab.claim('planted', {
-      expected: 'the console among them',
-      got: console,
-      holds: console.some((file) => file.endsWith('console.raw')),
+      expected: `${classes.join(', ')} among them`,
+      got: planted,
+      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
     })
     await boot.cut()
   },

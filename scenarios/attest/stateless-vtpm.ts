@@ -3,6 +3,7 @@ import {
   defineScenario,
   freshCanary,
   ownersPolicy,
+  sayToVtpm,
   UNLOCKED_BY_BROKER,
 } from '../../harness/run/index.ts'
 
@@ -36,7 +37,10 @@ export const scenario = defineScenario({
     nowhere: {
       claim: 'the key is in no file of the run directory: no console, no log of broker or vTPM, no disk',
     },
-    planted: { claim: 'control: a secret that the guest says on its console is found there' },
+    planted: {
+      claim:
+        'control: what the guest says on its console and to its vTPM is found there, and what the broker logs in its log',
+    },
   },
   run: async (lab) => {
     const broker = await lab.broker()
@@ -78,6 +82,7 @@ export const scenario = defineScenario({
     const canary = freshCanary()
     const guest = await second.login()
     await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    await sayToVtpm(guest, canary.text)
     await second.powerOff()
 
     lab.claim('credential', {
@@ -90,11 +95,15 @@ export const scenario = defineScenario({
       },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const planted = await lab.findInRun(canary.text)
+    const planted = [
+      ...(await lab.findInRun(canary.text)),
+      ...(await lab.findInRun(after?.evidence ?? 'no evidence')),
+    ]
+    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
     lab.claim('planted', {
-      expected: 'the console among them',
+      expected: `${classes.join(', ')} among them`,
       got: planted,
-      holds: planted.some((file) => file.endsWith('console.raw')),
+      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
     })
   },
 })

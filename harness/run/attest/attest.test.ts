@@ -178,6 +178,10 @@ t.test(
       const files = {
         'a/text': `x${secret}y`,
         'a/b/hex': Buffer.from(secret).toString('hex'),
+        'upper-case': Buffer.from(secret).toString('hex').toUpperCase(),
+        'vtpm.log': dumpedAt(0, secret),
+        'vtpm-2.log': dumpedAt(13, secret),
+        'late.log': `${' 00'.repeat(349_524)}${dumpedAt(5, secret)}`,
         'base64-0': Buffer.from(`${secret}!`).toString('base64'),
         'base64-1': Buffer.from(`{${secret}}`).toString('base64'),
         'base64-2': Buffer.from(`{"${secret}"}`).toString('base64url'),
@@ -191,6 +195,17 @@ t.test(
     }
   },
 )
+
+/** As swtpm logs what it is told: 16 bytes a line, upper case; `before`: bytes that stand in front. */
+function dumpedAt(before: number, secret: string): string {
+  const bytes = Buffer.concat([Buffer.alloc(before, 1), Buffer.from(secret), Buffer.alloc(3)])
+  const lines: string[] = [' SWTPM_IO_Read: length 1']
+  for (let at = 0; at < bytes.length; at += 16) {
+    const line = [...bytes.subarray(at, at + 16)].map((byte) => byte.toString(16).padStart(2, '0'))
+    lines.push(` ${line.join(' ').toUpperCase()} `)
+  }
+  return `${lines.join('\n')}\n`
+}
 
 t.test('the search for a secret misses no base64 of it, whatever stands around', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-search-'))
