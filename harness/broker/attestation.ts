@@ -41,7 +41,8 @@ export async function attest(
   const verdicts: PolicyVerdict[] = []
   let tpm: TpmPart | undefined
   const record = async (outcome: Pick<AttestRecord, 'outcome' | 'code' | 'token'>) => {
-    await recorded(keepAll(attestation, audit))
+    // Anybody can send what is not authentic, and would fill the disk with it.
+    if (outcome.outcome === 'attested') await recorded(keepAll(attestation, audit))
     const keys = tpm && { tpm: { ek: sha256Hex(tpm.ek.bytes), ak: sha256Hex(tpm.ak.bytes) } }
     const about = { ...recordOf(attestation, context), ...keys, ...outcome }
     await recorded(audit.append({ ...about, verdicts: verdicts.map(auditedVerdict) }))

@@ -70,6 +70,6 @@ export type AuditRecord = AttestRecord | ResourceRecord | LifeRecord
 export interface AuditLog {
   /** Resolves when the record cannot be lost any more; rejects where it was not written, and then nothing is answered. */
   append(record: AuditRecord): Promise<void>
-  /** Keeps what a guest sent under the digest that records name; absent, or does nothing, where nobody asked for it. */
+  /** Keeps what an attested guest sent under the digest that records name; absent, or does nothing, where nobody asked for it. */
   keepEvidence?(digest: string, text: string): Promise<void>
 }

@@ -81,11 +81,11 @@ hostile('a client without TLS, or with TLS 1.1, gets nothing', async (t, fixture
     host: '127.0.0.1',
     port: fixture.broker.port ?? 0,
     rejectUnauthorized: false,
-    maxVersion: 'TLSv1.1',
-    minVersion: 'TLSv1',
+    // At OpenSSL's usual level of security a client does not even offer it, and the test would say nothing of the broker.
+    ...{ maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0' },
   })
-  const [error] = await once(old, 'error')
-  t.ok(error)
+  const [error] = (await once(old, 'error')) as [NodeJS.ErrnoException]
+  t.match(error.code, /ALERT_PROTOCOL_VERSION/, 'the broker says so')
 })
 
 hostile('requests in one packet are answered one by one, in their order', async (t, fixture) => {
