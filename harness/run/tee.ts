@@ -17,6 +17,7 @@ import type { PlatformId } from '../platforms/platform-id.ts'
 import { type LaunchRequest, predictLaunch } from '../platforms/rehearsed-launch.ts'
 import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
+import { TeeHost } from './tee-host.ts'
 
 /** What an emulated processor was asked and what it said. */
 export interface TeeRecord {
@@ -46,10 +47,7 @@ export class VmTee {
   readonly #request: () => LaunchRequest
   readonly #emulation: Emulation | undefined
   readonly #records: TeeRecord[] = []
-  #faults: ReadonlySet<TeeFault> = new Set()
-  /** The last one of an honest host that is about something: what an exchange accepted. */
-  #accepted: TeeAnswer | undefined
-  #asked: (() => void) | undefined
+  readonly #host = new TeeHost()
   #launches = 0
 
   constructor(spec: LabSpec, request: () => LaunchRequest, emulation?: Emulation) {
@@ -98,8 +96,6 @@ export class VmTee {
       throw new HostError(`the host of a real ${this.platform} cannot be made to lie`, {
         ...{ code: 'emulation-required', hint: 'Ask tee.isEmulated before' },
       })
-    if (faults.includes('replayed') && this.#accepted === undefined)
-      throw new UsageError('there is no evidence yet that could be replayed', { code: 'bad-scenario' })
     const impossible = faults.find((fault) => !this.faults.includes(fault))
     if (impossible !== undefined)
       throw new UsageError(
@@ -108,12 +104,12 @@ export class VmTee {
           code: 'bad-scenario',
         },
       )
-    this.#faults = new Set(faults)
+    this.#host.lie(faults)
   }
 
   /** Called whenever a guest asks an emulated processor for evidence that is about something, before it is given. */
   whenAsked(then: (() => void) | undefined): void {
-    this.#asked = then
+    this.#host.whenAsked(then)
   }
 
   /** What an emulated processor said so far, oldest first; the last thousand. */
@@ -154,17 +150,13 @@ export class VmTee {
     processor: EmulatedProcessor,
     question: Omit<Parameters<EmulatedProcessor['answer']>[0], 'faults'>,
   ): TeeAnswer {
-    const faults = this.#faults
-    const isAboutSomething = question.reportData.some((byte) => byte !== 0)
-    if (isAboutSomething) this.#asked?.()
-    const fresh = processor.answer({ ...question, faults })
-    const answer = faults.has('replayed') && this.#accepted ? this.#accepted : fresh
-    if (isAboutSomething && faults.size === 0) this.#accepted = answer
+    const { faults } = this.#host
+    const answer = this.#host.answer(processor, question)
     if (this.#records.length >= MOST_RECORDS) this.#records.shift()
     this.#records.push({
       reportData: Buffer.from(question.reportData).toString('hex'),
       evidence: sha256Hex(answer.outblob),
-      faults: [...faults],
+      faults,
     })
     return answer
   }
