@@ -19,7 +19,10 @@ hostile('a body that ends before its length gets no session', async (t, fixture)
   socket.end(
     `POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n${AUTH}`,
   )
-  t.notMatch(await ended, /kbs-session-id/)
+  const text = await ended
+  t.strictSame(statuses(text), [400])
+  t.match(text, 'errors/SerdeError')
+  t.notMatch(text, /kbs-session-id/)
 })
 
 hostile(
