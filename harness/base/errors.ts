@@ -78,6 +78,7 @@ export type HostCode =
   | 'node-too-old'
   | 'unsupported-host'
   | 'hardware-required'
+  | 'emulation-required'
   | 'locked'
 
 /** This host lacks something: a skip, unless the user required it. */

@@ -5,7 +5,7 @@ import type { AttestRecord, AuditLog } from './audit/record.ts'
 import { appraise, type PolicyVerdict, type Submission } from './evidence/appraise.ts'
 import { initDataDigest } from './evidence/init-data.ts'
 import { supportedTee } from './evidence/primary-evidence.ts'
-import { tpmPart } from './evidence/tpm-evidence.ts'
+import { type TpmPart, tpmPart } from './evidence/tpm-evidence.ts'
 import { canonicalJson } from './protocol/canonical-json.ts'
 import { wrappingKey } from './protocol/jwe.ts'
 import type { Attestation } from './protocol/messages.ts'
@@ -39,13 +39,17 @@ export async function attest(
   { policies, tokens, audit }: Attester,
 ): Promise<{ readonly token: string; readonly guest: AttestedGuest }> {
   const verdicts: PolicyVerdict[] = []
+  let tpm: TpmPart | undefined
   const record = async (outcome: Pick<AttestRecord, 'outcome' | 'code' | 'token'>) => {
-    await recorded(keepAll(attestation, audit))
-    const about = { ...recordOf(attestation, context), ...outcome }
+    // Anybody can send what is not authentic, and would fill the disk with it.
+    if (outcome.outcome === 'attested') await recorded(keepAll(attestation, audit))
+    const keys = tpm && { tpm: { ek: sha256Hex(tpm.ek.bytes), ak: sha256Hex(tpm.ak.bytes) } }
+    const about = { ...recordOf(attestation, context), ...keys, ...outcome }
     await recorded(audit.append({ ...about, verdicts: verdicts.map(auditedVerdict) }))
   }
   try {
     const submission = submissionOf(attestation, context)
+    tpm = submission.tpm
     for (const policy of policies) verdicts.push(await appraise(submission, policy))
     if (!verdicts.some(({ authentic }) => authentic))
       throw new BrokerRefusal('not-authentic', 'the evidence is not authentic')
@@ -84,6 +88,28 @@ function submissionOf(attestation: Attestation, { session, at }: AttestContext):
   }
 }
 
+/** Evidence to no session that waits for it: nothing of it was looked at. Throws BrokerRefusal `not-recorded`. */
+export async function recordRefused(
+  attestation: Attestation,
+  about: {
+    readonly cookie: string | undefined
+    readonly peer: string
+    readonly at: Date
+    readonly code: string
+  },
+  audit: AuditLog,
+): Promise<void> {
+  const { cookie, peer, at, code } = about
+  const session = { id: cookie === undefined ? '' : sha256Hex(cookie), tee: '' }
+  const record = {
+    ...recordOf(attestation, { session, peer, at }),
+    outcome: 'refused',
+    code,
+    verdicts: [],
+  } as const
+  await recorded(audit.append(record))
+}
+
 /** What was not recorded is not answered. Throws BrokerRefusal `not-recorded`. */
 export async function recorded(writing: Promise<void>): Promise<void> {
   try {
@@ -102,7 +128,13 @@ async function keepAll({ primaryEvidence, additionalEvidence }: Attestation, aud
 
 function recordOf(
   { initData, teePubkey, primaryEvidence, additionalEvidence }: Attestation,
-  { session, peer, at }: AttestContext,
+  {
+    session,
+    peer,
+    at,
+  }: Omit<AttestContext, 'session'> & {
+    readonly session: Pick<PendingSession, 'id' | 'tee'>
+  },
 ): Omit<AttestRecord, 'outcome' | 'verdicts'> {
   return {
     ...{ event: 'attest', time: at.toISOString(), peer, session: session.id, tee: session.tee },

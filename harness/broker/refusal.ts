@@ -12,6 +12,7 @@ const REFUSALS = {
   'unsupported-tee': { status: 401, type: 'AttestationError' },
   'no-common-hash': { status: 401, type: 'AttestationError' },
   'no-session': { status: 401, type: 'AttestationError' },
+  'session-expired': { status: 401, type: 'AttestationError' },
   'nonce-mismatch': { status: 401, type: 'AttestationError' },
   'unsupported-key': { status: 401, type: 'AttestationError' },
   'not-authentic': { status: 401, type: 'AttestationError' },

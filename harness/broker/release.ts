@@ -24,8 +24,9 @@ export interface ReleaseContext {
 }
 
 const DENIED = 'Access denied by policy'
+const NO_RESOURCE = 'there is no such resource'
 
-/** Throws BrokerRefusal `policy-denied`, also where a resource has no policy at all, and `no-resource`. */
+/** Throws BrokerRefusal `policy-denied`, and `no-resource`, also where one has no policy: no client gets to know which. */
 export async function release(
   path: string,
   context: ReleaseContext,
@@ -56,12 +57,12 @@ async function wrapped(
   guest: AttestedGuest,
   { policy, store }: { readonly policy: KnownPolicy | undefined; readonly store: ResourceStore },
 ): Promise<JweResponse> {
+  if (policy === undefined) throw new BrokerRefusal('no-resource', NO_RESOURCE)
   // Whether there is such a resource is told to whom the policy lets have it.
-  if (policy && !guest.accepted.includes(policy.id)) throw new BrokerRefusal('policy-denied', DENIED)
+  if (!guest.accepted.includes(policy.id)) throw new BrokerRefusal('policy-denied', DENIED)
   const resource = await store.get(path)
-  if (resource === undefined) throw new BrokerRefusal('no-resource', 'there is no such resource')
+  if (resource === undefined) throw new BrokerRefusal('no-resource', NO_RESOURCE)
   try {
-    if (policy === undefined) throw new BrokerRefusal('policy-denied', DENIED)
     return deliver(resource, guest, policy.delivery)
   } finally {
     resource.fill(0)

@@ -1,6 +1,7 @@
 /**
  * Exchanges that are under way and those that were attested. All of it is in memory, bounded in number and time: a
- * client that opens thousands of sessions pushes out other unauthenticated ones, and never one that was attested.
+ * client that opens thousands of sessions pushes out other unauthenticated ones, and one with thousands of attestations
+ * that no policy accepts others of the kind; never one that may have a resource.
  */
 import { randomBytes } from 'node:crypto'
 import { sha256Hex } from '../base/digest.ts'
@@ -12,7 +13,10 @@ import type { AttestedGuest } from './tokens.ts'
 export interface SessionLimits {
   /** Between auth and attest; default 10,000. The oldest goes when another comes. */
   readonly maxPending: number
-  /** Attested; default 10,000. None is pushed out: the next attestation is refused until one expires. */
+  /**
+   * Attested, and let have something by a policy; default 10,000. None is pushed out: the next attestation is refused until
+   * one expires. Those that no policy lets have anything push out one another, and there are as many as may be pending.
+   */
   readonly maxAttested: number
   /** Default 300,000 (Trustee: 5 minutes). */
   readonly sessionMs: number
@@ -44,9 +48,11 @@ const NONCE_BYTES = 32
 
 export class Sessions {
   readonly #limits: SessionLimits
-  /** Both in the order of their ends, since all live equally long. */
+  /** All in the order of their ends, since all live equally long. */
   readonly #pending = new Map<string, PendingSession>()
   readonly #attested = new Map<string, AttestedSession>()
+  /** Authentic, and no policy accepts it: it is told so, and may be forgotten. */
+  readonly #unaccepted = new Map<string, AttestedSession>()
   /** Attestations that are being verified hold a place. */
   #reserved = 0
 
@@ -55,7 +61,7 @@ export class Sessions {
   }
 
   get counts(): { readonly pending: number; readonly attested: number } {
-    return { pending: this.#pending.size, attested: this.#attested.size }
+    return { pending: this.#pending.size, attested: this.#attested.size + this.#unaccepted.size }
   }
 
   /** The cookie is 32 hex digits, as Trustee's (a UUID without dashes); it is not kept. */
@@ -64,8 +70,7 @@ export class Sessions {
     now: Date,
   ): { readonly cookie: string; readonly session: PendingSession } {
     this.#sweep(now)
-    const [oldest] = this.#pending.keys()
-    if (oldest !== undefined && this.#pending.size >= this.#limits.maxPending) this.#pending.delete(oldest)
+    this.#makeRoom(this.#pending)
     const cookie = randomBytes(COOKIE_BYTES).toString('hex')
     const nonce = randomBytes(NONCE_BYTES).toString('base64')
     const expires = now.getTime() + this.#limits.sessionMs
@@ -76,12 +81,14 @@ export class Sessions {
 
   /**
    * Takes the session of a cookie: whatever comes of the attestation, its nonce is used up. Throws BrokerRefusal
-   * `no-session`, `too-many-sessions`. Whoever takes one calls `attested` or `give up` once.
+   * `no-session`, `session-expired` while it is still known, `too-many-sessions`. Whoever takes one calls `attested` or `give up` once.
    */
   take(cookie: string, now: Date): PendingSession {
-    this.#sweep(now)
     const id = sha256Hex(cookie)
     const session = this.#pending.get(id)
+    this.#sweep(now)
+    if (session !== undefined && !this.#pending.has(id))
+      throw new BrokerRefusal('session-expired', 'the session of this cookie has ended: its nonce is too old')
     if (session === undefined)
       throw new BrokerRefusal('no-session', 'there is no session of this cookie that waits for evidence')
     if (this.#attested.size + this.#reserved >= this.#limits.maxAttested)
@@ -102,19 +109,28 @@ export class Sessions {
   /** The session lives once more as long from now on. */
   attested({ id }: PendingSession, guest: AttestedGuest, now: Date): void {
     this.#reserved -= 1
-    this.#attested.set(id, { id, guest, expires: now.getTime() + this.#limits.sessionMs })
+    const isAccepted = guest.accepted.length > 0
+    if (!isAccepted) this.#makeRoom(this.#unaccepted)
+    const expires = now.getTime() + this.#limits.sessionMs
+    ;(isAccepted ? this.#attested : this.#unaccepted).set(id, { id, guest, expires })
+  }
+
+  #makeRoom(map: Map<string, unknown>): void {
+    const [oldest] = map.keys()
+    if (oldest !== undefined && map.size >= this.#limits.maxPending) map.delete(oldest)
   }
 
   /** Throws BrokerRefusal `not-attested`. */
   find(cookie: string, now: Date): AttestedSession {
     this.#sweep(now)
-    const session = this.#attested.get(sha256Hex(cookie))
+    const id = sha256Hex(cookie)
+    const session = this.#attested.get(id) ?? this.#unaccepted.get(id)
     if (session) return session
     throw new BrokerRefusal('not-attested', 'there is no attested session of this cookie')
   }
 
   #sweep(now: Date): void {
-    for (const map of [this.#pending, this.#attested]) {
+    for (const map of [this.#pending, this.#attested, this.#unaccepted]) {
       for (const [id, { expires }] of map) {
         if (expires > now.getTime()) break
         map.delete(id)

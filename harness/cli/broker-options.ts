@@ -7,6 +7,7 @@ import { type BrokerConfig, parseBrokerConfig } from '../broker/config.ts'
 import type { ReleasePolicy } from '../broker/release-policy.ts'
 import type { BrokerOptions } from '../broker/server.ts'
 import { FileStore } from '../broker/store/file-store.ts'
+import { readPrivateFile } from '../broker/store/private-file.ts'
 import { readStoreKey } from '../broker/store/store-key.ts'
 import type { TokenKey } from '../broker/tokens.ts'
 import { parsePolicy } from '../evidence/policy/parse.ts'
@@ -108,7 +109,7 @@ async function readTokenKey(
   at: ReadConfig['at'],
 ): Promise<TokenKey> {
   const file = at(key)
-  const privateKey = privateKeyOf(file, await readEvidenceFile(file))
+  const privateKey = privateKeyOf(file, await readPrivateFile(file, { what: 'the key that signs tokens' }))
   const curve = privateKey.asymmetricKeyDetails?.namedCurve
   if (curve !== 'prime256v1' && curve !== 'secp384r1')
     throw new UsageError(`${file} has no key that signs tokens: one on P-256 or P-384 is needed`, {

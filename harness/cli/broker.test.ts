@@ -1,15 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { sha256Hex } from '../base/digest.ts'
 import { readChain } from '../broker/audit/chain.ts'
 import { openAuditLog } from '../broker/audit/file-log.ts'
+import { makeServerCertificate } from '../broker/server-certificate.ts'
 import { snpGuest, snpRelease } from '../broker/testing/emulated-guests.ts'
 import { type Answer, RcarClient } from '../broker/testing/rcar-client.ts'
-
 import { listResources, makeKey, putResource, removeResource, serveBroker, showAudit } from './broker.ts'
 
 t.setTimeout(120_000)
@@ -244,4 +244,17 @@ t.test('a configuration that is wrong is refused at its place, and nothing is se
   await writeFile(config, CONFIG)
   await t.rejects(serveBroker({ config }), /names no certificate/)
   t.strictSame(await readdir(directory).then((names) => names.filter((name) => name === 'evidence')), [])
+})
+
+t.test('a key of the server or of tokens that others may read is not used', async (t) => {
+  const { directory, config } = await configured(t)
+  const { certificatePem, keyPem } = await makeServerCertificate({ names: ['localhost'], now: new Date() })
+  await writeFile(join(directory, 'tls.pem'), certificatePem)
+  await writeFile(join(directory, 'tls.key'), keyPem)
+  const more = { server: 'tls: {certificate: tls.pem, key: tls.key}', tokens: 'tokens: {key: tls.key}' }
+  for (const [name, line] of Object.entries(more)) {
+    await writeFile(config, `${CONFIG}${line}\n`)
+    await chmod(join(directory, 'tls.key'), 0o640)
+    await t.rejects(serveBroker({ config }), { code: 'bad-config', message: /has mode 0640/ }, name)
+  }
 })

@@ -6,6 +6,7 @@ import { readChain } from '../broker/audit/chain.ts'
 import { verifyAttestationToken } from '../broker/relying-party.ts'
 import { type Broker, startBroker } from '../broker/server.ts'
 import { makeServerCertificate } from '../broker/server-certificate.ts'
+import { readPrivateFile } from '../broker/store/private-file.ts'
 import { MAX_RESOURCE_BYTES } from '../broker/store/resource-store.ts'
 import { makeStoreKey } from '../broker/store/store-key.ts'
 import { openConfigured, openConfiguredStore, type ReadConfig, readBrokerConfig } from './broker-options.ts'
@@ -64,9 +65,8 @@ async function certificateOf(
     throw new UsageError('the configuration names no certificate', {
       ...{ code: 'bad-config', hint: 'add tls: {certificate, key}, or give --self-signed NAME' },
     })
-  const [certificate, key] = await Promise.all(
-    [at(config.tls.certificate), at(config.tls.key)].map(readEvidenceFile),
-  )
+  const certificate = await readEvidenceFile(at(config.tls.certificate))
+  const key = await readPrivateFile(at(config.tls.key), { what: 'the key of the server' })
   return { certificatePem: `${certificate}`, keyPem: `${key}` }
 }
 

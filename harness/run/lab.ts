@@ -37,7 +37,7 @@ export class Lab<Claim extends string> {
     return result.outcome !== 'fail'
   }
 
-  /** Says why a claim that requires hardware cannot be decided here, though the platform is one. */
+  /** Says why a claim that requires hardware, or emulation, cannot be decided here. */
   skip(id: Claim, reason: string): void {
     this.#spec.emit({ type: 'claim', result: this.#spec.claims.skip(id, reason) })
   }
@@ -79,7 +79,7 @@ export class Lab<Claim extends string> {
 
   /**
    * Files of the run directory that hold a secret, as text, in hex or in base64: consoles, logs of broker and vTPM, disks.
-   * Relative to the run directory, sorted.
+   * In hex also as a dump has it. Relative to the run directory, sorted.
    */
   async findInRun(secret: string): Promise<readonly string[]> {
     const { filesWithSecret } = await import('./attest/secret-search.ts')

@@ -36,7 +36,13 @@ const LACKING: ReadonlySet<HostCode> = new Set<HostCode>([
     'marked-skip',
     'not-reached',
   ] as const),
-  ...(['no-user-namespaces', 'unsupported-host', 'hardware-required', 'setup-missing'] as const),
+  ...([
+    'no-user-namespaces',
+    'unsupported-host',
+    'hardware-required',
+    'emulation-required',
+    'setup-missing',
+  ] as const),
 ])
 
 /**

@@ -22,8 +22,11 @@ export type Tee = 'sev-snp' | 'tdx'
 export interface ClaimDeclaration {
   /** One sentence that is true or false. */
   readonly claim: string
-  /** Only a real TEE can show it: on any other basis the claim is skipped and says so. */
-  readonly requires?: 'hardware'
+  /**
+   * Only a real TEE can show it, or only one whose host is ours and can lie (`emulation`): on any other basis the claim is
+   * skipped and says so.
+   */
+  readonly requires?: 'hardware' | 'emulation'
   /** How its truth is established where it is not by the guest that ran: the launch of a platform that this host lacks. */
   readonly basis?: 'rehearsed' | 'predicted'
   /** It is about how the guest was launched: an emulated TEE rests on a rehearsal there, or on a prediction. */

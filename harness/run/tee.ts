@@ -1,7 +1,7 @@
 /** The TEE of a scenario's VM: what its owner knows of it, and how its host can lie about it where it is emulated. */
 import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
-import { UsageError } from '../base/errors.ts'
+import { HostError, UsageError } from '../base/errors.ts'
 import type { Basis } from '../platforms/descriptor.ts'
 import { measureEmulatedLaunch } from '../platforms/emulated/emulated-launch.ts'
 import type {
@@ -17,6 +17,7 @@ import type { PlatformId } from '../platforms/platform-id.ts'
 import { type LaunchRequest, predictLaunch } from '../platforms/rehearsed-launch.ts'
 import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
+import { TeeHost } from './tee-host.ts'
 
 /** What an emulated processor was asked and what it said. */
 export interface TeeRecord {
@@ -46,8 +47,7 @@ export class VmTee {
   readonly #request: () => LaunchRequest
   readonly #emulation: Emulation | undefined
   readonly #records: TeeRecord[] = []
-  #faults: ReadonlySet<TeeFault> = new Set()
-  #first: TeeAnswer | undefined
+  readonly #host = new TeeHost()
   #launches = 0
 
   constructor(spec: LabSpec, request: () => LaunchRequest, emulation?: Emulation) {
@@ -86,11 +86,15 @@ export class VmTee {
     return this.#emulation?.processor.faults ?? []
   }
 
-  /** From now on the host lies so, and not as before; without a fault it is honest. Throws UsageError `bad-scenario`. */
+  /**
+   * From now on the host lies so, and not as before; without a fault it is honest, as that of hardware is anyway. Throws
+   * HostError `emulation-required` for a fault on hardware, UsageError `bad-scenario` for one that the TEE cannot have, and
+   * for `replayed` where it has not said anything yet.
+   */
   fault(...faults: readonly TeeFault[]): void {
-    if (!this.#emulation)
-      throw new UsageError(`the host of a real ${this.platform} cannot be made to lie`, {
-        ...{ code: 'bad-scenario', hint: 'Ask tee.isEmulated before' },
+    if (!this.#emulation && faults.length > 0)
+      throw new HostError(`the host of a real ${this.platform} cannot be made to lie`, {
+        ...{ code: 'emulation-required', hint: 'Ask tee.isEmulated before' },
       })
     const impossible = faults.find((fault) => !this.faults.includes(fault))
     if (impossible !== undefined)
@@ -100,7 +104,12 @@ export class VmTee {
           code: 'bad-scenario',
         },
       )
-    this.#faults = new Set(faults)
+    this.#host.lie(faults)
+  }
+
+  /** Called whenever a guest asks an emulated processor for evidence that is about something, before it is given. */
+  whenAsked(then: (() => void) | undefined): void {
+    this.#host.whenAsked(then)
   }
 
   /** What an emulated processor said so far, oldest first; the last thousand. */
@@ -141,15 +150,13 @@ export class VmTee {
     processor: EmulatedProcessor,
     question: Omit<Parameters<EmulatedProcessor['answer']>[0], 'faults'>,
   ): TeeAnswer {
-    const faults = this.#faults
-    const fresh = processor.answer({ ...question, faults })
-    const answer = faults.has('replayed') && this.#first ? this.#first : fresh
-    this.#first ??= answer
+    const { faults } = this.#host
+    const answer = this.#host.answer(processor, question)
     if (this.#records.length >= MOST_RECORDS) this.#records.shift()
     this.#records.push({
       reportData: Buffer.from(question.reportData).toString('hex'),
       evidence: sha256Hex(answer.outblob),
-      faults: [...faults],
+      faults,
     })
     return answer
   }

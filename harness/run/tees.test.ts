@@ -3,16 +3,20 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { MaterialError } from '../base/errors.ts'
+import { HostError, MaterialError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
+import type { EmulatedProcessor } from '../platforms/emulated/processor.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { PlatformVerdict } from '../probe/facts.ts'
 import type { FirmwareBuild } from '../probe/firmware.ts'
 import { ClaimBook } from '../verdict/claims.ts'
 import { alteredFirmware } from './altered-firmware.ts'
 import type { FoundScenario } from './discover.ts'
+import type { LabSpec } from './lab-spec.ts'
 import { type Axes, type PlanContext, plan } from './plan.ts'
 import { defineScenario, type Tee } from './scenario.ts'
+import { VmTee } from './tee.ts'
+import { TeeHost } from './tee-host.ts'
 
 const image: ImageDescription = {
   ...{
@@ -117,6 +121,46 @@ t.test('altered firmware differs in one byte of erased flash that every launch m
   const places = [...bytes.keys()].filter((at) => bytes[at] !== altered[at])
   t.equal(places.length, 1)
   t.ok((places[0] ?? 0) >= 0x86000 && (places[0] ?? 0) < 0x88000)
+})
+
+/** Says what it is asked, and which lies it is to tell. */
+const ECHO: EmulatedProcessor = {
+  ...{ platform: 'sev-snp', provider: 'sev_guest', faults: ['replayed', 'forged'], chip: '' },
+  answer: ({ reportData, faults }) => ({
+    outblob: Buffer.from(`${Buffer.from(reportData).toString('hex', 0, 1)} ${[...faults].join()}`),
+    auxblob: Buffer.alloc(0),
+  }),
+  endorsements: () => ({ certificates: [], crls: [], collateral: [], simulatedRoot: '' }),
+}
+
+t.test('a host that replays says what an exchange accepted last, and nothing of zeros or lies', async (t) => {
+  const host = new TeeHost()
+  const launch = { digest: new Uint8Array(48), basis: 'rehearsed', fields: {} } as const
+  let asked = 0
+  host.whenAsked(() => {
+    asked += 1
+  })
+  const say = (byte: number) =>
+    host.answer(ECHO, { reportData: Buffer.alloc(64, byte), launch, registers: [] }).outblob.toString()
+  t.equal(say(0), '00 ')
+  t.throws(() => host.lie(['replayed']), { code: 'bad-scenario' }, 'of zeros nothing was accepted')
+  t.equal(say(1), '01 ')
+  t.equal(say(2), '02 ')
+  t.equal(say(0), '00 ')
+  host.lie(['forged'])
+  t.equal(say(3), '03 forged')
+  host.lie(['replayed'])
+  t.strictSame([say(0), say(4)], ['02 ', '02 '])
+  host.lie([])
+  t.equal(say(5), '05 ')
+  t.equal(asked, 5, 'whoever asked for zeros asked for nothing')
+})
+
+t.test('the host of hardware is honest, and cannot be made to lie', async (t) => {
+  const spec = { variant: { platform: 'sev-snp' }, basis: 'hardware' } as unknown as LabSpec
+  const tee = new VmTee(spec, () => t.fail('nothing is launched') as never)
+  t.doesNotThrow(() => tee.fault())
+  t.throws(() => tee.fault('forged'), { constructor: HostError, code: 'emulation-required' })
 })
 
 t.test('a claim about the launch rests on what the emulated processor rests on', async (t) => {

@@ -25,6 +25,18 @@ t.test('a claim that needs hardware is skipped on every other basis, true or fal
   t.equal(new ClaimBook(declared, 'hardware').decide('hidden', { expected: 1, got: 2 }).outcome, 'fail')
 })
 
+t.test(
+  'a claim that needs a host that lies is decided where the TEE is emulated, and skipped on hardware',
+  async (t) => {
+    const lies = { lies: { claim: 'it is noticed', requires: 'emulation' } } as const
+    t.equal(new ClaimBook(lies, 'emulated').decide('lies', { expected: 1, got: 2 }).outcome, 'fail')
+    t.equal(new ClaimBook(lies, 'emulated').decide('lies', { expected: 1, got: 1 }).outcome, 'pass')
+    t.equal(new ClaimBook(lies, 'hardware').decide('lies', { expected: 1, got: 1 }).outcome, 'skip')
+    t.equal(new ClaimBook(lies, 'hardware').skip('lies', 'emulation-required: x').outcome, 'skip')
+    t.throws(() => new ClaimBook(lies, 'emulated').skip('lies', ''), { code: 'bad-scenario' })
+  },
+)
+
 t.test('a claim is decided once, and only if it is declared', async (t) => {
   const book = new ClaimBook(declared, 'emulated')
   book.decide('opens', { expected: 1, got: 2 })

@@ -9,7 +9,8 @@ export type ClaimBasis = 'hardware' | 'rehearsed' | 'emulated' | 'predicted'
 
 export interface DeclaredClaim {
   readonly claim: string
-  readonly requires?: 'hardware'
+  /** `emulation`: a host that lies at will, which that of real hardware does not. */
+  readonly requires?: 'hardware' | 'emulation'
   /** How its truth is established where it is not by the guest that ran. */
   readonly basis?: 'rehearsed' | 'predicted'
   /** It is about how the guest was launched: an emulated TEE rests on a rehearsal there, or on a prediction. */
@@ -78,10 +79,16 @@ export class ClaimBook {
     return decided
   }
 
-  /** Decides that a claim that needs hardware cannot be decided here. Throws UsageError `bad-scenario` for any other. */
+  /**
+   * Decides that a claim that needs hardware cannot be decided here, or one that needs emulation on hardware. Throws
+   * UsageError `bad-scenario` for any other.
+   */
   skip(id: string, reason: string): DecidedClaim {
-    if (this.#declared.get(id)?.requires !== 'hardware')
+    const requires = this.#declared.get(id)?.requires
+    if (requires === undefined)
       throw badScenario(`skips claim "${id}"; only claims that require hardware may be skipped`)
+    if (requires === 'emulation' && this.#basis !== 'hardware')
+      throw badScenario(`skips claim "${id}", which needs emulation, where there is one`)
     const decided = this.decide(id, { expected: '', got: '', holds: false })
     const skipped: DecidedClaim = { ...decided, outcome: 'skip', got: reason }
     this.#decided.set(id, skipped)
@@ -89,15 +96,18 @@ export class ClaimBook {
   }
 
   #judge(id: string, declared: DeclaredClaim, { expected, got, holds }: Observation): DecidedClaim {
-    const lacksHardware = declared.requires === 'hardware' && this.#basis !== 'hardware'
+    const isHardware = this.#basis === 'hardware'
+    const lacks = declared.requires !== undefined && isHardware !== (declared.requires === 'hardware')
     const equal = holds ?? isDeepStrictEqual(expected, got)
     return {
       id,
       claim: declared.claim,
       basis: declared.requires === 'hardware' ? this.#basis : this.#basisOf(declared),
-      outcome: lacksHardware ? 'skip' : equal ? 'pass' : 'fail',
+      outcome: lacks ? 'skip' : equal ? 'pass' : 'fail',
       expected: render(expected),
-      got: lacksHardware ? `${render(got)} (needs hardware; this platform is ${this.#basis})` : render(got),
+      got: lacks
+        ? `${render(got)} (needs ${declared.requires}; this platform is ${this.#basis})`
+        : render(got),
     }
   }
 

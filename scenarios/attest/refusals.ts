@@ -2,12 +2,14 @@ import {
   type AtTheEnd,
   type Boot,
   defineScenario,
+  freshCanary,
   type LabBroker,
   type LabGuest,
   type OwnersWishes,
   ownersPolicy,
   type Release,
   type ScenarioVm,
+  sayToVtpm,
   type TeeFault,
 } from '../../harness/run/index.ts'
 
@@ -19,7 +21,8 @@ interface Refusal {
   /** The owner expects this one, which is another than the one that boots. */
   readonly expects?: 'other-firmware' | 'other-uki' | 'other-command-line'
   readonly end?: AtTheEnd
-  readonly sessionMs?: number
+  /** The broker's clock moves on by this while the guest collects its evidence. */
+  readonly clockMs?: number
   readonly codes: Readonly<Record<'sev-snp' | 'tdx', readonly string[]>>
   /** Why, as the attester says it. */
   readonly why: string | Readonly<Record<'sev-snp' | 'tdx', string>>
@@ -35,11 +38,11 @@ const REFUSALS = {
     ...{ expects: 'other-firmware', codes: { 'sev-snp': ['launch-digest'], tdx: ['mrtd'] }, why: DENIED },
   },
   uki: {
-    what: 'another UKI',
+    what: 'another UKI, which on TDX the registers of the vTPM alone show',
     ...{ expects: 'other-uki', codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr'] }, why: DENIED },
   },
   commandLine: {
-    what: 'another command line',
+    what: 'another command line, which on TDX the registers of the vTPM alone show',
     expects: 'other-command-line',
     ...{ codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr'] }, why: DENIED },
   },
@@ -64,9 +67,14 @@ const REFUSALS = {
     ...{ faults: ['vlek'], wishes: { quoteVersion: 5 } },
     ...{ codes: { 'sev-snp': ['chip-id', 'signing-key'], tdx: ['quote-version'] }, why: DENIED },
   },
-  replayed: { what: 'replayed evidence', faults: ['replayed'], codes: both('report-data'), why: DENIED },
+  replayed: {
+    what: 'the very evidence that the exchange before was given the key for',
+    faults: ['replayed'],
+    codes: both('report-data'),
+    why: DENIED,
+  },
   key: {
-    what: 'evidence for another key',
+    what: 'evidence whose REPORT_DATA is not that of the session and the key (inverted)',
     ...{ faults: ['other-report-data'], codes: both('report-data'), why: DENIED },
   },
   forged: {
@@ -87,7 +95,10 @@ const REFUSALS = {
     what: 'a simulated root, under a policy that does not name it',
     ...{ wishes: { trust: 'default' }, codes: both('unknown-root'), why: NOT_AUTHENTIC },
   },
-  stale: { what: 'a nonce whose session has ended', sessionMs: 1, codes: both(), why: NOT_AUTHENTIC },
+  stale: {
+    what: 'a nonce whose session has ended, with its cookie',
+    ...{ clockMs: 6 * 60_000, codes: both('session-expired'), why: NOT_AUTHENTIC },
+  },
   intercepted: {
     what: 'a man in the middle',
     end: 'man-in-the-middle',
@@ -97,14 +108,23 @@ const REFUSALS = {
   impostor: { what: 'an impostor of the broker', end: 'impostor', codes: both(), why: 'not-the-broker' },
 } as const satisfies Readonly<Record<string, Refusal>>
 
+/** What only a host can do that lies at will, or the owner of an emulated TEE. */
+function needsEmulation({ faults, wishes, clockMs }: Refusal): boolean {
+  const { endorsements, trust } = wishes ?? {}
+  return [faults, endorsements, trust, clockMs].some((each) => each !== undefined)
+}
+
 type Name = keyof typeof REFUSALS
 const NAMES = Object.keys(REFUSALS) as readonly Name[]
 const CLAIMS = Object.fromEntries(
   NAMES.map((name) => [
     name,
-    { claim: `${REFUSALS[name].what}: nothing is released, and it is said why; without it the root opens` },
+    {
+      claim: `${REFUSALS[name].what}: nothing is released, and it is said why; without it the root opens`,
+      ...(needsEmulation(REFUSALS[name]) && { requires: 'emulation' }),
+    },
   ]),
-) as Readonly<Record<Name, { readonly claim: string }>>
+) as Readonly<Record<Name, { readonly claim: string; readonly requires?: 'emulation' }>>
 
 export const scenario = defineScenario({
   title: 'the broker withholds the root key for each cause, and releases it when the cause is gone',
@@ -120,9 +140,12 @@ export const scenario = defineScenario({
   claims: {
     control: { claim: 'control: without any cause the root opens' },
     ...CLAIMS,
-    overheard: { claim: 'whoever stood in the place of the broker was asked nothing' },
+    overheard: { claim: 'each that stood in the place of the broker was connected to, and asked nothing' },
     nowhere: { claim: 'the key is in no file of the run directory: no console, no log, no disk' },
-    planted: { claim: 'control: the search finds what is on the console' },
+    planted: {
+      claim:
+        'control: the search finds what the guest says on its console and to its vTPM, and what the broker logs',
+    },
   },
   run: async (lab) => {
     const broker = await lab.broker()
@@ -155,38 +178,56 @@ export const scenario = defineScenario({
 
     for (const name of NAMES) {
       const cause: Refusal = REFUSALS[name]
+      if (needsEmulation(cause) && !vm.tee.isEmulated) {
+        lab.skip(name, 'emulation-required: the host of a real TEE cannot be made to lie')
+        continue
+      }
       const platform = vm.tee.platform as 'sev-snp' | 'tdx'
       const codes = cause.codes[platform]
       if (cause.wishes || cause.expects)
         await broker.serve(await policyOf(cause.expects ? others[cause.expects] : vm, cause.wishes))
-      if (cause.sessionMs !== undefined) await broker.serve({ ...honest, sessionMs: cause.sessionMs })
+      const { clockMs } = cause
+      if (clockMs !== undefined) vm.tee.whenAsked(() => broker.advance(clockMs))
       if (cause.end) await broker.put(cause.end)
       // A TDX platform has no such key.
       vm.tee.fault(...(cause.faults ?? []).filter((fault) => fault !== 'vlek' || platform === 'sev-snp'))
+      const accepted = broker.attestations.filter(({ released }) => released).at(-1)?.evidence
       const refused = await attempt.once()
+      const sent = broker.attestations.at(-1)?.evidence
       vm.tee.fault()
+      vm.tee.whenAsked(undefined)
       await broker.serve(honest)
       const why = typeof cause.why === 'string' ? cause.why : cause.why[platform]
       lab.claim(name, {
-        expected: { refused: { root: 'closed', released: 0, why, codes }, afterwards: OPENED },
-        got: { refused, afterwards: await attempt.once() },
+        expected: {
+          refused: { root: 'closed', released: 0, why, codes },
+          ...(name === 'replayed' && { sent: accepted ?? 'none was accepted before' }),
+          afterwards: OPENED,
+        },
+        got: { refused, ...(name === 'replayed' && { sent }), afterwards: await attempt.once() },
       })
     }
     lab.claim('overheard', {
-      expected: { knocked: true, requests: 0 },
-      got: { knocked: broker.connections > 0, requests: broker.overheard },
+      expected: { between: UNHEARD, impostor: UNHEARD },
+      got: { between: broker.overheard('man-in-the-middle'), impostor: broker.overheard('impostor') },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const console = await lab.findInRun(broker.commandLine)
+    const canary = freshCanary()
+    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    await sayToVtpm(guest, canary.text)
+    const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
+    const planted = [...(await lab.findInRun(canary.text)), ...(await lab.findInRun(logged))]
+    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
     lab.claim('planted', {
-      expected: 'the console among them',
-      got: console,
-      holds: console.some((file) => file.endsWith('console.raw')),
+      expected: `${classes.join(', ')} among them`,
+      got: planted,
+      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
     })
     await boot.cut()
   },
 })
 
+const UNHEARD = { knocked: true, requests: 0 }
 const OPENED = { root: 'open', released: 1, why: '', codes: [] }
 const REFUSED = /attest refused why=(\S+)/
 const UNLOCK = 'systemd-cryptsetup detach root 2>/dev/null; systemctl restart attestbed-root.service'

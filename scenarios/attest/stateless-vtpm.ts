@@ -1,4 +1,11 @@
-import { defineScenario, freshCanary, ownersPolicy, UNLOCKED_BY_BROKER } from '../../harness/run/index.ts'
+import {
+  type Attestation,
+  defineScenario,
+  freshCanary,
+  ownersPolicy,
+  sayToVtpm,
+  UNLOCKED_BY_BROKER,
+} from '../../harness/run/index.ts'
 
 const RELEASED = { attested: 1, refused: 0, released: 1, codes: [] }
 
@@ -17,10 +24,11 @@ export const scenario = defineScenario({
   claims: {
     opens: { claim: 'the root opens with the key that the broker released, and nothing was typed' },
     judged: { claim: 'the broker attested one guest, without a finding, and released one key' },
-    again: { claim: 'so it is at the next boot, with another vTPM' },
+    again: { claim: 'so it is at the next boot, with another EK and another AK' },
     foreign: {
       claim:
-        'control: where the report endorses other keys than those of its vTPM the root stays closed, and the audit log says why',
+        'control: where the report is about something else than this session and the keys of its vTPM (REPORT_DATA inverted) the root stays closed, and the audit log says why',
+      requires: 'emulation',
     },
     credential: {
       claim:
@@ -29,7 +37,10 @@ export const scenario = defineScenario({
     nowhere: {
       claim: 'the key is in no file of the run directory: no console, no log of broker or vTPM, no disk',
     },
-    planted: { claim: 'control: a secret that the guest says on its console is found there' },
+    planted: {
+      claim:
+        'control: what the guest says on its console and to its vTPM is found there, and what the broker logs in its log',
+    },
   },
   run: async (lab) => {
     const broker = await lab.broker()
@@ -45,43 +56,64 @@ export const scenario = defineScenario({
     lab.claim('judged', { expected: RELEASED, got: broker.exchanges() })
     await first.cut()
 
-    vm.tee.fault('other-report-data')
-    const foreign = await vm.boot()
-    const { result, why } = await foreign.unlock()
-    lab.claim('foreign', {
-      expected: { result: 'not-unlocked', why: 'not-attested', released: 0, codes: ['report-data'] },
-      got: { result, why, ...partOf(broker.exchanges()) },
-    })
-    await foreign.cut()
+    const { isEmulated } = vm.tee
+    if (isEmulated) {
+      vm.tee.fault('other-report-data')
+      const foreign = await vm.boot()
+      const { result, why } = await foreign.unlock()
+      lab.claim('foreign', {
+        expected: { result: 'not-unlocked', why: 'not-attested', released: 0, codes: ['report-data'] },
+        got: { result, why, ...partOf(broker.exchanges()) },
+      })
+      await foreign.cut()
+      vm.tee.fault()
+    } else lab.skip('foreign', 'emulation-required: the host of a real TEE cannot be made to lie')
 
-    vm.tee.fault()
     const second = await vm.boot()
     const again = (await second.unlock()).result
+    const [before, after] = broker.attestations.filter(({ released }) => released)
     lab.claim('again', {
-      expected: { result: UNLOCKED_BY_BROKER, ...RELEASED },
-      got: { result: again, ...broker.exchanges() },
+      expected: { result: UNLOCKED_BY_BROKER, ...RELEASED, vtpm: { ek: 'another', ak: 'another' } },
+      got: {
+        ...{ result: again, ...broker.exchanges() },
+        vtpm: { ek: compared(before, after, 'ek'), ak: compared(before, after, 'ak') },
+      },
     })
     const canary = freshCanary()
     const guest = await second.login()
     await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    await sayToVtpm(guest, canary.text)
     await second.powerOff()
 
     lab.claim('credential', {
-      expected: { activated: [1, 0, 1], unsealed: [0, 0, 0] },
+      expected: isEmulated
+        ? { activated: [1, 0, 1], unsealed: [0, 0, 0] }
+        : { activated: [1, 1], unsealed: [0, 0] },
       got: {
         activated: await vm.tpmSuccessesPerBoot('TPM2_ActivateCredential'),
         unsealed: await vm.unsealsPerBoot(),
       },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const planted = await lab.findInRun(canary.text)
+    const planted = [
+      ...(await lab.findInRun(canary.text)),
+      ...(await lab.findInRun(after?.evidence ?? 'no evidence')),
+    ]
+    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
     lab.claim('planted', {
-      expected: 'the console among them',
+      expected: `${classes.join(', ')} among them`,
       got: planted,
-      holds: planted.some((file) => file.endsWith('console.raw')),
+      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
     })
   },
 })
+
+/** Of the keys of the vTPMs at two attestations, as the audit log has them. */
+function compared(before: Attestation | undefined, after: Attestation | undefined, key: 'ek' | 'ak'): string {
+  const [one, other] = [before?.vtpm?.[key], after?.vtpm?.[key]]
+  if (one === undefined || other === undefined) return 'not recorded'
+  return one === other ? 'the same' : 'another'
+}
 
 function partOf({ released, codes }: { readonly released: number; readonly codes: readonly string[] }) {
   return { released, codes }

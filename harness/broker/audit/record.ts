@@ -21,8 +21,9 @@ interface Common {
 /** Somebody sent evidence. */
 export interface AttestRecord extends Common {
   readonly event: 'attest'
-  /** SHA-256 of the cookie. */
+  /** SHA-256 of the cookie; empty where none came. */
   readonly session: string
+  /** Empty where there is no such session, so that nobody said which. */
   readonly tee: string
   /** SHA-256 of what was sent; of the key, over its canonical JSON. */
   readonly evidence: {
@@ -32,6 +33,8 @@ export interface AttestRecord extends Common {
     readonly eventLog?: string
   }
   readonly teePubkey: string
+  /** SHA-256 of the public areas (TPMT_PUBLIC) that the evidence names, where it is bound to a TPM. */
+  readonly tpm?: { readonly ek: string; readonly ak: string }
   readonly token?: string
   readonly outcome: 'attested' | 'refused'
   /** Of the refusal. */
@@ -67,6 +70,6 @@ export type AuditRecord = AttestRecord | ResourceRecord | LifeRecord
 export interface AuditLog {
   /** Resolves when the record cannot be lost any more; rejects where it was not written, and then nothing is answered. */
   append(record: AuditRecord): Promise<void>
-  /** Keeps what a guest sent under the digest that records name; absent, or does nothing, where nobody asked for it. */
+  /** Keeps what an attested guest sent under the digest that records name; absent, or does nothing, where nobody asked for it. */
   keepEvidence?(digest: string, text: string): Promise<void>
 }

@@ -1,14 +1,14 @@
 /** The endpoints of the KBS protocol; what they decide is decided elsewhere. */
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
-import { type Attester, attest } from '../attestation.ts'
+import { type Attester, attest, recordRefused } from '../attestation.ts'
 import { supportedTee } from '../evidence/primary-evidence.ts'
 import { type BrokerLimits, RateLimit } from '../limits.ts'
 import { PROTOCOL_VERSION, parseAttestation, parseAuthRequest } from '../protocol/messages.ts'
 import { chooseHash } from '../protocol/runtime-data.ts'
 import { answerOf, BrokerRefusal } from '../refusal.ts'
 import { type Releaser, release } from '../release.ts'
-import type { Sessions } from '../sessions.ts'
+import type { PendingSession, Sessions } from '../sessions.ts'
 import { isResourcePath } from '../store/resource-path.ts'
 import { bearerToken, mustBeJson, plainPath, readBody, sessionCookie, setCookie } from './body.ts'
 
@@ -96,12 +96,20 @@ async function attestStep(context: Context<Env>, parts: AppParts): Promise<Respo
   mustBeJson(incoming)
   const body = await readBody(incoming, limits.attestBytes)
   const cookie = sessionCookie(incoming)
-  if (cookie === undefined) throw new BrokerRefusal('no-session', 'cookie not found')
   const attestation = parseAttestation(body, limits.attestBytes)
-  const session = sessions.take(cookie, clock())
+  const peer = peerOf(context.env)
+  let session: PendingSession
+  try {
+    if (cookie === undefined) throw new BrokerRefusal('no-session', 'cookie not found')
+    session = sessions.take(cookie, clock())
+  } catch (error) {
+    if (error instanceof BrokerRefusal)
+      await recordRefused(attestation, { cookie, peer, at: clock(), code: error.code }, parts.audit)
+    throw error
+  }
   let token: string
   try {
-    const issued = await attest(attestation, { session, peer: peerOf(context.env), at: clock() }, parts)
+    const issued = await attest(attestation, { session, peer, at: clock() }, parts)
     sessions.attested(session, issued.guest, clock())
     token = issued.token
   } catch (error) {

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { type AddressInfo, connect } from 'node:net'
+import { type ConnectionOptions, connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import t from 'tap'
 import { snpGuest } from '../testing/emulated-guests.ts'
 import { type Fixture, ROOT_KEY } from '../testing/fixture.ts'
@@ -19,7 +19,10 @@ hostile('a body that ends before its length gets no session', async (t, fixture)
   socket.end(
     `POST /kbs/v0/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n${AUTH}`,
   )
-  t.notMatch(await ended, /kbs-session-id/)
+  const text = await ended
+  t.strictSame(statuses(text), [400])
+  t.match(text, 'errors/SerdeError')
+  t.notMatch(text, /kbs-session-id/)
 })
 
 hostile(
@@ -77,15 +80,22 @@ hostile('a client without TLS, or with TLS 1.1, gets nothing', async (t, fixture
   plain.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n')
   await once(plain, 'close')
   t.notMatch(got, 'HTTP/1.1 200')
-  const old = connectTls({
-    host: '127.0.0.1',
-    port: fixture.broker.port ?? 0,
-    rejectUnauthorized: false,
-    maxVersion: 'TLSv1.1',
-    minVersion: 'TLSv1',
-  })
-  const [error] = await once(old, 'error')
-  t.ok(error)
+  const oldTls: ConnectionOptions & { readonly ciphers: string } = {
+    ...{ host: '127.0.0.1', rejectUnauthorized: false },
+    // At OpenSSL's usual level of security a client does not even offer it, and the test would say nothing of the broker.
+    ...{ maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0' },
+  }
+  const { certificatePem: cert, keyPem: key } = fixture.certificate
+  const lax = createTlsServer({ cert, key, minVersion: 'TLSv1.1', ciphers: oldTls.ciphers })
+  await once(lax.listen(0, '127.0.0.1'), 'listening')
+  const taken = connectTls({ ...oldTls, port: (lax.address() as AddressInfo).port })
+  await once(taken, 'secureConnect')
+  t.equal(taken.getProtocol(), 'TLSv1.1', 'control: a server that takes it is spoken to')
+  taken.destroy()
+  lax.close()
+  const old = connectTls({ ...oldTls, port: fixture.broker.port ?? 0 })
+  const [error] = (await once(old, 'error')) as [NodeJS.ErrnoException]
+  t.match(error.code, /ALERT_PROTOCOL_VERSION/, 'the broker says so')
 })
 
 hostile('requests in one packet are answered one by one, in their order', async (t, fixture) => {

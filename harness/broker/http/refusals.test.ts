@@ -1,4 +1,5 @@
 import t from 'tap'
+import { sha256Hex } from '../../base/digest.ts'
 import { memoryLog } from '../audit/memory-log.ts'
 import { REFUSAL_CODES } from '../refusal.ts'
 import { SIMULATED_TIME, snpGuest, snpRelease } from '../testing/emulated-guests.ts'
@@ -84,6 +85,28 @@ t.test('no-session: evidence without a cookie, and with one that nobody gave out
     guest.cookie = cookie
     const answer = await guest.post('/kbs/v0/attest', guest.attestation('nonce', snpGuest()))
     await refused(t, fixture, answer, 'no-session', ATTESTATION)
+    const session = cookie === undefined ? '' : sha256Hex(cookie)
+    t.match(fixture.records[1], { event: 'attest', outcome: 'refused', code: 'no-session', session })
+  }
+})
+
+t.test('session-expired: honest evidence, with its cookie, after five minutes', async (t) => {
+  for (const [ms, status] of [
+    [299_999, 200],
+    [300_000, 401],
+  ] as const) {
+    const now = { time: SIMULATED_TIME }
+    const fixture = await brokerFixture({ clock: () => now.time })
+    const guest = fixture.client()
+    const { nonce } = await guest.auth('snp')
+    now.time = new Date(SIMULATED_TIME.getTime() + ms)
+    const answer = await guest.post('/kbs/v0/attest', guest.attestation(nonce, snpGuest()))
+    t.equal(answer.status, status, `${ms} ms`)
+    if (status === 200) await fixture.broker.close()
+    else {
+      await refused(t, fixture, answer, 'session-expired', ATTESTATION)
+      t.match(fixture.records[1], { event: 'attest', outcome: 'refused', code: 'session-expired' })
+    }
   }
 })
 
@@ -184,10 +207,9 @@ t.test('bad-token: of another broker, changed, expired, without a signature', as
   seen.add('bad-token')
 })
 
-t.test('policy-denied: another launch digest, debug, no policy at all', async (t) => {
+t.test('policy-denied: another launch digest', async (t) => {
   const cases = {
     'another launch digest': { guest: snpGuest({ measurement: Buffer.alloc(48, 1) }), path: ROOT_KEY },
-    'a resource without a policy': { guest: snpGuest(), path: 'default/key/other' },
   }
   for (const [name, { guest: source, path }] of Object.entries(cases)) {
     const fixture = await brokerFixture({ resources: { [ROOT_KEY]: SECRET, 'default/key/other': SECRET } })
@@ -218,6 +240,11 @@ t.test(
         type: 'InvalidRequestPath',
       })
     }
+    const unread = await brokerFixture({ failingStore: new Error('the store was asked') })
+    const prober = unread.client()
+    await prober.attest(snpGuest())
+    t.equal((await prober.resource('default/key/other')).status, 404, 'without a policy it is not looked for')
+    await unread.broker.close()
     const fixture = await brokerFixture({
       resources: {},
       policies: { [ROOT_KEY]: snpRelease({ snp: { launchDigests: ['00'.repeat(48)] } }) },
@@ -262,6 +289,10 @@ t.test('too-many-sessions: no place for one more that is attested, until one end
   t.equal((await guest.resource(ROOT_KEY)).status, 200, 'who is attested stays so')
   now.time = new Date(SIMULATED_TIME.getTime() + 300_000)
   t.equal((await fixture.client().attest(snpGuest())).status, 200)
+  const other = snpGuest({ measurement: Buffer.alloc(48, 9) })
+  now.time = new Date(SIMULATED_TIME.getTime() + 600_000)
+  for (const _ of [1, 2, 3]) t.equal((await fixture.client().attest(other)).status, 200)
+  t.equal((await fixture.client().attest(snpGuest())).status, 200, 'who may have nothing holds no place')
   await refused(t, fixture, answer, 'too-many-sessions', { status: 429, type: 'TooManyRequests' })
 })
 

@@ -20,7 +20,7 @@ export const TEE_FAULTS = [
   'other-report-data',
   /** Another launch digest, MRTD. */
   'other-launch',
-  /** The first evidence that this processor gave, again. */
+  /** The last evidence that this processor gave a guest about something, while its host was honest, again. */
   'replayed',
   /** One bit of the signed part turned after the signature. */
   'forged',

@@ -8,7 +8,7 @@ import t from 'tap'
 import { type AuditRecord, makeServerCertificate } from '../../broker/index.ts'
 import { Scope } from '../../system/scope.ts'
 import { BrokerLine } from './broker-line.ts'
-import { summarize } from './exchanges.ts'
+import { attestationsOf, summarize } from './exchanges.ts'
 import { interceptTls } from './interceptor.ts'
 import { filesWithSecret } from './secret-search.ts'
 
@@ -47,6 +47,22 @@ t.test('a refusal without a finding is named by its own code', async (t) => {
   t.strictSame(summarize([resource('refused', 'policy-denied')]).codes, ['policy-denied'])
   const both = [attest('attested', ['debug']), resource('refused', 'no-resource')]
   t.strictSame(summarize(both).codes, ['debug', 'no-resource'])
+})
+
+t.test('evidence that got a resource is told from evidence that did not, by its session', async (t) => {
+  const tpm = { ek: 'aa', ak: 'bb' }
+  const first = { ...attest('attested', []), tpm, session: '1', evidence: { primary: '11' } } as AuditRecord
+  const second = {
+    ...attest('attested', ['debug']),
+    session: '2',
+    evidence: { primary: '22' },
+  } as AuditRecord
+  const given = { ...resource('released'), session: '1' } as AuditRecord
+  const withheld = { ...resource('refused', 'policy-denied'), session: '2' } as AuditRecord
+  t.strictSame(attestationsOf([first, given, second, withheld]), [
+    { evidence: '11', vtpm: tpm, released: true },
+    { evidence: '22', vtpm: undefined, released: false },
+  ])
 })
 
 async function say(port: number, text: string): Promise<string> {
@@ -128,7 +144,7 @@ t.test(
     const port = await listening(broker)
     const between = await interceptTls(() => port)
     t.match(await ask(between.port, { ca: cert }), /self-signed|unable to verify|certificate/i)
-    t.equal(between.requests, 0)
+    t.strictSame([between.connections, between.requests], [1, 0])
     t.equal(await ask(between.port, { rejectUnauthorized: false }), 'the answer')
     t.equal(between.requests, 1)
     t.equal(await ask(port, { ca: cert }), 'the answer', 'control: the broker itself is taken')
@@ -162,6 +178,10 @@ t.test(
       const files = {
         'a/text': `x${secret}y`,
         'a/b/hex': Buffer.from(secret).toString('hex'),
+        'upper-case': Buffer.from(secret).toString('hex').toUpperCase(),
+        'vtpm.log': dumpedAt(0, secret),
+        'vtpm-2.log': dumpedAt(13, secret),
+        'late.log': `${' 00'.repeat(349_524)}${dumpedAt(5, secret)}`,
         'base64-0': Buffer.from(`${secret}!`).toString('base64'),
         'base64-1': Buffer.from(`{${secret}}`).toString('base64'),
         'base64-2': Buffer.from(`{"${secret}"}`).toString('base64url'),
@@ -175,6 +195,17 @@ t.test(
     }
   },
 )
+
+/** As swtpm logs what it is told: 16 bytes a line, upper case; `before`: bytes that stand in front. */
+function dumpedAt(before: number, secret: string): string {
+  const bytes = Buffer.concat([Buffer.alloc(before, 1), Buffer.from(secret), Buffer.alloc(3)])
+  const lines: string[] = [' SWTPM_IO_Read: length 1']
+  for (let at = 0; at < bytes.length; at += 16) {
+    const line = [...bytes.subarray(at, at + 16)].map((byte) => byte.toString(16).padStart(2, '0'))
+    lines.push(` ${line.join(' ').toUpperCase()} `)
+  }
+  return `${lines.join('\n')}\n`
+}
 
 t.test('the search for a secret misses no base64 of it, whatever stands around', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-search-'))

@@ -28,5 +28,28 @@ export function summarize(records: readonly AuditRecord[]): ExchangeSummary {
   }
 }
 
+/** One time that evidence was decided on. Digests are SHA-256, hex. */
+export interface Attestation {
+  /** Of the TEE's evidence, as it was sent. */
+  readonly evidence: string
+  /** Of the public areas of EK and AK; undefined where evidence of no vTPM came. */
+  readonly vtpm: { readonly ek: string; readonly ak: string } | undefined
+  /** Whether its session got a resource. */
+  readonly released: boolean
+}
+
+export function attestationsOf(records: readonly AuditRecord[]): readonly Attestation[] {
+  const released = new Set(
+    records.flatMap((record) =>
+      record.event === 'resource' && record.outcome === 'released' ? [record.session] : [],
+    ),
+  )
+  return records.flatMap((record) =>
+    record.event === 'attest'
+      ? [{ evidence: record.evidence.primary, vtpm: record.tpm, released: released.has(record.session) }]
+      : [],
+  )
+}
+
 /** Refusals that follow from findings. */
 const GENERAL: ReadonlySet<string> = new Set(['policy-denied', 'not-authentic'])

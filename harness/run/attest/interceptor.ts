@@ -1,4 +1,4 @@
-/** A host that ends the guest's TLS itself, with a certificate of its own, and goes on to the real broker. */
+/** A host that ends the guest's TLS itself, with a certificate of its own, and goes on to a broker. */
 import { connect, createServer, type Server, type TLSSocket } from 'node:tls'
 import { makeServerCertificate } from '../../broker/index.ts'
 
@@ -6,11 +6,13 @@ const LOOPBACK = '127.0.0.1'
 
 export interface Interceptor extends AsyncDisposable {
   readonly port: number
+  /** How often somebody connected to it. */
+  readonly connections: number
   /** What it read in clear, in pieces. */
   readonly requests: number
 }
 
-/** `broker`: the port of the real one at the moment. */
+/** `broker`: the port, at the moment, of the one that it goes on to. */
 export async function interceptTls(broker: () => number | undefined): Promise<Interceptor> {
   const { certificatePem: cert, keyPem: key } = await makeServerCertificate({
     names: [LOOPBACK],
@@ -18,6 +20,7 @@ export async function interceptTls(broker: () => number | undefined): Promise<In
   })
   const sockets = new Set<TLSSocket>()
   let requests = 0
+  let connections = 0
   const keep = (socket: TLSSocket) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
@@ -35,10 +38,16 @@ export async function interceptTls(broker: () => number | undefined): Promise<In
     })
     guest.pipe(onward).pipe(guest)
   })
+  server.on('connection', () => {
+    connections += 1
+  })
   server.on('tlsClientError', (_, socket) => socket.destroy())
   const port = await listen(server)
   return {
     port,
+    get connections() {
+      return connections
+    },
     get requests() {
       return requests
     },

@@ -16,7 +16,7 @@ import type { LabSpec } from '../lab-spec.ts'
 import { BROKER_ADDRESS } from '../vm-machine.ts'
 import type { NetworkOptions, VmOptions } from '../vm-options.ts'
 import { BrokerLine } from './broker-line.ts'
-import { type ExchangeSummary, summarize } from './exchanges.ts'
+import { type Attestation, attestationsOf, type ExchangeSummary, summarize } from './exchanges.ts'
 import { type Interceptor, interceptTls } from './interceptor.ts'
 
 /** What guests ask for where their command line names nothing else. */
@@ -27,8 +27,6 @@ export interface Release extends ReleasePolicy {
   readonly secret: string
   /** Default `default/root/key`. */
   readonly resource?: string
-  /** How long a session lives; default as of a stand-alone broker. */
-  readonly sessionMs?: number
 }
 
 export interface BrokerRequest {
@@ -37,7 +35,17 @@ export interface BrokerRequest {
 }
 
 /** Whom guests reach at the broker's address. */
-export type AtTheEnd = 'broker' | 'nobody' | 'impostor' | 'man-in-the-middle'
+export type AtTheEnd = 'broker' | 'nobody' | FalseEnd
+
+type FalseEnd = 'impostor' | 'man-in-the-middle'
+
+/** What somebody in the broker's place saw, while it was there. */
+export interface Overheard {
+  /** Whether a guest came at all. */
+  readonly knocked: boolean
+  /** What it could read of guests, in pieces. */
+  readonly requests: number
+}
 
 export class LabBroker {
   readonly #spec: LabSpec
@@ -48,7 +56,8 @@ export class LabBroker {
   #release: Release | undefined
   #broker: Broker | undefined
   #impostor: { readonly broker: Broker; readonly log: WatchedLog } | undefined
-  #interceptor: Interceptor | undefined
+  readonly #ends = new Map<FalseEnd, Interceptor>()
+  #aheadMs = 0
   #read = 0
 
   private constructor(
@@ -97,15 +106,16 @@ export class LabBroker {
     return { hostPort: this.#line.hostPort }
   }
 
-  /** How often a guest knocked, whoever opened. */
-  get connections(): number {
-    return this.#line.connections
+  /** Moves the clock of the broker on; until `serve`. */
+  advance(ms: number): void {
+    this.#aheadMs += ms
   }
 
   /** Releases this from now on, and nothing else; guests find it at its address. */
   async serve(release: Release): Promise<void> {
     await this.#broker?.close()
     this.#release = release
+    this.#aheadMs = 0
     const { privateKeyPem: keyPem, certificatePem } = this.#identity
     this.#broker = await this.#start(release, { tls: { certificatePem, keyPem }, audit: this.#log })
     this.#line.leadTo(this.#broker.port)
@@ -125,13 +135,17 @@ export class LabBroker {
   async #portOf(end: AtTheEnd): Promise<number | undefined> {
     if (end === 'nobody') return undefined
     if (end === 'broker') return this.#broker?.port
-    if (end === 'impostor') return (await this.#theImpostor()).broker.port
-    this.#interceptor ??= await interceptTls(() => this.#broker?.port)
-    if (!this.#open.includes(this.#interceptor)) this.#open.push(this.#interceptor)
-    return this.#interceptor.port
+    const standing = this.#ends.get(end)
+    if (standing) return standing.port
+    // Neither has the broker's TLS key, and both read what they are told.
+    const impostor = end === 'impostor' ? (await this.#theImpostor()).broker : undefined
+    const made = await interceptTls(() => (impostor ?? this.#broker)?.port)
+    this.#open.unshift(made)
+    this.#ends.set(end, made)
+    return made.port
   }
 
-  /** A broker that releases the same to the same, and has another TLS key. */
+  /** A broker that releases the same to the same. */
   async #theImpostor(): Promise<{ readonly broker: Broker; readonly log: WatchedLog }> {
     if (this.#impostor) return this.#impostor
     if (this.#release === undefined) throw new Error('an impostor needs a broker that serves')
@@ -143,10 +157,15 @@ export class LabBroker {
     return this.#impostor
   }
 
-  /** Requests that guests sent to whoever was there in the broker's place, in clear. */
-  get overheard(): number {
-    const byImpostor = this.#impostor?.log.records.filter(({ event }) => event === 'attest').length ?? 0
-    return byImpostor + (this.#interceptor?.requests ?? 0)
+  /** What one that was put in the broker's place saw of guests. */
+  overheard(end: FalseEnd): Overheard {
+    const { connections = 0, requests = 0 } = this.#ends.get(end) ?? {}
+    return { knocked: connections > 0, requests }
+  }
+
+  /** Evidence that was decided on since the broker was opened, in its order. */
+  get attestations(): readonly Attestation[] {
+    return attestationsOf(this.#log.records)
   }
 
   /** What the audit log says of everything since the last call. */
@@ -157,7 +176,7 @@ export class LabBroker {
   }
 
   #start(
-    { secret, resource = ROOT_KEY, sessionMs, ...policy }: Release,
+    { secret, resource = ROOT_KEY, ...policy }: Release,
     how: {
       readonly tls: { readonly certificatePem: string; readonly keyPem: string }
       readonly audit: AuditLog
@@ -165,9 +184,9 @@ export class LabBroker {
   ): Promise<Broker> {
     return startBroker({
       ...how,
+      clock: () => new Date(Date.now() + this.#aheadMs),
       store: memoryStore(new Map([[resource, Buffer.from(secret)]])),
       policies: new Map([[resource, policy]]),
-      ...(sessionMs !== undefined && { limits: { sessionMs } }),
       onError: (error) =>
         this.#spec.emit({
           type: 'note',

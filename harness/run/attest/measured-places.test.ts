@@ -1,6 +1,6 @@
 /** Which broker the attester of images/attester asks, by its own shell program in the busybox of the guests. */
 import { createHash } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -18,7 +18,7 @@ const INIT_DATA = [
 
 interface Guest {
   readonly commandLine: string
-  readonly pcr12?: string
+  readonly pcr12?: string | 'absent'
   readonly secureBoot?: 0 | 1
   /** Strings of its SMBIOS tables. */
   readonly smbios?: readonly string[] | 'absent'
@@ -32,12 +32,18 @@ const OFFSETS = { snp: 192, tdx: 232 }
 const tools = await openTools()
 
 /** `uki https://... sha256:...`, or why it is refused. */
-async function broker(guest: Guest): Promise<string> {
+const broker = (guest: Guest) =>
+  told(guest, 'if name_broker; then echo "$named_by $broker $pin"; else echo "$reason"; fi')
+
+/** `broker`, `tpm2`, or why neither is to open the root. */
+const way = (guest: Guest) => told(guest, 'if name_way; then echo "$unlock"; else echo "$reason"; fi')
+
+async function told(guest: Guest, question: string): Promise<string> {
   const { commandLine, pcr12 = ZERO, secureBoot, smbios = [], tee = 'snp', initData, bound } = guest
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-measured-'))
   const file = (name: string, content: string | Uint8Array) => writeFile(join(directory, name), content)
   try {
-    await file('12', `${pcr12.toUpperCase()}\n`)
+    if (pcr12 !== 'absent') await file('12', `${pcr12.toUpperCase()}\n`)
     if (secureBoot !== undefined) await file('secure-boot', Buffer.from([6, 0, 0, 0, secureBoot]))
     if (smbios !== 'absent') await file('smbios', `\x0b\x05\0\0\x01${smbios.join('\0')}\0\0`)
     if (initData !== undefined) await file('handed-over', initData)
@@ -48,7 +54,7 @@ async function broker(guest: Guest): Promise<string> {
       `cd '${directory}'; . '${FUNCTIONS}'; . '${LIBRARY}'`,
       'modprobe() { :; }; SECURE_BOOT=secure-boot PCRS=. SMBIOS=smbios INIT_DATA=handed-over',
       'command_line=$1 tee=$2 reason=',
-      'if name_broker; then echo "$named_by $broker $pin"; else echo "$reason"; fi',
+      question,
     ].join('\n')
     const { stdout } = await tools.run('busybox', ['sh', '-u', '-c', script, 'sh', commandLine, tee])
     return stdout.toString().trim()
@@ -80,6 +86,45 @@ t.test(
     t.equal(await broker({ commandLine: NAMED, pcr12: EXTENDED }), 'broker-unmeasured', 'no such variable')
   },
 )
+
+t.test('an injection from SMBIOS is refused whatever PCR 12 holds', async (t) => {
+  const injected = { commandLine: NAMED, smbios: [`io.systemd.stub.kernel-cmdline-extra=${NAMED}`] }
+  t.equal(await broker(injected), 'broker-unmeasured', 'PCR 12 as at power-on')
+  t.equal(await broker({ ...injected, pcr12: 'absent' }), 'broker-unmeasured')
+  t.equal(await broker({ commandLine: NAMED, smbios: 'absent' }), 'broker-unmeasured')
+})
+
+t.test('without a vTPM no word of the command line names a broker, and init data does', async (t) => {
+  const without: Guest = { commandLine: NAMED, pcr12: 'absent' }
+  t.equal(await broker(without), 'broker-unmeasured')
+  t.equal(await broker({ ...without, secureBoot: 1 }), 'broker-unmeasured')
+  const bound = createHash('sha256').update(INIT_DATA).digest()
+  t.equal(
+    await broker({ commandLine: 'quiet', pcr12: 'absent', initData: INIT_DATA, bound }),
+    `init-data ${ASKED}`,
+  )
+})
+
+t.test('the broker gives the key, unless one measured word says that the vTPM does', async (t) => {
+  t.equal(await way({ commandLine: NAMED }), 'broker')
+  t.equal(await way({ commandLine: 'quiet' }), 'broker')
+  t.equal(await way({ commandLine: 'quiet', pcr12: 'absent', smbios: 'absent' }), 'broker')
+  const sealed: Guest = { commandLine: 'attestbed.unlock=tpm2' }
+  t.equal(await way(sealed), 'tpm2')
+  t.equal(await way({ ...sealed, pcr12: EXTENDED, secureBoot: 1 }), 'tpm2')
+  t.equal(await way({ ...sealed, pcr12: EXTENDED, secureBoot: 0 }), 'way-unmeasured')
+  t.equal(await way({ ...sealed, pcr12: 'absent' }), 'way-unmeasured')
+  const injected = ['io.systemd.stub.kernel-cmdline-extra=attestbed.unlock=tpm2']
+  t.equal(await way({ ...sealed, smbios: injected }), 'way-unmeasured')
+  t.equal(await way({ commandLine: 'attestbed.unlock=broker attestbed.unlock=tpm2' }), 'way-named-twice')
+  t.equal(await way({ commandLine: 'attestbed.unlock=auto' }), 'bad-way')
+})
+
+t.test('what stands in the header of the disk does not choose who gives the key', async (t) => {
+  const program = await readFile(join(LIBRARY, '../open-root'), 'utf8')
+  t.equal(program.match(/[$]tokens/g)?.length, 1, 'it is said on the console, and not asked')
+  t.notMatch(program, /^[^#]*\bunlock=/m, 'measured.sh alone sets it')
+})
 
 t.test('init data counts where the report has its digest', async (t) => {
   const digest = (algorithm: string, text: string) => createHash(algorithm).update(text).digest()

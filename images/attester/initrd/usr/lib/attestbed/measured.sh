@@ -1,5 +1,6 @@
-# Sourced by the attester: which broker to ask, and by what to know it. Both come from places that the owner's broker, or
-# the processor, sees measured: a host that could name another broker would choose the disk that this guest opens.
+# Sourced by the attester and by open-root: who gives the key, which broker to ask, and by what to know it. All come from
+# places that the owner's broker, or the processor, sees measured: a host that could name another broker, or a seal of its
+# own, would choose the disk that this guest opens.
 
 SECURE_BOOT=/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
 STUB_EXTRA=io.systemd.stub.kernel-cmdline-extra
@@ -9,7 +10,7 @@ INIT_DATA=/sys/firmware/qemu_fw_cfg/by_name/opt/org.attestbed/init-data/raw
 ZERO_PCR=0000000000000000000000000000000000000000000000000000000000000000
 
 # Sets $broker, $pin and $named_by; where that fails, $reason.
-#   uki        the command line in the signed UKI, and nothing was added to it: PCR 12 is as it was at power-on
+#   uki        the command line in the UKI, and nothing was added to it: PCR 12 is as it was at power-on
 #   addon      the command line of an addon that the firmware verified, measured in PCR 12
 #   init-data  what HOST_DATA (SNP) or MRCONFIGID (TDX) of this guest's own report is the digest of
 name_broker() {
@@ -35,18 +36,38 @@ from_command_line() {
   [ $words = 1 ] || { reason=no-pin; return 1; }
   option attestbed.broker ''; broker=$value
   option attestbed.broker-pin ''; pin=$value
-  named_by=uki
-  # Without a vTPM the launch digest covers kernel and command line, or the broker does not know this guest.
-  [ -e $PCRS/12 ] || return 0
-  read -r pcr12 <$PCRS/12
-  [ "$pcr12" != $ZERO_PCR ] || return 0
-  # The stub added something. What it takes from SMBIOS nobody has signed; what it takes from the ESP the firmware
-  # verifies, where Secure Boot is on.
   reason=broker-unmeasured
+  measured_words || return 1
+  named_by=$measured_by
+}
+
+# Whether nobody could add to the command line unseen; sets $measured_by. Without a vTPM this guest does not know whether
+# the command line is in its launch digest (kernel hashes), or whether its firmware took any UKI and any addon from a disk:
+# then no word of it counts.
+measured_words() {
+  # What the stub takes from SMBIOS nobody has signed. Its strings end with a NUL.
   [ -r $SMBIOS ] || return 1
-  # Its strings end with a NUL.
-  ! tr '\0' '\n' <$SMBIOS | grep -qF $STUB_EXTRA && secure_boot || return 1
-  named_by=addon
+  ! tr '\0' '\n' <$SMBIOS | grep -qF $STUB_EXTRA || return 1
+  [ -e $PCRS/12 ] || return 1
+  read -r pcr12 <$PCRS/12
+  measured_by=uki
+  [ "$pcr12" != $ZERO_PCR ] || return 0
+  # The stub added something. What it takes from the ESP the firmware verifies, where Secure Boot is on.
+  measured_by=addon
+  secure_boot
+}
+
+# Sets $unlock: the broker, unless a word that counts says that the vTPM gives the key. What stands on the disk decides
+# nothing: whoever has the disk could seal a key of his own. Where that fails, $reason.
+name_way() {
+  count_words attestbed.unlock
+  [ $words -le 1 ] || { reason=way-named-twice; return 1; }
+  option attestbed.unlock broker; unlock=$value
+  case $unlock in
+    broker) ;;
+    tpm2) reason=way-unmeasured; measured_words ;;
+    *) reason=bad-way; return 1 ;;
+  esac
 }
 
 secure_boot() {
