@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import { GuestError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
-import { inspectEvidence } from '../evidence/verify-evidence.ts'
 import { REPORT_DATA_BYTES, TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
 import type { EvidenceText } from './events.ts'
 import type { LabGuest } from './guest.ts'
@@ -32,6 +31,7 @@ export async function collectEvidence(guest: LabGuest, reportData: Uint8Array): 
 
 /** What it says, for the record; nothing of it is verified here. */
 async function readable(evidence: Uint8Array): Promise<EvidenceText> {
+  const { inspectEvidence } = await import('../evidence/verify-evidence.ts')
   try {
     return (await inspectEvidence({ evidence })).page
   } catch (error) {

@@ -2,6 +2,7 @@
  * Start-up time: what only some scenarios call, and what is loaded when one does. Every scenario imports the public
  * surface, and these bring a quarter of all modules with them.
  */
+import type * as Owner from './attest/owners-policy.ts'
 import type * as Prediction from './boot-prediction.ts'
 import type * as Change from './change-boot.ts'
 import type * as Files from './companion-files.ts'
@@ -9,6 +10,7 @@ import type * as Companions from './companions.ts'
 import type * as Observed from './observed-boot.ts'
 import type * as PowerCut from './power-cut/power-cut.ts'
 import type * as Profiles from './profiles.ts'
+import type * as TeeEvidence from './tee-evidence.ts'
 
 export const predictBoot: typeof Prediction.predictBoot = async (...given) =>
   (await import('./boot-prediction.ts')).predictBoot(...given)
@@ -48,3 +50,12 @@ export const chooseProfile: typeof Profiles.chooseProfile = async (...given) =>
 
 export const signedProfiles: typeof Profiles.signedProfiles = async (...given) =>
   (await import('./profiles.ts')).signedProfiles(...given)
+
+export const ownersPolicy: typeof Owner.ownersPolicy = async (...given) =>
+  (await import('./attest/owners-policy.ts')).ownersPolicy(...given)
+
+export const referencePolicy: typeof TeeEvidence.referencePolicy = async (...given) =>
+  (await import('./tee-evidence.ts')).referencePolicy(...given)
+
+export const verifyTeeEvidence: typeof TeeEvidence.verifyTeeEvidence = async (...given) =>
+  (await import('./tee-evidence.ts')).verifyTeeEvidence(...given)

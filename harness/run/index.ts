@@ -11,7 +11,7 @@ export type { TeeFault } from '../platforms/emulated/processor.ts'
 export { explainDifference } from '../verdict/measured-boot.ts'
 export type { Attestation, ExchangeSummary } from './attest/exchanges.ts'
 export type { AtTheEnd, LabBroker, Release } from './attest/lab-broker.ts'
-export { type OwnersWishes, ownersPolicy } from './attest/owners-policy.ts'
+export type { OwnersWishes } from './attest/owners-policy.ts'
 export { sayToVtpm } from './attest/vtpm-canary.ts'
 export type { Boot } from './boot.ts'
 export { compareBoot } from './boot-comparison.ts'
@@ -26,12 +26,15 @@ export {
   chooseProfile,
   graftSignature,
   observeBoot,
+  ownersPolicy,
   placeCompanions,
   predictBoot,
   readMachineTables,
   recordPowerCuts,
+  referencePolicy,
   sealCredential,
   signedProfiles,
+  verifyTeeEvidence,
 } from './deferred.ts'
 export type { LabGuest } from './guest.ts'
 export type { HardwareLaunch } from './hardware-launch.ts'
@@ -45,7 +48,7 @@ export { type Canary, freshCanary } from './secrets.ts'
 export { awaitRefusal, bootNextOf, offerThroughShim, pressOnAfterRefusal } from './shim.ts'
 export type { SlotUki } from './slots.ts'
 export type { VmTee } from './tee.ts'
-export { referencePolicy, type TeeVerdict, verifyTeeEvidence } from './tee-evidence.ts'
+export type { TeeVerdict } from './tee-evidence.ts'
 export type { BootEnding, BootRecord } from './timeline.ts'
 export { resetOnce, type Trial, tryUpdate } from './trial.ts'
 export { REFUSED_BY_TPM, UNLOCKED_BY_BROKER, UNLOCKED_BY_TPM, type Unlock } from './unlock.ts'

@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
 import { HostError, UsageError } from '../base/errors.ts'
 import type { Basis } from '../platforms/descriptor.ts'
-import { measureEmulatedLaunch } from '../platforms/emulated/emulated-launch.ts'
 import type {
   EmulatedProcessor,
   EndorsementFault,
@@ -14,7 +13,7 @@ import type {
 } from '../platforms/emulated/processor.ts'
 import type { TsmService } from '../platforms/emulated/tsm-port.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
-import { type LaunchRequest, predictLaunch } from '../platforms/rehearsed-launch.ts'
+import type { LaunchRequest } from '../platforms/rehearsed-launch.ts'
 import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { TeeHost } from './tee-host.ts'
@@ -70,6 +69,7 @@ export class VmTee {
 
   /** What the owner expects, from the materials of the VM as they are now: MEASUREMENT or MRTD, hex. */
   async expectedDigest(): Promise<string> {
+    const { predictLaunch } = await import('../platforms/rehearsed-launch.ts')
     const { digest } = await predictLaunch(this.#request(), this.#spec.bench.host)
     return digest.toString('hex')
   }
@@ -137,6 +137,7 @@ export class VmTee {
     const { tools, store, paths, host } = bench
     this.#launches += 1
     const file = join(directory, `launch-${this.#launches}.recording`)
+    const { measureEmulatedLaunch } = await import('../platforms/emulated/emulated-launch.ts')
     const launch = await measureEmulatedLaunch(
       { tools, store, checkout: paths.checkout, host, signal },
       request(),

@@ -4,7 +4,8 @@ import t from 'tap'
 import { z } from 'zod'
 import { UsageError } from '../../base/errors.ts'
 import type { Variant } from '../events.ts'
-import { isExpired, parseMatrix, readMatrix } from './file.ts'
+import { isExpired } from './expiry.ts'
+import { parseMatrix, readMatrix } from './file.ts'
 import { matrixSchema } from './schema.ts'
 
 const MATRICES = join(import.meta.dirname, '../../../scenarios/matrices')

@@ -115,11 +115,6 @@ function markOf({ match, unstable, skip }: Mark, position: Position): MatrixMark
   return { matches, kind: 'skip', reason: skip.slice(0, at), until, position }
 }
 
-/** `today`: ISO 8601. A mark holds up to and with its last day. */
-export function isExpired({ until }: Pick<MatrixMark, 'until'>, today: string): boolean {
-  return until !== undefined && until < today
-}
-
 /** An entry whose value the axis does not have would never match: a mistake that nobody would notice. */
 function requireKnownValues(
   { axes, exclude, marks }: MatrixDocument,
