@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type FlattenedJWE, flattenedDecrypt } from 'jose'
 import t, { type Test } from 'tap'
+import { WITH_TPM } from '../system/testing/swtpm-script.ts'
 import { openTools, type Tools } from '../system/tools.ts'
 import type { CredentialDocument } from './delivery.ts'
 import { snpGuest, snpRelease } from './testing/emulated-guests.ts'
@@ -22,16 +23,9 @@ async function lab(
 ): Promise<{ readonly directory: string; readonly shell: (script: string) => Promise<string> }> {
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-real-tpm-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))
-  const withTpm = `set -e
-    mkdir -p state
-    rm -f tpm tpm.ctrl
-    swtpm socket --tpm2 --tpmstate dir=state --server type=unixio,path=tpm --ctrl type=unixio,path=tpm.ctrl \\
-      --flags not-need-init,startup-clear >swtpm.log 2>&1 &
-    for i in $(seq 200); do [ -S tpm ] && [ -S tpm.ctrl ] && break; sleep 0.05; done
-    export TPM2TOOLS_TCTI=swtpm:path=$PWD/tpm`
   const shell = async (script: string): Promise<string> => {
     if (!tools) throw new Error('skipped without tools')
-    const whole = `${withTpm}\n${script}\ntpm2_shutdown -c`
+    const whole = `${WITH_TPM}\n${script}\ntpm2_shutdown -c`
     return (await tools.run('bash', ['-c', whole], { cwd: directory })).stdout.toString()
   }
   return { directory, shell }

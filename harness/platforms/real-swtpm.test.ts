@@ -16,6 +16,7 @@ import { parseSystemdLog } from '../formats/event-log/systemd-log.ts'
 import { syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
 import { encodeCredentialFile, parseCredentialFile } from '../formats/tpm2/credential.ts'
 import { parseTpm2bPublic, publicKeyObject, tpmName } from '../formats/tpm2/public.ts'
+import { WITH_TPM } from '../system/testing/swtpm-script.ts'
 import { openTools, type Tools } from '../system/tools.ts'
 
 const tools: Tools | undefined = await openTools().catch(() => undefined)
@@ -39,18 +40,11 @@ async function lab(t: Test): Promise<Lab> {
   const directory = await mkdtemp(join(tmpdir(), 'attestbed-tpm-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))
   const available = tools
-  const withTpm = `set -e
-    mkdir -p state
-    rm -f tpm tpm.ctrl
-    swtpm socket --tpm2 --tpmstate dir=state --server type=unixio,path=tpm --ctrl type=unixio,path=tpm.ctrl \\
-      --flags not-need-init,startup-clear >swtpm.log 2>&1 &
-    for i in $(seq 200); do [ -S tpm ] && [ -S tpm.ctrl ] && break; sleep 0.05; done
-    export TPM2TOOLS_TCTI=swtpm:path=$PWD/tpm`
   return {
     directory,
     shell: async (script) =>
       (
-        await available.run('bash', ['-c', `${withTpm}\n${script}\ntpm2_shutdown -c`], { cwd: directory })
+        await available.run('bash', ['-c', `${WITH_TPM}\n${script}\ntpm2_shutdown -c`], { cwd: directory })
       ).stdout.toString(),
     file: (name) => readFile(join(directory, name)),
     write: (name, bytes) => writeFile(join(directory, name), bytes),
