@@ -164,6 +164,12 @@ t.test('an interrupted write that the firmware will replay is told, and no edit 
   t.equal(fate({ header: 3, record: 6 }), 'dropped-at-boot')
   const pending = variableFlash([bootNext], [{ header: 3, record: 2 }])
   refuses(t, () => setVariable(pending, bootOrder), 'bad-value', 'WriteQueue')
+  const blockless = variableFlash([bootNext])
+  blockless.fill(0xff, FLASH.workingAt, FLASH.workingAt + 16)
+  t.equal(parseVariableStore(blockless).unfinishedWrite, 'no-working-block')
+  t.strictSame(names(setVariable(blockless, bootOrder)), ['BootNext', 'BootOrder'])
+  blockless[blockless.length - 1] = 0
+  refuses(t, () => setVariable(blockless, bootOrder), 'bad-value', 'SpareArea')
   const endless = variableFlash([], [done])
   endless.writeBigUInt64LE(2n ** 60n, FLASH.workingAt + 32 + 24)
   refuses(t, () => parseVariableStore(endless), 'too-large', 'NumberOfWrites')

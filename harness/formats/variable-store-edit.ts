@@ -15,6 +15,7 @@ import {
   type VariableRef,
   variableKey,
 } from './variable-store.ts'
+import { isErased, spareAreaAt } from './variable-store-layout.ts'
 
 const ERASED = 0xff
 const PERSISTENT =
@@ -56,11 +57,19 @@ export function deleteVariable(image: Uint8Array, ref: VariableRef): Buffer {
 
 function editable(image: Uint8Array): { readonly variables: readonly EfiVariable[] } {
   const store = parseVariableStore(image)
-  if (store.unfinishedWrite !== 'replayed-at-boot') return store
-  throw new FormatError(
-    'cannot change the variable store: an interrupted write waits to be replayed over it; boot the firmware once first',
-    { code: 'bad-value', field: 'WriteQueue', offset: store.layout.recordsEnd },
-  )
+  const { unfinishedWrite, layout } = store
+  if (unfinishedWrite === 'replayed-at-boot')
+    throw notNow('an interrupted write waits to be replayed over it', 'WriteQueue', layout.recordsEnd)
+  // The firmware may find a working block in the spare area then, with a write in it that it replays.
+  const spareAt = spareAreaAt(layout)
+  if (unfinishedWrite === 'no-working-block' && !isErased(image.subarray(spareAt, layout.volumeLength)))
+    throw notNow('it has no working block, and its spare area may hold one to replay', 'SpareArea', spareAt)
+  return store
+}
+
+function notNow(problem: string, field: string, offset: number): FormatError {
+  const message = `cannot change the variable store: ${problem}; boot the firmware once first`
+  return new FormatError(message, { code: 'bad-value', field, offset })
 }
 
 function rewrite(image: Uint8Array, variables: readonly EfiVariable[]): Buffer {

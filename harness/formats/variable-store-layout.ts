@@ -176,15 +176,24 @@ const SPARE_COMPLETE = 2
 const DESTINATION_COMPLETE = 4
 const ERASED = 0xff
 
-/** Of a block whose offset is `at`; its work space ends before `end`. The spare area, as long as the records' at least, has none. */
-function findWorkSpace(image: Uint8Array, { blockSize, recordsEnd, volumeLength }: StoreLayout) {
-  const recordBlocks = Math.ceil(recordsEnd / blockSize) * blockSize
-  for (let at = recordBlocks; at < volumeLength - recordBlocks; at += blockSize) {
+/** Where the spare area begins, in bytes: it ends with the volume, and is as long as the records' blocks. */
+export function spareAreaAt({ volumeLength, ...layout }: StoreLayout): number {
+  return volumeLength - recordBlockBytes(layout)
+}
+
+function recordBlockBytes({ blockSize, recordsEnd }: Pick<StoreLayout, 'blockSize' | 'recordsEnd'>): number {
+  return Math.ceil(recordsEnd / blockSize) * blockSize
+}
+
+/** Of a block whose offset is `at`; its work space ends before `end`. The spare area has none. */
+function findWorkSpace(image: Uint8Array, layout: StoreLayout) {
+  const { blockSize } = layout
+  const spareAt = spareAreaAt(layout)
+  for (let at = recordBlockBytes(layout); at < spareAt; at += blockSize) {
     const header = image.subarray(at, at + WORKING_HEADER_BYTES)
     if (!WORKING_BLOCK.equals(header.subarray(0, GUID_BYTES))) continue
     const size = workSpaceBytes(header)
-    if (size === undefined || size % blockSize !== 0 || at + size > volumeLength - recordBlocks)
-      return undefined
+    if (size === undefined || size % blockSize !== 0 || at + size > spareAt) return undefined
     return { at, end: at + size }
   }
   return undefined
@@ -243,6 +252,7 @@ function fateOf(
   return last !== undefined && (last & SPARE_COMPLETE) === 0 ? 'replayed-at-boot' : 'dropped-at-boot'
 }
 
-function isErased(bytes: Uint8Array): boolean {
+/** Whether flash was never written since it was erased: all bits are ones. */
+export function isErased(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === ERASED)
 }
