@@ -25,7 +25,7 @@ export const scenario = defineScenario({
   run: async (lab) => {
     const vm = await lab.vm('owner', { seal: 'offline', slots: 'boot-next', onPanic: 'continue' })
     await vm.slots.attachUpdate()
-    const cuts = await recordPowerCuts(vm)
+    const cuts = await recordPowerCuts(vm, { isControl: true })
     const boot = await (await vm.boot()).settle()
     const guest = await boot.login()
     await cuts.mark('start')

@@ -6,7 +6,7 @@ import { FLASH, type FlashRecord, variableFlash } from '../../formats/testing/va
 import { candidatesOf, dangerOf, orderOf } from './candidates.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
 import { statesOfLostWrites } from './lost-writes.ts'
-import { mustBeOrder, samplingOf } from './sampling.ts'
+import { mustBeOrder, ofControl, samplingOf } from './sampling.ts'
 import { type CutEvent, cutStates, eventsOf, type RecordedUpdate, stateAfter } from './states.ts'
 
 const SECTOR = 512
@@ -211,6 +211,10 @@ t.test('an order that is not the one of these states boots none', async (t) => {
   const sampling = samplingOf({ seed: 1, order: 'f62a05c2' })
   t.doesNotThrow(() => mustBeOrder('f62a05c2', sampling))
   t.doesNotThrow(() => mustBeOrder('00000000', samplingOf()))
+  const range = { first: 36, last: 70 }
+  const control = ofControl({ ...sampling, states: range })
+  t.strictSame(control, { seed: 1, states: { first: 1, last: 4 } }, 'another recording, from its worst on')
+  t.strictSame(ofControl({ seed: 1, states: 'all' }), { seed: 1, states: 'all' })
   t.throws(() => mustBeOrder('00000000', sampling), { name: 'UsageError', message: /f62a05c2.*00000000/ })
 })
 

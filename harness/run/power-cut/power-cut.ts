@@ -5,7 +5,7 @@ import { bootUntil } from './boot-until.ts'
 import { type Candidate, candidatesOf, orderOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
 import { UpdateRecording } from './recording.ts'
-import { mustBeOrder, type Sampling, sampleOf, samplingOf } from './sampling.ts'
+import { mustBeOrder, ofControl, type Sampling, sampleOf, samplingOf } from './sampling.ts'
 import { stateAfter } from './states.ts'
 
 /** Of the budget: for what the scenario does with the report. */
@@ -46,17 +46,24 @@ export interface PowerCutReport {
   readonly bootKept: (reproducer: string) => Promise<Pick<CutOutcome, 'came' | 'why'>>
 }
 
-/** Has the next QEMU process of the VM, which is off, record what it writes. */
-export async function recordPowerCuts(vm: ScenarioVm): Promise<RecordedPowerCuts> {
+/**
+ * Has the next QEMU process of the VM, which is off, record what it writes. `isControl`: it must find the worst states,
+ * whichever range of another recording is asked for.
+ */
+export async function recordPowerCuts(
+  vm: ScenarioVm,
+  { isControl = false }: { readonly isControl?: boolean } = {},
+): Promise<RecordedPowerCuts> {
   const recording = await UpdateRecording.prepare(vm)
+  const asked = samplingOf(vm.spec.bench.sampling)
+  const sampling = isControl ? ofControl(asked) : asked
   return {
     mark: (name) => recording.mark(name),
-    boot: async () => bootSample(vm, await PowerCuts.open(vm, await recording.end())),
+    boot: async () => bootSample(vm, await PowerCuts.open(vm, await recording.end()), sampling),
   }
 }
 
-async function bootSample(vm: ScenarioVm, cuts: PowerCuts): Promise<PowerCutReport> {
-  const sampling = vm.spec.bench.sampling ?? samplingOf()
+async function bootSample(vm: ScenarioVm, cuts: PowerCuts, sampling: Sampling): Promise<PowerCutReport> {
   const note = (text: string) => vm.spec.emit({ type: 'note', text })
   const [first, last] = [cuts.states[0], stateAfter(cuts.states, cuts.update.events.length)]
   if (first === undefined || last === undefined)

@@ -31,6 +31,11 @@ export function samplingOf({ seed, states, order }: Partial<Sampling> = {}): Sam
   }
 }
 
+/** For a recording that must show what breaks: a range that goes on with another recording's begins with the worst there. */
+export function ofControl({ seed, states }: Sampling): Sampling {
+  return { seed, states: states === 'all' || states.first === 1 ? states : DEFAULT_STATES }
+}
+
 /** Throws UsageError where the states of this recording follow each other otherwise: a range would be other states. */
 export function mustBeOrder(got: string, { order }: Sampling): void {
   if (order === undefined || order === got) return
