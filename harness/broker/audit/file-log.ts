@@ -162,7 +162,7 @@ class OpenLog implements FileLog {
   async #appendSynced(bytes: Buffer): Promise<void> {
     const { file } = this.#held
     try {
-      await file.appendFile(bytes)
+      for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten
       await file.datasync()
       this.#bytes += bytes.length
     } catch (error) {
