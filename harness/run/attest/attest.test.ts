@@ -102,7 +102,7 @@ t.test('a line leads where it was last told to, at one and the same port, and is
   t.equal(await say(line.hostPort, 'x'), 'another')
   line.leadTo(undefined)
   t.equal(await say(line.hostPort, 'x'), '')
-  t.equal(line.connections, 4)
+  t.equal(line.arrivals.length, 4)
 })
 
 t.test(
