@@ -63,7 +63,7 @@ copy_header() {
   dd if="$device" of=$SEAL/header bs=1M count=$HEADER_MIB 2>/dev/null || return 1
   # A key slot or a disk that is not encrypted at all would open with any key.
   reason=null-cipher
-  ! grep -q cipher_null $SEAL/header
+  ! metadata | grep -q cipher_null
 }
 
 # Whether the vTPM remembers that a boot like this one sealed this very header; else $reason.
@@ -114,10 +114,12 @@ registers_policy() {
   [ ${#policy} = 64 ]
 }
 
-# Of both copies of the metadata in the header that was read.
 metadata_digest() {
-  digest=$(dd if=$SEAL/header bs=$METADATA_BYTES count=2 2>/dev/null | sha256sum)
+  digest=$(metadata | sha256sum)
   echo "${digest%% *}"
 }
+
+# Both copies of it, of the header that was read.
+metadata() { dd if=$SEAL/header bs=$METADATA_BYTES count=2 2>/dev/null; }
 
 hex_of() { xxd -p -c 64 "$1" | tr -d '\n'; }
