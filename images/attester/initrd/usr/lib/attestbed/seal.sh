@@ -1,4 +1,4 @@
-# Sourced by open-root: a root that the broker opens once, and the vTPM from then on (attestbed.unlock=sealed).
+# Sourced by open-root, after measured.sh: a root that the broker opens once, and the vTPM from then on (attestbed.unlock=sealed).
 #
 # Whoever has the disk writes its header, and whoever knows a vTPM's storage root key can seal to it. So a seal counts only
 # where the vTPM itself remembers it: in an NV index that can be written in no other registers than those of this boot. It
@@ -17,6 +17,7 @@ HEADER_MIB=16
 # LUKS2 on-disk format, 2 and 3: two copies of binary header and JSON, this much each, and their length at byte 8.
 METADATA_BYTES=16384
 METADATA_LENGTH=0000000000004000
+SECOND_MAGIC=534b554cbabe
 
 # Opens $device. Sets $opened_by; where that fails, $reason. It leaves nothing in memory that opens it once more.
 open_sealed() {
@@ -61,9 +62,15 @@ ask_broker() {
 copy_header() {
   reason=no-header
   dd if="$device" of=$SEAL/header bs=1M count=$HEADER_MIB 2>/dev/null || return 1
-  # A key slot or a disk that is not encrypted at all would open with any key.
+  # Where the first copy of the metadata is whole, libcryptsetup looks for the second behind it; else at any of these.
+  reason=other-layout
+  [ "$(cut_hex $SEAL/header 8 8)" = $METADATA_LENGTH ] || return 1
+  for kib in 32 64 128 256 512 1024 2048 4096; do
+    [ "$(cut_hex $SEAL/header $((kib * 1024)) 6)" != $SECOND_MAGIC ] || return 1
+  done
+  # What is not encrypted opens with any key. libcryptsetup escapes nothing in its JSON, so no word can hide there.
   reason=null-cipher
-  ! metadata | grep -q cipher_null
+  ! json | tr '\0' '\n' | grep -qF -e cipher_null -e "\\"
 }
 
 # Whether the vTPM remembers that a boot like this one sealed this very header; else $reason.
@@ -81,11 +88,12 @@ seal_holds() {
 
 # Has the vTPM keep a new key for the root, and remember the header that has it. The key of the broker opens the header.
 seal_root() {
+  # What is there may be anybody's: for the same registers systemd-cryptenroll would take it for its own.
+  reason=not-wiped
+  systemd-cryptenroll --wipe-slot=tpm2 $SEAL/header >/dev/console 2>&1 || return 1
   reason=not-enrolled
-  systemd-cryptenroll --unlock-key-file=$SEAL/key --wipe-slot=tpm2 --tpm2-device=auto --tpm2-public-key= \
+  systemd-cryptenroll --unlock-key-file=$SEAL/key --tpm2-device=auto --tpm2-public-key= \
     --tpm2-pcrs="$(echo $SEALED_PCRS | tr , +)" $SEAL/header >/dev/console 2>&1 || return 1
-  reason=other-layout
-  [ "$(dd if=$SEAL/header bs=8 skip=1 count=1 2>/dev/null | xxd -p)" = $METADATA_LENGTH ] || return 1
   reason=not-written
   # First the disk, then the vTPM: in between nothing counts as sealed.
   dd if=$SEAL/header of="$device" bs=1M conv=notrunc,fsync 2>/dev/null || return 1
@@ -121,5 +129,10 @@ metadata_digest() {
 
 # Both copies of it, of the header that was read.
 metadata() { dd if=$SEAL/header bs=$METADATA_BYTES count=2 2>/dev/null; }
+
+json() {
+  dd if=$SEAL/header bs=4096 skip=1 count=3 2>/dev/null
+  dd if=$SEAL/header bs=4096 skip=5 count=3 2>/dev/null
+}
 
 hex_of() { xxd -p -c 64 "$1" | tr -d '\n'; }
