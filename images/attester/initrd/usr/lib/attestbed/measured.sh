@@ -57,8 +57,8 @@ measured_words() {
   secure_boot
 }
 
-# Sets $unlock: the broker, unless a word that counts says that the vTPM gives the key, or keeps it (seal.sh). What stands on the disk decides
-# nothing: whoever has the disk could seal a key of his own. Where that fails, $reason.
+# Sets $unlock: the broker, unless a word that counts says that the vTPM gives the key, or keeps it (seal.sh). What stands
+# on the disk decides nothing: whoever has the disk could seal a key of his own. Where that fails, $reason.
 name_way() {
   count_words attestbed.unlock
   [ $words -le 1 ] || { reason=way-named-twice; return 1; }

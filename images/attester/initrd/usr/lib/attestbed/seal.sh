@@ -23,7 +23,9 @@ SECOND_MAGIC=534b554cbabe
 open_sealed() {
   export TPM2TOOLS_TCTI=device:/dev/tpmrm0
   umask 077
-  mkdir -p $SEAL
+  # One that was stopped left what it had.
+  rm -rf $SEAL
+  mkdir $SEAL
   opened_by=tpm2
   open_and_seal
   opened=$?
