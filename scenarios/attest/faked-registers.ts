@@ -1,8 +1,8 @@
 import {
-  type Boot,
   defineScenario,
   fakeExtends,
   type LabBroker,
+  type LabGuest,
   ownersPolicy,
   type Release,
   recordExtends,
@@ -67,7 +67,10 @@ export const scenario = defineScenario({
     await broker.serve(policies.trusting)
     const first = await vm.boot()
     const own = await first.unlock()
-    const asked = { trusting: outcome(own.result, broker), bound: await again(first, broker, policies.bound) }
+    const asked = {
+      trusting: outcome(own.result, broker),
+      bound: await again(await first.login(), broker, policies.bound),
+    }
     lab.claim('honest', { expected: { trusting: OPENED, bound: OPENED }, got: asked })
     await first.cut()
 
@@ -87,11 +90,12 @@ export const scenario = defineScenario({
       got: { pcrs: faked.pcrs(QUOTED), isOther: faked.commandLine.includes(WORD) },
     })
     lab.claim('fooled', { expected: OPENED, got: outcome(faked.result, broker) })
+    const guest = await third.login()
     const code = vm.tee.platform === 'tdx' ? 'rtmr' : 'launch-digest'
-    lab.claim('bound', { expected: closedBy(code), got: await again(third, broker, policies.bound) })
+    lab.claim('bound', { expected: closedBy(code), got: await again(guest, broker, policies.bound) })
     lab.claim('boundAndVtpm', {
       expected: closedBy(code),
-      got: await again(third, broker, policies.boundAndVtpm),
+      got: await again(guest, broker, policies.boundAndVtpm),
     })
     await third.cut()
 
@@ -118,8 +122,7 @@ function outcome(result: string, broker: LabBroker) {
 }
 
 /** The guest tries to open its root once more, in the same boot, for an owner who asks this. */
-async function again(boot: Boot, broker: LabBroker, release: Release) {
-  const guest = await boot.login()
+async function again(guest: LabGuest, broker: LabBroker, release: Release) {
   await broker.serve(release)
   await guest.run(['sh', '-c', UNLOCK], { timeoutMs: 120_000 })
   const { exitCode } = await guest.run(['test', '-e', '/dev/mapper/root'])
