@@ -5,7 +5,7 @@ import type { Victim } from './attack.ts'
 import { fakeExtends, recordExtends } from './tpm-bus.ts'
 
 const STARTUP = Buffer.from('80010000000c000001440000', 'hex')
-const READ = Buffer.from('80010000000c0000017b0008', 'hex')
+const RANDOM = Buffer.from('80010000000c0000017b0008', 'hex')
 const DONE = Buffer.from('80010000000a00000000', 'hex')
 /** TPM_RC_INITIALIZE: of a TPM that was started before. */
 const REFUSED = Buffer.from('80010000000a00000100', 'hex')
@@ -77,7 +77,7 @@ t.test(
     ] as const)
       t.equal(guest.say(extend(pcr, by)).readUInt32BE(6), 0, 'the guest hears of success')
     t.strictSame(guest.reached, ['b1', 'a1', 'a2'])
-    t.equal(guest.say(READ), DONE)
+    t.equal(guest.say(RANDOM), DONE)
   },
 )
 
