@@ -107,6 +107,17 @@ export class LabBroker {
     return { hostPort: this.#line.hostPort }
   }
 
+  /** When guests connected to its address so far, whoever was there, in milliseconds of a clock that never goes back. */
+  get arrivals(): readonly number[] {
+    return this.#line.arrivals
+  }
+
+  /** Resolves when guests have connected `times` more. Throws TimeoutError `boot`. */
+  async nextArrivals(times: number): Promise<void> {
+    const { bootSeconds } = this.#spec.bench.image.description.timeouts
+    await this.#line.arrived(this.#line.arrivals.length + times, { deadlineMs: bootSeconds * 1000 })
+  }
+
   /** Moves the clock of the broker on; until `serve`. */
   advance(ms: number): void {
     this.#aheadMs += ms

@@ -25,6 +25,11 @@ export interface OwnersWishes {
    * nothing else was loaded, and the initrd entered; `secure-boot`: it was on. Absent: nobody looks at them.
    */
   readonly log?: 'this-boot' | 'secure-boot'
+  /**
+   * The vTPM is believed about the software: of the TEE's evidence the policy asks neither for a launch digest with kernel
+   * hashes (SNP) nor for RTMRs (TDX).
+   */
+  readonly software?: 'by-vtpm'
   /** TDX: the only version of quotes that is taken; absent: any. */
   readonly quoteVersion?: 4 | 5
   /** The resource is encrypted to the vTPM as well. */
@@ -54,7 +59,7 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
 
 async function platformPolicy(
   { tee }: ScenarioVm,
-  { quoteVersion }: OwnersWishes,
+  { quoteVersion, software }: OwnersWishes,
 ): Promise<Pick<ResolvedPolicy, 'snp' | 'tdx' | 'revocation'>> {
   const digest = await tee.expectedDigest()
   if (tee.platform === 'tdx')
@@ -62,7 +67,7 @@ async function platformPolicy(
       revocation: 'required',
       tdx: {
         mrtd: [digest],
-        ...(await tee.expectedRegisters()),
+        ...(software === undefined && (await tee.expectedRegisters())),
         ...(tee.chip !== undefined && { fmspcs: [tee.chip] }),
         ...(quoteVersion !== undefined && { quoteVersions: [quoteVersion] }),
       },
@@ -70,7 +75,8 @@ async function platformPolicy(
   return {
     revocation: 'required',
     snp: {
-      ...{ launchDigests: [digest], signingKeys: ['vcek'], minimumReportedTcb: { genoa: MINIMUM_TCB } },
+      ...(software === undefined && { launchDigests: [digest] }),
+      ...{ signingKeys: ['vcek'], minimumReportedTcb: { genoa: MINIMUM_TCB } },
       ...(tee.chip !== undefined && { chipIds: [tee.chip] }),
     },
   }
