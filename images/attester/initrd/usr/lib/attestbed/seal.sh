@@ -34,7 +34,7 @@ open_sealed() {
 }
 
 open_and_seal() {
-  copy_header || return 1
+  take_header || return 1
   if seal_holds; then
     say seal holds
     attach_copy - ,tpm2-device=auto && return
@@ -61,7 +61,7 @@ ask_broker() {
   return $asked
 }
 
-copy_header() {
+take_header() {
   reason=no-header
   dd if="$device" of=$SEAL/header bs=1M count=$HEADER_MIB 2>/dev/null || return 1
   # Where the first copy of the metadata is whole, libcryptsetup looks for the second behind it; else at any of these.
