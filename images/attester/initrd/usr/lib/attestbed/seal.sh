@@ -42,7 +42,7 @@ open_and_seal() {
   fi
   say seal unused why="$reason"
   opened_by=broker reason=not-attested
-  ask_broker && attach_copy $SEAL/key || return 1
+  ask_for_key && attach_copy $SEAL/key || return 1
   # Without a seal the next boot asks the broker again.
   if seal_root; then say sealed pcrs=$SEALED_PCRS; else say seal failed why="$reason"; fi
 }
@@ -53,7 +53,7 @@ attach_copy() {
 }
 
 # The key of the root, in memory that no disk backs.
-ask_broker() {
+ask_for_key() {
   mkdir $SEAL/attester
   RUNTIME_DIRECTORY=$SEAL/attester /usr/lib/attestbed/attester >$SEAL/key
   asked=$?
