@@ -1,4 +1,5 @@
-# Sourced by open-root, after measured.sh: a root that the broker opens once, and the vTPM from then on (attestbed.unlock=sealed).
+# Sourced by open-root, after measured.sh: a root that the broker opens once, and the vTPM from then on
+# (attestbed.unlock=sealed).
 #
 # Whoever has the disk writes its header, and whoever knows a vTPM's storage root key can seal to it. So a seal counts only
 # where the vTPM itself remembers it: in an NV index that can be written in no other registers than those of this boot. It
