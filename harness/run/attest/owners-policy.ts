@@ -21,15 +21,15 @@ export interface OwnersWishes {
    */
   readonly vtpm?: 'required'
   /**
-   * The vTPM is believed about the software: of the TEE's evidence the policy asks neither for a launch digest with kernel
-   * hashes (SNP) nor for RTMRs (TDX).
-   */
-  readonly software?: 'by-vtpm'
-  /**
    * What the logs that the guest sends must say, as far as the registers of its quote cover them: `this-boot`: this UKI and
    * nothing else was loaded, and the initrd entered; `secure-boot`: it was on. Absent: nobody looks at them.
    */
   readonly log?: 'this-boot' | 'secure-boot'
+  /**
+   * The vTPM is believed about the software: of the TEE's evidence the policy asks neither for a launch digest with kernel
+   * hashes (SNP) nor for RTMRs (TDX).
+   */
+  readonly software?: 'by-vtpm'
   /** TDX: the only version of quotes that is taken; absent: any. */
   readonly quoteVersion?: 4 | 5
   /** The resource is encrypted to the vTPM as well. */
