@@ -100,7 +100,6 @@ export const scenario = defineScenario({
             packets: await sent(await second.login()),
           }
         : { result, named: namedBy(second) },
-      ...(isInjected && lab.basis === 'hardware' && { holds: false }),
     })
     await second.cut()
   },

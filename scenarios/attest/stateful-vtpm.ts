@@ -14,8 +14,8 @@ import {
 const RELEASED = { attested: 1, refused: 0, released: 1, codes: [] }
 const NOTHING = { attested: 0, refused: 0, released: 0, codes: [] }
 /** How often the guest knocks at a broker that is not there before it comes up. */
-const KNOCKS = 5
-const WAITS = [1, 2, 4, 8]
+const KNOCKS = 4
+const WAITS = [1, 2, 4]
 const HEADER = '/run/header-of-before'
 
 export const scenario = defineScenario({

@@ -67,7 +67,7 @@ systemd-cryptenroll() {
   printf '{"sealed":"anew"}' | dd of=seal/header bs=4096 seek=1 conv=notrunc 2>/dev/null
   [ "$FAILS" != enrol ]
 }
-ask_broker() { printf key >seal/key; echo asks; [ "$FAILS" != broker ]; }
+ask_for_key() { printf key >seal/key; echo asks; [ "$FAILS" != broker ]; }
 xxd() { busybox xxd "$@"; }
 `
 

@@ -1,4 +1,5 @@
-# Sourced by open-root, after measured.sh: a root that the broker opens once, and the vTPM from then on (attestbed.unlock=sealed).
+# Sourced by open-root, after measured.sh: a root that the broker opens once, and the vTPM from then on
+# (attestbed.unlock=sealed).
 #
 # Whoever has the disk writes its header, and whoever knows a vTPM's storage root key can seal to it. So a seal counts only
 # where the vTPM itself remembers it: in an NV index that can be written in no other registers than those of this boot. It
@@ -34,7 +35,7 @@ open_sealed() {
 }
 
 open_and_seal() {
-  copy_header || return 1
+  take_header || return 1
   if seal_holds; then
     say seal holds
     attach_copy - ,tpm2-device=auto && return
@@ -42,7 +43,7 @@ open_and_seal() {
   fi
   say seal unused why="$reason"
   opened_by=broker reason=not-attested
-  ask_broker && attach_copy $SEAL/key || return 1
+  ask_for_key && attach_copy $SEAL/key || return 1
   # Without a seal the next boot asks the broker again.
   if seal_root; then say sealed pcrs=$SEALED_PCRS; else say seal failed why="$reason"; fi
 }
@@ -53,7 +54,7 @@ attach_copy() {
 }
 
 # The key of the root, in memory that no disk backs.
-ask_broker() {
+ask_for_key() {
   mkdir $SEAL/attester
   RUNTIME_DIRECTORY=$SEAL/attester /usr/lib/attestbed/attester >$SEAL/key
   asked=$?
@@ -61,7 +62,7 @@ ask_broker() {
   return $asked
 }
 
-copy_header() {
+take_header() {
   reason=no-header
   dd if="$device" of=$SEAL/header bs=1M count=$HEADER_MIB 2>/dev/null || return 1
   # Where the first copy of the metadata is whole, libcryptsetup looks for the second behind it; else at any of these.
