@@ -1,5 +1,6 @@
 /** The public surface of the harness: what a scenario may import, and nothing else of ours. */
 export type { Attack } from '../attacks/attack.ts'
+export { changedBlock, changedText, newHashTree } from '../attacks/changed-disk.ts'
 export { extraDbKey } from '../attacks/extra-db-key.ts'
 export { foreignPcrSignature } from '../attacks/foreign-pcr-signature.ts'
 export { foreignVtpm } from '../attacks/foreign-vtpm.ts'

@@ -319,7 +319,7 @@ export class ScenarioVm implements SlotOwner {
 
   async #victim(): Promise<Victim> {
     const { bench, directory, scope } = this.spec
-    const { uki } = this.disk
+    const { uki, base } = this.disk
     if (uki === undefined)
       throw new UsageError(
         `image ${bench.image.description.id} has no UKI of ours to change; the scenario must need own-uki`,
@@ -336,6 +336,7 @@ export class ScenarioVm implements SlotOwner {
       vtpmState: this.#vtpmState,
       tpmBus: this.#tpmBus,
       smbiosStrings: this.#smbiosStrings,
+      disk: base && { file: this.disk.file, base },
       uki: uki.current().file,
       buildUki: uki.build,
       replaceUki: uki.replace,
