@@ -14,6 +14,7 @@ import type {
 import type { TsmService } from '../platforms/emulated/tsm-port.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import type { LaunchRequest } from '../platforms/rehearsed-launch.ts'
+import type { ExpectedRegisters } from './expected-registers.ts'
 import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { TeeHost } from './tee-host.ts'
@@ -72,6 +73,16 @@ export class VmTee {
     const { predictLaunch } = await import('../platforms/rehearsed-launch.ts')
     const { digest } = await predictLaunch(this.#request(), this.#spec.bench.host)
     return digest.toString('hex')
+  }
+
+  /**
+   * RTMR1 and RTMR2 as the owner predicts them from the UKI that QEMU brings, hex: RTMR0 has what QEMU makes for the
+   * machine. Undefined for a TEE without such registers. Throws UsageError `bad-scenario` for a boot from disk.
+   */
+  async expectedRegisters(): Promise<ExpectedRegisters | undefined> {
+    if (this.platform !== 'tdx') return undefined
+    const { predictRegisters } = await import('./expected-registers.ts')
+    return predictRegisters(this.#request(), { isEmulated: this.isEmulated })
   }
 
   /** For whoever verifies its evidence. An emulated TEE's root is in none of the defaults: a policy has to name it. */

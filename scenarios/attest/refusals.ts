@@ -38,13 +38,14 @@ const REFUSALS = {
     ...{ expects: 'other-firmware', codes: { 'sev-snp': ['launch-digest'], tdx: ['mrtd'] }, why: DENIED },
   },
   uki: {
-    what: 'another UKI, which on TDX the registers of the vTPM alone show',
-    ...{ expects: 'other-uki', codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr'] }, why: DENIED },
+    what: 'another UKI, which the TEE shows (on TDX by RTMRs) and the vTPM',
+    expects: 'other-uki',
+    ...{ codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr', 'rtmr'] }, why: DENIED },
   },
   commandLine: {
-    what: 'another command line, which on TDX the registers of the vTPM alone show',
+    what: 'another command line, which the TEE shows (on TDX by RTMRs) and the vTPM',
     expects: 'other-command-line',
-    ...{ codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr'] }, why: DENIED },
+    ...{ codes: { 'sev-snp': ['launch-digest', 'pcr'], tdx: ['pcr', 'rtmr'] }, why: DENIED },
   },
   debug: {
     what: 'a policy that allows debugging',

@@ -7,6 +7,7 @@ import { syntheticPe } from '../../formats/testing/pe-file.ts'
 import { firmwareBuild } from '../testing/firmware-builds.ts'
 import { eventDigest, type PredictedEvent } from '../tpm/event.ts'
 import { parseFirmwareCode } from '../tpm/firmware-code.ts'
+import { predictMappedDirectBoot } from './mapped-rtmr.ts'
 import { predictDirectBoot, predictDiskBoot, type RtmrPrediction, type TdxMachine } from './rtmr.ts'
 
 /** Debian's OVMF.inteltdx.ms.fd of 2026.08, of the vectors. */
@@ -150,3 +151,43 @@ t.test('with Secure Boot an unsigned kernel or UKI is said to be refused', { ski
     reasons: [/the firmware refuses the kernel: it is not signed/],
   })
 })
+
+t.test(
+  'under firmware that measures into a TPM RTMR1 and 2 are known, and another UKI changes both',
+  { skip },
+  async (t) => {
+    const mapped = (kernel: Uint8Array) => predictMappedDirectBoot(machine(), { kernel, commandLine: '' })
+    const prediction = mapped(UKI)
+    t.strictSame(
+      of(prediction, 1).map(({ pcr, what }) => `${pcr} ${what}`),
+      [
+        ...['4 kernel', '4 "Calling EFI Application from Boot Option"'],
+        ...[2, 3, 4, 5, 6].map((pcr) => `${pcr} separator`),
+        ...['5 "Exit Boot Services Invocation"', '5 "Exit Boot Services Returned with Failure"'],
+        ...['5 "Exit Boot Services Invocation"', '5 "Exit Boot Services Returned with Success"'],
+      ],
+    )
+    t.strictSame(
+      of(prediction, 2).map(({ pcr }) => pcr),
+      [...Array(6).fill(11), 9, 9],
+    )
+    const hex = ({ registers }: RtmrPrediction) =>
+      registers.map((register) => (register.known ? register.value.toString('hex') : 'unknown'))
+    const replayed = (rtmr: number) =>
+      of(prediction, rtmr).reduce<Buffer>(
+        (value, event) => digest('sha384', value, Buffer.from(sha384(event) ?? '', 'hex')),
+        Buffer.alloc(48),
+      )
+    t.strictSame(hex(prediction), ['unknown', replayed(1).toString('hex'), replayed(2).toString('hex')])
+    const other = syntheticPe({
+      sections: [
+        { name: '.linux', content: Buffer.from('kernel') },
+        { name: '.cmdline', content: Buffer.from('console=ttyS0 debug') },
+        { name: '.initrd', content: Buffer.from('initrd') },
+      ],
+    })
+    const [, one, two] = hex(mapped(other))
+    t.notOk(hex(prediction).includes(one ?? ''))
+    t.notOk(hex(prediction).includes(two ?? ''))
+  },
+)

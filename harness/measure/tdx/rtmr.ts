@@ -61,7 +61,7 @@ export function predictDirectBoot(machine: TdxMachine, boot: DirectKernel): Rtmr
   const loader = new ImageLoader(store, { secureBoot })
   const kernel = loadKernel(machine, boot, loader)
   const parameters = isUki(boot.kernel) ? inDirectUki(boot, secureBoot) : directParameters(boot)
-  return fold([
+  return foldRtmrs([
     ...firmwareEvents(machine),
     ...(kernel.loaded ? kernel.events : refusedKernel(kernel.reason)),
     // The kernel runs before the firmware has looked for devices: there are its own applications only.
@@ -108,7 +108,7 @@ export function predictDiskBoot(machine: TdxMachine, boot: DiskBoot): RtmrPredic
   }).events
   // What the firmware says before it is ready to boot differs between TD and TPM; from there on it is the same.
   const start = inUki.findIndex(({ type }) => type === 'EV_EFI_GPT_EVENT')
-  return fold([
+  return foldRtmrs([
     ...firmwareEvents(machine),
     ...entryEvents(machine),
     action(4, 'Calling EFI Application from Boot Option'),
@@ -129,7 +129,7 @@ export function predictTdStart(machine: Pick<TdxMachine, 'firmware' | 'memory'>)
     ...{ pcr, type: 'EV_EFI_BOOT_SERVICES_APPLICATION', from: 'uki', what: 'what boots' },
     content: unknown('what boots is not given'),
   })
-  return fold([...startEvents(machine), nothing(1), nothing(4), nothing(9)])
+  return foldRtmrs([...startEvents(machine), nothing(1), nothing(4), nothing(9)])
 }
 
 function startEvents({
@@ -229,7 +229,7 @@ function isUki(kernel: Uint8Array): boolean {
 }
 
 /** The stub finds no ESP: no companions, and no boot secret. The command line of `-append` is its load options. */
-function inDirectUki(
+export function inDirectUki(
   { kernel, initrd, commandLine }: DirectKernel,
   secureBoot: boolean,
 ): readonly PredictedEvent[] {
@@ -252,7 +252,7 @@ function rtmrOf(pcr: number): number {
   return pcr < 8 ? 1 : 2
 }
 
-function fold(boot: readonly PredictedEvent[]): RtmrPrediction {
+export function foldRtmrs(boot: readonly PredictedEvent[]): RtmrPrediction {
   const events = boot
     .filter(({ pcr, type }) => pcr !== 0 && type !== 'runtime')
     .map((event) => ({ ...event, rtmr: rtmrOf(event.pcr) }))

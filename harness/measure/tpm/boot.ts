@@ -231,7 +231,7 @@ function isTaken(addon: Uki, uki: Uki): boolean {
  * The kernel asks twice: its first map of the memory is out of date when the firmware has told its drivers of the end,
  * and each answer is measured.
  */
-function exitBootServices(): readonly PredictedEvent[] {
+export function exitBootServices(): readonly PredictedEvent[] {
   return [
     action(5, 'Exit Boot Services Invocation'),
     action(5, 'Exit Boot Services Returned with Failure'),

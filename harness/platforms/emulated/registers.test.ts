@@ -96,6 +96,24 @@ t.test('extends count where the TPM did them, and a start begins anew', async (t
   )
 })
 
+t.test('what comes when the firmware was left changes nothing, until the next start', async (t) => {
+  const file = await logFile(t)
+  const a = Buffer.alloc(48, 1)
+  const left = createHash('sha384').update('Exit Boot Services Returned with Success').digest()
+  const before = exchange(extend(4, left)) + exchange(extend(11, a)) + exchange(extend(5, left))
+  const after = [1, 2, 10, 11].map((pcr) => exchange(extend(pcr, a))).join('')
+  await writeFile(file, exchange(STARTUP) + before + after)
+  const log = new PcrExtendLog(file)
+  const registers = new RuntimeRegisters()
+  const expected = [ZERO, sha384(sha384(ZERO, left), left), sha384(ZERO, a), ZERO]
+  t.strictSame(
+    await replay(log, registers),
+    expected.map((value) => value.toString('hex')),
+  )
+  await appendFile(file, exchange(STARTUP) + exchange(extend(11, a)))
+  t.equal((await replay(log, registers))[2], sha384(ZERO, a).toString('hex'))
+})
+
 t.test('malformed commands and foreign lines change nothing', async (t) => {
   const file = await logFile(t)
   const digest = Buffer.alloc(48, 5)

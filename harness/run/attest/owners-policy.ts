@@ -55,6 +55,7 @@ async function platformPolicy(
       revocation: 'required',
       tdx: {
         mrtd: [digest],
+        ...(await tee.expectedRegisters()),
         ...(tee.chip !== undefined && { fmspcs: [tee.chip] }),
         ...(quoteVersion !== undefined && { quoteVersions: [quoteVersion] }),
       },
