@@ -16,6 +16,7 @@ import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState, type VtpmStateOptions } from '../machine/vtpm/state.ts'
 import type { TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import { asItIs, type MaterialInput } from '../materials/bill.ts'
+import type { ImageUkiOptions } from '../materials/images.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
@@ -145,6 +146,11 @@ export class ScenarioVm implements SlotOwner {
     throw new UsageError(`VM ${this.name} runs on ${this.spec.variant.platform}, which is no TEE`, {
       ...{ code: 'bad-scenario', hint: 'A scenario names the TEEs that it runs on in `tees`' },
     })
+  }
+
+  /** Of the hash tree over its root, hex, as the image was made; undefined where it has none. */
+  get rootHash(): string | undefined {
+    return this.disk.base?.verity?.rootHash
   }
 
   get hasRecoveryKey(): boolean {
@@ -297,7 +303,9 @@ export class ScenarioVm implements SlotOwner {
   }
 
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
-  async installUki(change: { readonly extraCommandLine?: string; readonly version?: string }): Promise<void> {
+  async installUki(
+    change: Pick<ImageUkiOptions, 'extraCommandLine' | 'version' | 'rootHash'>,
+  ): Promise<void> {
     this.requireOff('replace the UKI')
     const victim = await this.#victim()
     await victim.replaceUki(await victim.buildUki(change))
