@@ -130,13 +130,14 @@ export function layOut(sizesMiB: {
 
 export async function makeExt4(
   tools: Tools,
-  spec: { file: string; MiB: number; label: string; uuid: string; tree?: string },
+  spec: { file: string; MiB: number; label: string; uuid: string; tree?: string; blockBytes?: number },
 ): Promise<void> {
   const options = `hash_seed=${spec.uuid},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0`
   await tools.run(
     'mkfs.ext4',
     [
       ...['-q', '-L', spec.label, '-U', spec.uuid, '-E', options, '-J', 'size=4', '-m', '0'],
+      ...(spec.blockBytes ? ['-b', String(spec.blockBytes)] : []),
       ...(spec.tree ? ['-d', spec.tree] : []),
       ...[spec.file, `${spec.MiB}M`],
     ],

@@ -13,10 +13,10 @@ import {
   makeExt4,
   uuidOf,
 } from './disk.ts'
-import { makeVerityTree, verityPartitionIds, verityTreeMiB } from './verity.ts'
+import { makeVerityTree, VERITY_BLOCK_BYTES, verityPartitionIds, verityTreeMiB } from './verity.ts'
 
 /** Bump when the layout, or what a partition is made with, changes. */
-const FORMAT = 1
+const FORMAT = 2
 
 /** ESP (empty), `data`, the `root` with `tree` in it, and `root-verity`. Equal requests give equal root hashes. */
 export async function ensureVerityDisk(
@@ -37,7 +37,11 @@ export async function ensureVerityDisk(
     const [data, root, hashTree] = [file('data'), file('root'), file('root-verity')]
     context.progress?.({ image: id, step: 'file systems' })
     await makeExt4(tools, { file: data, MiB: dataMiB, label: 'data', uuid: uuidOf(key, 'data') })
-    await makeExt4(tools, { file: root, MiB: rootMiB, label: 'root', uuid: uuidOf(key, 'root'), tree })
+    await makeExt4(tools, {
+      ...{ file: root, MiB: rootMiB, label: 'root', uuid: uuidOf(key, 'root'), tree },
+      // A device under a tree has no smaller blocks.
+      blockBytes: VERITY_BLOCK_BYTES,
+    })
     context.progress?.({ image: id, step: 'hash tree' })
     const format = { uuid: uuidOf(key, 'verity'), salt: sha256Hex(`${key} salt`) }
     const rootHash = await makeVerityTree(tools, { data: root, hashes: hashTree, hashMiB, format })
