@@ -188,5 +188,6 @@ async function hasSecret(guest: LabGuest, secret: string): Promise<boolean> {
 
 /** By the kernel's own table of the device, whose root digest is in its place (kernel documentation, "device-mapper/verity"). */
 async function openedBy(guest: LabGuest): Promise<string> {
-  return (await guest.text(['dmsetup', 'table', 'root'])).split(/\s+/)[11] ?? ''
+  const { stdout } = await guest.run(['dmsetup', 'table', 'root'])
+  return stdout.toString().split(/\s+/)[11] ?? 'none'
 }
