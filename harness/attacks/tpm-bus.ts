@@ -44,14 +44,17 @@ function rewriting(recorded: RecordedExtends): TpmBusHost {
   let seen = new Map<number, number>()
   return {
     onCommand: (command): BusDecision => {
-      // A start of the TPM: the guest was reset.
-      if (command.readUInt32BE(CODE_OFFSET) === STARTUP) seen = new Map()
       const pcr = extendedPcr(command)
       if (pcr === undefined) return { forward: command }
       const index = seen.get(pcr) ?? 0
       seen.set(pcr, index + 1)
       const honest = recorded.get(pcr)?.[index]
       return honest ? { forward: honest } : { answer: EXTENDED }
+    },
+    onExchange: (command, response) => {
+      // The guest was reset. A kernel asks for a start as well, of a TPM that has long been started, and is refused.
+      if (command.readUInt32BE(CODE_OFFSET) !== STARTUP) return
+      if (response.readUInt32BE(CODE_OFFSET) === 0) seen = new Map()
     },
   }
 }

@@ -25,6 +25,7 @@ const listenSchema = z.union([
 const limitsSchema = z.strictObject({
   ...{ maxPending: count(1_000_000), maxAttested: count(1_000_000), sessionMs: count(86_400_000) },
   ...{ authBytes: count(1 << 20), attestBytes: count(32 << 20), headerBytes: count(1 << 18) },
+  bodiesBytes: count(2 ** 40),
   ...{ headersMs: count(600_000), requestMs: count(600_000), keepAliveMs: count(600_000) },
   ...{ connections: count(100_000), requestsPerSecond: count(1_000_000), burst: count(1_000_000) },
 })

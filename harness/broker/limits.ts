@@ -8,6 +8,11 @@ export interface BrokerLimits extends SessionLimits {
   readonly authBytes: number
   /** Body of attest; default 2 MiB: a TDX event log in base64 is the largest part. */
   readonly attestBytes: number
+  /**
+   * Bodies of all clients that are being read or judged; default 64 MiB. Any number of connections may send as much as one
+   * may: the sum is what fits into memory.
+   */
+  readonly bodiesBytes: number
   /** Request line and headers; default 16 KiB. */
   readonly headerBytes: number
   /** For the headers; default 10,000. */
@@ -27,9 +32,35 @@ export interface BrokerLimits extends SessionLimits {
 /** Defaults of a stand-alone server. */
 export const BROKER_LIMITS: BrokerLimits = {
   ...SESSION_LIMITS,
-  ...{ authBytes: 16 * 1024, attestBytes: 2 * 1024 * 1024, headerBytes: 16 * 1024 },
+  ...{
+    authBytes: 16 * 1024,
+    attestBytes: 2 * 1024 * 1024,
+    bodiesBytes: 64 * 1024 * 1024,
+    headerBytes: 16 * 1024,
+  },
   ...{ headersMs: 10_000, requestMs: 30_000, keepAliveMs: 5_000, connections: 2_000 },
   ...{ requestsPerSecond: 1_000, burst: 4_000 },
+}
+
+/** What the bodies of all clients take. */
+export class BodyBudget {
+  readonly #most: number
+  #taken = 0
+
+  constructor({ bodiesBytes }: Pick<BrokerLimits, 'bodiesBytes'>) {
+    this.#most = bodiesBytes
+  }
+
+  /** Throws BrokerRefusal `too-many-requests`. */
+  take(bytes: number): void {
+    if (this.#taken + bytes > this.#most)
+      throw new BrokerRefusal('too-many-requests', 'too many bodies at once; try again later')
+    this.#taken += bytes
+  }
+
+  giveBack(bytes: number): void {
+    this.#taken -= bytes
+  }
 }
 
 interface Bucket {

@@ -117,13 +117,41 @@ async function readTokenKey(
     })
   const publicKey = createPublicKey(privateKey)
   if (certificates === undefined) return { privateKey, publicKey }
-  const chain = parsePem(await readEvidenceFile(at(certificates))).map(({ bytes }) => bytes)
-  const [leaf] = chain
-  if (leaf === undefined || !new X509Certificate(leaf).publicKey.equals(publicKey))
-    throw new UsageError(`the first certificate of ${certificates} is not of the key that signs tokens`, {
+  const list = at(certificates)
+  const chain = parsePem(await readEvidenceFile(list)).map(({ bytes }) => bytes)
+  const [leaf] = chain.map((der) => certificateOf(list, der))
+  if (!leaf?.publicKey.equals(publicKey))
+    throw new UsageError(`the first certificate of ${list} is not of the key that signs tokens`, {
       code: 'bad-config',
     })
   return { privateKey, publicKey, certificates: chain }
+}
+
+/**
+ * Certificate and key of the server, PEM. Throws UsageError `bad-config` with the file's name for what is neither, and
+ * where the key is another's.
+ */
+export async function readTlsFiles(
+  { certificate, key }: NonNullable<BrokerConfig['tls']>,
+  at: ReadConfig['at'],
+): Promise<BrokerOptions['tls']> {
+  const [certificateFile, keyFile] = [at(certificate), at(key)]
+  const certificatePem = `${await readEvidenceFile(certificateFile)}`
+  const keyPem = await readPrivateFile(keyFile, { what: 'the key of the server' })
+  const publicKey = createPublicKey(privateKeyOf(keyFile, keyPem))
+  if (!certificateOf(certificateFile, certificatePem).publicKey.equals(publicKey))
+    throw new UsageError(`the certificate in ${certificateFile} is not of the key in ${keyFile}`, {
+      code: 'bad-config',
+    })
+  return { certificatePem, keyPem: `${keyPem}` }
+}
+
+function certificateOf(file: string, content: string | Uint8Array): X509Certificate {
+  try {
+    return new X509Certificate(content)
+  } catch (cause) {
+    throw new UsageError(`${file} holds no certificate`, { code: 'bad-config', cause })
+  }
 }
 
 function privateKeyOf(file: string, pem: Buffer): KeyObject {

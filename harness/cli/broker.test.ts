@@ -246,6 +246,28 @@ t.test('a configuration that is wrong is refused at its place, and nothing is se
   t.strictSame(await readdir(directory).then((names) => names.filter((name) => name === 'evidence')), [])
 })
 
+t.test('files of TLS that are none, or not of one another, are named', async (t) => {
+  const { directory, config } = await configured(t)
+  const make = () => makeServerCertificate({ names: ['localhost'], now: new Date() })
+  const [{ certificatePem, keyPem }, other] = [await make(), await make()]
+  await writeFile(config, `${CONFIG}tls: {certificate: tls.pem, key: tls.key}\n`)
+  const cases = [
+    ['no certificate', 'nonsense', keyPem, /tls[.]pem holds no certificate/],
+    ['a broken one', certificatePem.replace('MII', 'MIX'), keyPem, /tls[.]pem holds no certificate/],
+    ['no key', certificatePem, 'nonsense', /tls[.]key holds no private key in PEM/],
+    ['the key of another', certificatePem, other.keyPem, /tls[.]pem is not of the key in .*tls[.]key/],
+  ] as const
+  for (const [name, certificate, key, message] of cases) {
+    await writeFile(join(directory, 'tls.pem'), certificate)
+    await writeFile(join(directory, 'tls.key'), key, { mode: 0o600 })
+    await t.rejects(
+      serveBroker({ config }),
+      { name: 'UsageError', code: 'bad-config', message } as never,
+      name,
+    )
+  }
+})
+
 t.test('a key of the server or of tokens that others may read is not used', async (t) => {
   const { directory, config } = await configured(t)
   const { certificatePem, keyPem } = await makeServerCertificate({ names: ['localhost'], now: new Date() })

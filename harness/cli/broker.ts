@@ -6,10 +6,15 @@ import { readChain } from '../broker/audit/chain.ts'
 import { verifyAttestationToken } from '../broker/relying-party.ts'
 import { type Broker, startBroker } from '../broker/server.ts'
 import { makeServerCertificate } from '../broker/server-certificate.ts'
-import { readPrivateFile } from '../broker/store/private-file.ts'
 import { MAX_RESOURCE_BYTES } from '../broker/store/resource-store.ts'
 import { makeStoreKey } from '../broker/store/store-key.ts'
-import { openConfigured, openConfiguredStore, type ReadConfig, readBrokerConfig } from './broker-options.ts'
+import {
+  openConfigured,
+  openConfiguredStore,
+  type ReadConfig,
+  readBrokerConfig,
+  readTlsFiles,
+} from './broker-options.ts'
 import { readEvidenceFile } from './evidence-files.ts'
 
 const say = (text: string): void => void process.stderr.write(`attestbed broker: ${escapeControls(text)}\n`)
@@ -65,9 +70,7 @@ async function certificateOf(
     throw new UsageError('the configuration names no certificate', {
       ...{ code: 'bad-config', hint: 'add tls: {certificate, key}, or give --self-signed NAME' },
     })
-  const certificate = await readEvidenceFile(at(config.tls.certificate))
-  const key = await readPrivateFile(at(config.tls.key), { what: 'the key of the server' })
-  return { certificatePem: `${certificate}`, keyPem: `${key}` }
+  return readTlsFiles(config.tls, at)
 }
 
 function stopSignal(): Promise<NodeJS.Signals> {

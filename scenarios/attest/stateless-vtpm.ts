@@ -48,7 +48,9 @@ export const scenario = defineScenario({
       ...{ recoveryKey: 'enrolled', kernel: 'direct', network: broker.network },
       uki: { extraCommandLine: broker.commandLine },
     })
-    const policy = await ownersPolicy(vm, { vtpm: 'required', delivery: 'activate-credential' })
+    const policy = await ownersPolicy(vm, {
+      ...{ vtpm: 'required', log: 'this-boot', delivery: 'activate-credential' },
+    })
     await broker.serve({ ...policy, secret: vm.recoveryKey })
 
     const first = await vm.boot()

@@ -143,3 +143,11 @@ t.test('what another process appended beside the lock is noticed at the next sta
   await appendFile(path, '{"seq":2}\n')
   await t.rejects(openAuditLog(path), FormatError)
 })
+
+t.test('a place where no file can be is named, as a mistake of the configuration', async (t) => {
+  const path = await logPath(t)
+  await writeFile(path, '')
+  await t.rejects(openAuditLog(join(path, 'audit.jsonl')), {
+    ...{ name: 'UsageError', code: 'bad-config', message: /cannot open the audit log .*audit[.]jsonl: E/ },
+  } as never)
+})

@@ -4,7 +4,8 @@
  */
 import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { diskFullOr } from '../../system/files.ts'
+import { AttestbedError, UsageError } from '../../base/errors.ts'
+import { diskFullOr, errorCode } from '../../system/files.ts'
 import { acquireLock, type Lock } from '../../system/lock.ts'
 import { type ChainEnd, link, readChain } from './chain.ts'
 import { keepEvidence } from './evidence-files.ts'
@@ -28,9 +29,20 @@ const LOCK_MS = 5_000
 
 /**
  * Opens or begins a log, mode 0600, and checks its whole chain. One writer at a time: throws HostError `locked`. Throws
- * FormatError for a log that was changed: nothing is appended to what cannot be trusted.
+ * FormatError for a log that was changed: nothing is appended to what cannot be trusted; UsageError `bad-config` for a
+ * place where no file can be written.
  */
 export async function openAuditLog(path: string, options: FileLogOptions = {}): Promise<FileLog> {
+  try {
+    return await opened(path, options)
+  } catch (cause) {
+    if (cause instanceof AttestbedError) throw cause
+    const code = errorCode(cause) ?? String(cause)
+    throw new UsageError(`cannot open the audit log ${path}: ${code}`, { code: 'bad-config', cause })
+  }
+}
+
+async function opened(path: string, options: FileLogOptions): Promise<FileLog> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const lock = await acquireLock(`${path}.lock`, { timeoutMs: options.lockMs ?? LOCK_MS })
   try {
@@ -162,7 +174,7 @@ class OpenLog implements FileLog {
   async #appendSynced(bytes: Buffer): Promise<void> {
     const { file } = this.#held
     try {
-      await file.appendFile(bytes)
+      for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten
       await file.datasync()
       this.#bytes += bytes.length
     } catch (error) {

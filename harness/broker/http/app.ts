@@ -3,14 +3,14 @@ import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { type Attester, attest, recordRefused } from '../attestation.ts'
 import { supportedTee } from '../evidence/primary-evidence.ts'
-import { type BrokerLimits, RateLimit } from '../limits.ts'
+import { BodyBudget, type BrokerLimits, RateLimit } from '../limits.ts'
 import { PROTOCOL_VERSION, parseAttestation, parseAuthRequest } from '../protocol/messages.ts'
 import { chooseHash } from '../protocol/runtime-data.ts'
 import { answerOf, BrokerRefusal } from '../refusal.ts'
 import { type Releaser, release } from '../release.ts'
 import type { PendingSession, Sessions } from '../sessions.ts'
 import { isResourcePath } from '../store/resource-path.ts'
-import { bearerToken, mustBeJson, plainPath, readBody, sessionCookie, setCookie } from './body.ts'
+import { bearerToken, mustBeJson, plainPath, sessionCookie, setCookie, withBody } from './body.ts'
 
 /** What the endpoints work with. */
 export interface AppParts extends Attester, Releaser {
@@ -31,14 +31,23 @@ const RESOURCES = `${PREFIX}/resource/`
 export function makeApp(parts: AppParts): Hono<Env> {
   const app = new Hono<Env>()
   const rate = new RateLimit(parts.limits)
+  const budget = new BodyBudget(parts.limits)
   app.use(async ({ env, header }, next) => {
     header('Cache-Control', 'no-store')
     rate.count(peerOf(env), parts.clock())
     plainPath(env.incoming)
     await next()
   })
-  app.post(`${PREFIX}/auth`, (context) => auth(context, parts))
-  app.post(`${PREFIX}/attest`, (context) => attestStep(context, parts))
+  app.post(`${PREFIX}/auth`, (context) => {
+    const { authBytes: maxBytes } = parts.limits
+    mustBeJson(context.env.incoming)
+    return withBody(context.env.incoming, { maxBytes, budget }, (body) => auth(context, parts, body))
+  })
+  app.post(`${PREFIX}/attest`, (context) => {
+    const { attestBytes: maxBytes } = parts.limits
+    mustBeJson(context.env.incoming)
+    return withBody(context.env.incoming, { maxBytes, budget }, (body) => attestStep(context, parts, body))
+  })
   app.get(`${RESOURCES}*`, (context) => resourceStep(context, parts))
   app.get('/health', (context) => context.json({ status: 'ok', sessions: parts.sessions.counts }))
   app.get('/.well-known/jwks.json', (context) => context.json(parts.tokens.keys))
@@ -66,7 +75,7 @@ export function refusal(error: BrokerRefusal, { refused }: Pick<AppParts, 'refus
   const { status, body } = answerOf(error)
   const headers: Record<string, string> = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
   // What is left of such a request may be as long as its sender likes.
-  if (status === 413) headers['Connection'] = 'close'
+  if (status === 413 || status === 429) headers['Connection'] = 'close'
   return new Response(body, { status, headers })
 }
 
@@ -74,10 +83,11 @@ function peerOf({ incoming }: HttpBindings): string {
   return incoming.socket.remoteAddress ?? 'local'
 }
 
-async function auth(context: Context<Env>, { clock, limits, sessions }: AppParts): Promise<Response> {
-  const { incoming } = context.env
-  mustBeJson(incoming)
-  const body = await readBody(incoming, limits.authBytes)
+async function auth(
+  context: Context<Env>,
+  { clock, limits, sessions }: AppParts,
+  body: Buffer,
+): Promise<Response> {
   const { version, tee, supportedHashes } = parseAuthRequest(body, limits.authBytes)
   if (version !== PROTOCOL_VERSION)
     throw new BrokerRefusal('version-mismatch', `KBS protocol ${PROTOCOL_VERSION} is required`)
@@ -90,11 +100,9 @@ async function auth(context: Context<Env>, { clock, limits, sessions }: AppParts
   return context.json({ nonce: session.nonce, 'extra-params': extra })
 }
 
-async function attestStep(context: Context<Env>, parts: AppParts): Promise<Response> {
+async function attestStep(context: Context<Env>, parts: AppParts, body: Buffer): Promise<Response> {
   const { clock, limits, sessions } = parts
   const { incoming } = context.env
-  mustBeJson(incoming)
-  const body = await readBody(incoming, limits.attestBytes)
   const cookie = sessionCookie(incoming)
   const attestation = parseAttestation(body, limits.attestBytes)
   const peer = peerOf(context.env)

@@ -1,27 +1,62 @@
 /** Bodies and headers of requests, read by their bytes: what a library would normalize is what tricks are made of. */
 import type { IncomingMessage } from 'node:http'
+import type { BodyBudget } from '../limits.ts'
 import { BrokerRefusal } from '../refusal.ts'
 
+/** How long a body may be, and where it counts. */
+export interface BodyLimits {
+  readonly maxBytes: number
+  readonly budget: BodyBudget
+}
+
 /**
- * The whole body, at most `maxBytes`. Throws BrokerRefusal `body-too-large`, also before anything was sent where the
- * length is announced; `malformed-request` where the client ends early.
+ * What `then` makes of the whole body, which counts until that is done. Throws BrokerRefusal `body-too-large`, also before
+ * anything was sent where the length is announced; `malformed-request` where the client ends early; `too-many-requests`
+ * where those of all clients are too much.
  */
-export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
+export async function withBody<Result>(
+  incoming: IncomingMessage,
+  { maxBytes, budget }: BodyLimits,
+  then: (body: Buffer) => Promise<Result>,
+): Promise<Result> {
+  let counted = 0
+  const count = (bytes: number) => {
+    budget.take(bytes)
+    counted += bytes
+  }
+  try {
+    return await then(await readBody(incoming, maxBytes, count))
+  } finally {
+    budget.giveBack(counted)
+  }
+}
+
+function readBody(
+  incoming: IncomingMessage,
+  maxBytes: number,
+  count: (bytes: number) => void,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const announced = Number(incoming.headers['content-length'] ?? 0)
     const pieces: Buffer[] = []
     let length = 0
-    const tooLarge = () => {
+    const refuse = (error: unknown) => {
       // The rest is thrown away as it comes; the answer closes the connection.
       incoming.removeAllListeners('data').resume()
       pieces.length = 0
-      reject(new BrokerRefusal('body-too-large', `the body has more than ${maxBytes} bytes`))
+      reject(error)
     }
-    if (announced > maxBytes) return tooLarge()
+    const tooLarge = new BrokerRefusal('body-too-large', `the body has more than ${maxBytes} bytes`)
+    if (announced > maxBytes) return refuse(tooLarge)
     const cutOff = () => reject(new BrokerRefusal('malformed-request', 'the body ends before its length'))
     incoming.on('data', (piece: Buffer) => {
       length += piece.length
-      if (length > maxBytes) return tooLarge()
+      if (length > maxBytes) return refuse(tooLarge)
+      try {
+        count(piece.length)
+      } catch (error) {
+        return refuse(error)
+      }
       pieces.push(piece)
     })
     incoming.once('end', () => (incoming.complete ? resolve(Buffer.concat(pieces)) : cutOff()))

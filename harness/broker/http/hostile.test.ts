@@ -45,6 +45,29 @@ hostile(
   { limits: { headersMs: 200, requestMs: 400 } },
 )
 
+hostile(
+  'bodies of all clients together have a limit, and what one held is free when it is gone',
+  async (t, fixture) => {
+    const hold = async () => {
+      const connection = await raw(fixture)
+      connection.socket.write(
+        `POST /kbs/v0/attest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 90000\r\n\r\n${'x'.repeat(60_000)}`,
+      )
+      return connection
+    }
+    const first = await hold()
+    const second = await hold()
+    // Which of the two comes too late is not ours to say.
+    const refused = await Promise.race([first.ended, second.ended])
+    t.strictSame(statuses(refused), [429])
+    t.match(refused, 'errors/TooManyRequests')
+    // The next honest guest shows that they hold nothing any more.
+    for (const { socket } of [first, second]) socket.destroy()
+    await Promise.all([first.ended, second.ended])
+  },
+  { limits: { bodiesBytes: 62_000 } },
+)
+
 hostile('headers larger than their limit are refused, with a body', async (t, fixture) => {
   const { socket, ended } = await raw(fixture)
   socket.write(`GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`)

@@ -6,9 +6,8 @@
 import {
   constants,
   createCipheriv,
+  createECDH,
   createPublicKey,
-  diffieHellman,
-  generateKeyPairSync,
   type JsonWebKey,
   type KeyObject,
   publicEncrypt,
@@ -29,7 +28,11 @@ export interface JweResponse {
 
 const ECDH = 'ECDH-ES+A256KW'
 const OAEP = 'RSA-OAEP-256'
-const CURVES: Readonly<Record<string, number>> = { 'P-256': 32, 'P-521': 66 }
+/** Bytes of a coordinate, and OpenSSL's name. */
+const CURVES: Readonly<Record<string, { readonly bytes: number; readonly name: string }>> = {
+  'P-256': { bytes: 32, name: 'prime256v1' },
+  'P-521': { bytes: 66, name: 'secp521r1' },
+}
 const MIN_RSA_BITS = 2048
 const MAX_RSA_BITS = 8192
 const KEY_WRAP_IV = Buffer.alloc(8, 0xa6)
@@ -40,14 +43,25 @@ export interface WrappingKey {
   readonly key: KeyObject
 }
 
+/** Keys that were checked at attest, for the release that follows. */
+const checked = new WeakMap<TeePubkey, WrappingKey>()
+
 /** Throws BrokerRefusal `unsupported-key`, also for a point that is not on its curve. */
 export function wrappingKey(jwk: TeePubkey): WrappingKey {
+  const known = checked.get(jwk)
+  if (known) return known
+  const key = checkedKey(jwk)
+  checked.set(jwk, key)
+  return key
+}
+
+function checkedKey(jwk: TeePubkey): WrappingKey {
   const usable =
     jwk.kty === 'EC' ? isUsableEc(jwk) : jwk.alg === OAEP && isBase64url(jwk.n) && isBase64url(jwk.e)
   if (!usable) throw unsupported()
   const key = importKey(jwk)
-  const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
   if (jwk.kty === 'RSA') {
+    const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
     const bits = modulusLength ?? 0
     const exponent = publicExponent ?? 0n
     // 3 and even exponents: textbook trouble that no guest of ours makes.
@@ -58,9 +72,9 @@ export function wrappingKey(jwk: TeePubkey): WrappingKey {
 }
 
 function isUsableEc({ crv, alg, x, y }: Extract<TeePubkey, { kty: 'EC' }>): boolean {
-  const length = CURVES[crv]
-  const fits = (text: string) => isBase64url(text) && Buffer.from(text, 'base64url').length === length
-  return alg === ECDH && length !== undefined && fits(x) && fits(y)
+  const curve = CURVES[crv]
+  const fits = (text: string) => isBase64url(text) && Buffer.from(text, 'base64url').length === curve?.bytes
+  return alg === ECDH && curve !== undefined && fits(x) && fits(y)
 }
 
 function isBase64url(text: string): boolean {
@@ -87,8 +101,7 @@ function unsupported(cause?: unknown): BrokerRefusal {
 /** Encrypts under a key of its own for each call. */
 export function encryptTo({ jwk, key }: WrappingKey, plaintext: Uint8Array): JweResponse {
   const contentKey = randomBytes(32)
-  const { header, encryptedKey } =
-    jwk.kty === 'EC' ? wrapByEcdh(key, jwk.crv, contentKey) : wrapByRsa(key, contentKey)
+  const { header, encryptedKey } = jwk.kty === 'EC' ? wrapByEcdh(jwk, contentKey) : wrapByRsa(key, contentKey)
   const protectedHeader = Buffer.from(JSON.stringify(header)).toString('base64url')
   const iv = randomBytes(12)
   const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(Buffer.from(protectedHeader, 'ascii'))
@@ -116,15 +129,23 @@ function wrapByRsa(key: KeyObject, contentKey: Uint8Array): WrappedKey {
   }
 }
 
-/** RFC 7518, 4.6 with key wrapping (RFC 3394). */
-function wrapByEcdh(key: KeyObject, curve: string, contentKey: Uint8Array): WrappedKey {
-  const ephemeral = generateKeyPairSync('ec', { namedCurve: curve })
-  const { x, y } = ephemeral.publicKey.export({ format: 'jwk' })
-  const secret = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: key })
-  const wrapKey = concatKdf(secret)
+/** RFC 7518, 4.6 with key wrapping (RFC 3394). Points are uncompressed: 0x04, x, y (SEC 1, 2.3.3). */
+function wrapByEcdh({ crv, x, y }: Extract<TeePubkey, { kty: 'EC' }>, contentKey: Uint8Array): WrappedKey {
+  const curve = CURVES[crv]
+  if (curve === undefined) throw unsupported()
+  const { bytes, name } = curve
+  // Without objects for its keys: they take longer than the arithmetic.
+  const ephemeral = createECDH(name)
+  const point = ephemeral.generateKeys()
+  const guests = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')])
+  const wrapKey = concatKdf(ephemeral.computeSecret(guests))
   const cipher = createCipheriv('id-aes256-wrap', wrapKey, KEY_WRAP_IV)
   const encryptedKey = Buffer.concat([cipher.update(contentKey), cipher.final()])
-  return { header: { alg: ECDH, enc: 'A256GCM', epk: { crv: curve, kty: 'EC', x, y } }, encryptedKey }
+  const epk = {
+    ...{ crv, kty: 'EC', x: point.toString('base64url', 1, 1 + bytes) },
+    y: point.toString('base64url', 1 + bytes),
+  }
+  return { header: { alg: ECDH, enc: 'A256GCM', epk }, encryptedKey }
 }
 
 /** NIST SP 800-56A's concatenation KDF, one round of SHA-256, without apu and apv: RFC 7518, 4.6.2. */

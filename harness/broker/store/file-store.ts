@@ -3,6 +3,7 @@
  * is put in the place of another does not open. Who can write here can still remove a file, or bring an old one back.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MaterialError, UsageError } from '../../base/errors.ts'
@@ -40,7 +41,7 @@ export class FileStore implements ResourceStore {
   /** Throws MaterialError `bad-format` for a file that this key did not write under this name. */
   async get(path: string): Promise<Uint8Array | undefined> {
     mustBeResourcePath(path)
-    const sealed = await this.#read(path)
+    const sealed = this.#read(path)
     return sealed && unseal(sealed, path, this.#key)
   }
 
@@ -90,16 +91,16 @@ export class FileStore implements ResourceStore {
     return found !== undefined
   }
 
-  async #read(path: string): Promise<Buffer | undefined> {
+  /** In this thread: a small file takes less time than four ways to another one and back. */
+  #read(path: string): Buffer | undefined {
     try {
-      const file = await open(this.#fileOf(path))
+      const file = openSync(this.#fileOf(path), 'r')
       try {
-        const { size } = await file.stat()
+        const { size } = fstatSync(file)
         const buffer = Buffer.alloc(Math.min(size, MAX_RESOURCE_BYTES + OVERHEAD) + 1)
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, 0)
-        return buffer.subarray(0, bytesRead)
+        return buffer.subarray(0, readSync(file, buffer, 0, buffer.length, 0))
       } finally {
-        await file.close()
+        closeSync(file)
       }
     } catch (error) {
       if (errorCode(error) === 'ENOENT') return undefined

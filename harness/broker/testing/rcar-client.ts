@@ -1,6 +1,7 @@
 /** A client of the KBS protocol that does what Trustee's does, and whatever else a test asks for; over real TLS. */
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { Agent, type RequestOptions, request } from 'node:https'
+import { createSecureContext, type SecureContext } from 'node:tls'
 import { type FlattenedJWE, flattenedDecrypt } from 'jose'
 import { canonicalJson } from '../protocol/canonical-json.ts'
 import type { TeePubkey } from '../protocol/messages.ts'
@@ -23,6 +24,15 @@ export interface Target {
   readonly port: number | undefined
   readonly socket?: string
   readonly certificatePem: string
+}
+
+/** A program that asks one broker reads its certificate once. */
+const trusting = new Map<string, SecureContext>()
+
+function trust(certificatePem: string): SecureContext {
+  const known = trusting.get(certificatePem) ?? createSecureContext({ ca: certificatePem })
+  trusting.set(certificatePem, known)
+  return known
 }
 
 /** The key of a guest; P-256 unless another is asked for. */
@@ -62,7 +72,8 @@ export class RcarClient {
   constructor(target: Target, key: GuestKey = guestKey()) {
     this.#target = target
     this.key = key
-    this.#agent = new Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 0 })
+    const secureContext = trust(target.certificatePem)
+    this.#agent = new Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 0, secureContext })
   }
 
   send(
@@ -70,7 +81,7 @@ export class RcarClient {
     path: string,
     options: { body?: string | Buffer; headers?: RequestOptions['headers'] } = {},
   ): Promise<Answer> {
-    const { port, socket, certificatePem } = this.#target
+    const { port, socket } = this.#target
     const where = socket === undefined ? { host: '127.0.0.1', port } : { socketPath: socket }
     const headers = { ...(this.cookie && { cookie: `kbs-session-id=${this.cookie}` }), ...options.headers }
     return new Promise((resolve, reject) => {
@@ -80,7 +91,6 @@ export class RcarClient {
         path,
         headers,
         agent: this.#agent,
-        ca: certificatePem,
         servername: 'localhost',
       })
       sent.once('error', reject)

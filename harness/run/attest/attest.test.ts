@@ -102,7 +102,20 @@ t.test('a line leads where it was last told to, at one and the same port, and is
   t.equal(await say(line.hostPort, 'x'), 'another')
   line.leadTo(undefined)
   t.equal(await say(line.hostPort, 'x'), '')
-  t.equal(line.connections, 4)
+  t.equal(line.arrivals.length, 4)
+})
+
+t.test('who waits for guests to connect hears of it, or that none did', async (t) => {
+  await using scope = new Scope('test')
+  const line = await BrokerLine.open(scope)
+  const second = line.arrived(2, { deadlineMs: 60_000 })
+  await say(line.hostPort, 'x')
+  await say(line.hostPort, 'x')
+  await second
+  const [one = 0, other = 0] = line.arrivals
+  t.ok(one <= other, 'by a clock that does not go back')
+  await line.arrived(2, { deadlineMs: 0 })
+  await t.rejects(line.arrived(3, { deadlineMs: 0 }), { name: 'TimeoutError', code: 'boot' })
 })
 
 t.test(

@@ -1,5 +1,6 @@
 /** The host's end of a guest's way to its broker: one port, and whoever it leads to at the moment. */
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { TimeoutError } from '../../base/errors.ts'
 import type { Scope } from '../../system/scope.ts'
 
 const LOOPBACK = '127.0.0.1'
@@ -10,7 +11,9 @@ export class BrokerLine {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #port: number | undefined
-  #connections = 0
+  readonly #arrivals: number[] = []
+  /** Called at each arrival. */
+  #waiting: (() => void)[] = []
 
   private constructor(server: Server, hostPort: number) {
     this.#server = server
@@ -31,9 +34,31 @@ export class BrokerLine {
     return line
   }
 
-  /** How often a guest connected so far. */
-  get connections(): number {
-    return this.#connections
+  /** When guests connected so far, in milliseconds of a clock that never goes back. */
+  get arrivals(): readonly number[] {
+    return this.#arrivals
+  }
+
+  /** Resolves when a guest has connected so often, ever. Throws TimeoutError `boot`. */
+  async arrived(times: number, { deadlineMs }: { readonly deadlineMs: number }): Promise<void> {
+    const late = setTimeout(() => this.#wake(), deadlineMs)
+    const until = performance.now() + deadlineMs
+    try {
+      while (this.#arrivals.length < times) {
+        if (performance.now() >= until)
+          throw new TimeoutError(
+            `guests connected ${this.#arrivals.length} times to the broker, ${times} are awaited`,
+            { code: 'boot' },
+          )
+        await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      }
+    } finally {
+      clearTimeout(late)
+    }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake()
   }
 
   /** Where connections lead from now on: a port of the loopback; undefined: they are cut at once. */
@@ -42,7 +67,8 @@ export class BrokerLine {
   }
 
   #carry(guest: Socket): void {
-    this.#connections += 1
+    this.#arrivals.push(performance.now())
+    this.#wake()
     this.#keep(guest)
     if (this.#port === undefined) {
       guest.destroy()

@@ -1,6 +1,7 @@
 /** The broker of a scenario's owner, the way to it, and who else may sit at its end. */
 import { join } from 'node:path'
 import { digest } from '../../base/digest.ts'
+import { UsageError } from '../../base/errors.ts'
 import { type FileLog, openAuditLog } from '../../broker/audit/file-log.ts'
 import {
   type AuditLog,
@@ -106,6 +107,17 @@ export class LabBroker {
     return { hostPort: this.#line.hostPort }
   }
 
+  /** When guests connected to its address so far, whoever was there, in milliseconds of a clock that never goes back. */
+  get arrivals(): readonly number[] {
+    return this.#line.arrivals
+  }
+
+  /** Resolves when guests have connected `times` more. Throws TimeoutError `boot`. */
+  async nextArrivals(times: number): Promise<void> {
+    const { bootSeconds } = this.#spec.bench.image.description.timeouts
+    await this.#line.arrived(this.#line.arrivals.length + times, { deadlineMs: bootSeconds * 1000 })
+  }
+
   /** Moves the clock of the broker on; until `serve`. */
   advance(ms: number): void {
     this.#aheadMs += ms
@@ -148,7 +160,8 @@ export class LabBroker {
   /** A broker that releases the same to the same. */
   async #theImpostor(): Promise<{ readonly broker: Broker; readonly log: WatchedLog }> {
     if (this.#impostor) return this.#impostor
-    if (this.#release === undefined) throw new Error('an impostor needs a broker that serves')
+    if (this.#release === undefined)
+      throw new UsageError('an impostor needs a broker that serves', { code: 'bad-scenario' })
     const { certificatePem, keyPem } = await makeServerCertificate({ names: ['127.0.0.1'], now: new Date() })
     const log = await WatchedLog.open(this.#spec, 'impostor')
     const broker = await this.#start(this.#release, { tls: { certificatePem, keyPem }, audit: log })

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { UsageError } from '../../base/errors.ts'
 import type { ReleasePolicy } from '../../broker/index.ts'
 import type { ResolvedPolicy } from '../../evidence/policy/resolve.ts'
+import { authenticodeDigest } from '../../formats/authenticode.ts'
 import { parseUki } from '../../formats/uki.ts'
 import { foldEvents } from '../../measure/tpm/registers.ts'
 import { phaseEvents, sectionEvents } from '../../measure/tpm/stub.ts'
@@ -19,6 +20,16 @@ export interface OwnersWishes {
    * absent: evidence of the TEE alone is enough.
    */
   readonly vtpm?: 'required'
+  /**
+   * What the logs that the guest sends must say, as far as the registers of its quote cover them: `this-boot`: this UKI and
+   * nothing else was loaded, and the initrd entered; `secure-boot`: it was on. Absent: nobody looks at them.
+   */
+  readonly log?: 'this-boot' | 'secure-boot'
+  /**
+   * The vTPM is believed about the software: of the TEE's evidence the policy asks neither for a launch digest with kernel
+   * hashes (SNP) nor for RTMRs (TDX).
+   */
+  readonly software?: 'by-vtpm'
   /** TDX: the only version of quotes that is taken; absent: any. */
   readonly quoteVersion?: 4 | 5
   /** The resource is encrypted to the vTPM as well. */
@@ -38,6 +49,7 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
     policy: {
       ...(await platformPolicy(vm, wishes)),
       ...(named && { simulatedRoots: [simulatedRoot] }),
+      ...(wishes.log && { eventLog: await logPolicy(vm, wishes.log) }),
       ...(wishes.vtpm && { tpm: { pcrs: { sha256: { 11: [await pcr11InInitrd(vm)], 12: [ZERO_PCR] } } } }),
     },
     ...{ certificates, crls, collateral },
@@ -47,7 +59,7 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
 
 async function platformPolicy(
   { tee }: ScenarioVm,
-  { quoteVersion }: OwnersWishes,
+  { quoteVersion, software }: OwnersWishes,
 ): Promise<Pick<ResolvedPolicy, 'snp' | 'tdx' | 'revocation'>> {
   const digest = await tee.expectedDigest()
   if (tee.platform === 'tdx')
@@ -55,7 +67,7 @@ async function platformPolicy(
       revocation: 'required',
       tdx: {
         mrtd: [digest],
-        ...(await tee.expectedRegisters()),
+        ...(software === undefined && (await tee.expectedRegisters())),
         ...(tee.chip !== undefined && { fmspcs: [tee.chip] }),
         ...(quoteVersion !== undefined && { quoteVersions: [quoteVersion] }),
       },
@@ -63,20 +75,33 @@ async function platformPolicy(
   return {
     revocation: 'required',
     snp: {
-      ...{ launchDigests: [digest], signingKeys: ['vcek'], minimumReportedTcb: { genoa: MINIMUM_TCB } },
+      ...(software === undefined && { launchDigests: [digest] }),
+      ...{ signingKeys: ['vcek'], minimumReportedTcb: { genoa: MINIMUM_TCB } },
       ...(tee.chip !== undefined && { chipIds: [tee.chip] }),
     },
   }
 }
 
+async function logPolicy(
+  vm: ScenarioVm,
+  log: NonNullable<OwnersWishes['log']>,
+): Promise<NonNullable<ResolvedPolicy['eventLog']>> {
+  if (log === 'secure-boot') return { secureBoot: 'on' }
+  const digest = authenticodeDigest(await ukiOf(vm), 'sha256').toString('hex')
+  return { images: [digest], addons: 'forbidden', phases: ['enter-initrd'], exitBootServices: 'required' }
+}
+
 /** Of the VM's UKI, when systemd-pcrextend has said that the initrd is entered. SHA-256, hex. */
-async function pcr11InInitrd({ disk, name }: ScenarioVm): Promise<string> {
-  if (disk.uki === undefined)
-    throw new UsageError(`the UKI of VM ${name} is not ours`, { code: 'bad-scenario' })
-  const uki = parseUki(await readFile(disk.uki.current().file))
+async function pcr11InInitrd(vm: ScenarioVm): Promise<string> {
+  const uki = parseUki(await ukiOf(vm))
   const register = foldEvents(11, [...sectionEvents(uki), ...phaseEvents(['enter-initrd'])], 'sha256')
   if (register.known) return register.value.toString('hex')
-  throw new UsageError(`PCR 11 of VM ${name} cannot be predicted: ${register.reasons.join(', ')}`, {
+  throw new UsageError(`PCR 11 of VM ${vm.name} cannot be predicted: ${register.reasons.join(', ')}`, {
     code: 'bad-scenario',
   })
+}
+
+async function ukiOf({ disk, name }: ScenarioVm): Promise<Buffer> {
+  if (disk.uki) return readFile(disk.uki.current().file)
+  throw new UsageError(`the UKI of VM ${name} is not ours`, { code: 'bad-scenario' })
 }

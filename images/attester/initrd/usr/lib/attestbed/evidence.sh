@@ -4,6 +4,10 @@ TSM=/sys/kernel/config/tsm/report
 PORT=/dev/virtio-ports/org.attestbed.tsm
 TPM=/dev/tpmrm0
 export TPM2TOOLS_TCTI=device:$TPM
+# What was measured, by the firmware and by systemd, and the firmware's log in a TD: registers say whether to believe them.
+TPM_LOG=/sys/kernel/security/tpm0/binary_bios_measurements
+SYSTEMD_LOG=/run/log/systemd/tpm2-measure.log
+CC_LOG=/sys/firmware/acpi/tables/data/CCEL
 
 # Sets $tee, by asking for a report of nothing: the kernel's interface where there is one, else the emulation's port.
 find_tee() {
@@ -51,15 +55,20 @@ report_of_port() {
   [ -n "$ended" ] && [ -s "$1" ]
 }
 
-# tpm_evidence HEX: a quote of PCRs 0 to 15 by a key of this boot, with HEX in it, as the broker's README has it, in the
-# file tpm-evidence. The keys stay as files that only this TPM loads.
+# tpm_evidence HEX: a quote of PCRs 0 to 15 by a key of this boot, with HEX in it, and the logs that explain it, as the
+# broker's README has it, in the file tpm-evidence. The keys stay as files that only this TPM loads.
 tpm_evidence() {
   tpm2 createek -Q -G ecc -c ek -u ek.pub &&
     tpm2 createak -Q -C ek -G ecc -g sha256 -s ecdsa -c ak -u ak.pub &&
     tpm2 quote -Q -c ak -l sha256:0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 -q "$1" -g sha256 -m quote -s signature -o pcrs ||
     return 1
-  printf '{"tpm":{"akPublic":"%s","ekPublic":"%s","pcrs":"%s","quote":"%s","signature":"%s"}}' "$(base64_of ak.pub)" \
-    "$(base64_of ek.pub)" "$(base64_of pcrs)" "$(base64_of quote)" "$(base64_of signature)" >tpm-evidence
+  {
+    printf '{"tpm":{"akPublic":"%s","ekPublic":"%s","pcrs":"%s","quote":"%s","signature":"%s"' "$(base64_of ak.pub)" \
+      "$(base64_of ek.pub)" "$(base64_of pcrs)" "$(base64_of quote)" "$(base64_of signature)"
+    member_of eventLog $TPM_LOG
+    member_of userspaceLog $SYSTEMD_LOG
+    printf '}}'
+  } >tpm-evidence
 }
 
 # activate CREDENTIAL FILE: what was encrypted for this EK and this AK (TPM 2.0 Library, part 1, 24 "Credential Protection").
@@ -70,6 +79,11 @@ activate() {
   activated=$?
   tpm2 flushcontext session
   return $activated
+}
+
+# member_of NAME FILE: one more member of a JSON object, where there is such a file.
+member_of() {
+  [ ! -s "$2" ] || printf ',"%s":"%s"' "$1" "$(base64_of "$2")"
 }
 
 from_hex() { echo "$1" | xxd -r -p; }

@@ -57,15 +57,15 @@ measured_words() {
   secure_boot
 }
 
-# Sets $unlock: the broker, unless a word that counts says that the vTPM gives the key. What stands on the disk decides
-# nothing: whoever has the disk could seal a key of his own. Where that fails, $reason.
+# Sets $unlock: the broker, unless a word that counts says that the vTPM gives the key, or keeps it (seal.sh). What stands
+# on the disk decides nothing: whoever has the disk could seal a key of his own. Where that fails, $reason.
 name_way() {
   count_words attestbed.unlock
   [ $words -le 1 ] || { reason=way-named-twice; return 1; }
   option attestbed.unlock broker; unlock=$value
   case $unlock in
     broker) ;;
-    tpm2) reason=way-unmeasured; measured_words ;;
+    tpm2 | sealed) reason=way-unmeasured; measured_words ;;
     *) reason=bad-way; return 1 ;;
   esac
 }
@@ -78,11 +78,12 @@ secure_boot() {
 # its owner's: its digest, cut or filled up with zeros, is in HOST_DATA or MRCONFIGID.
 from_init_data() {
   modprobe qemu_fw_cfg 2>/dev/null
-  [ -s $INIT_DATA ] || { reason=no-broker-named; return 1; }
+  # The kernel gives this file no size of its own: what it holds shows when it is read.
+  cat $INIT_DATA >init-data 2>/dev/null
+  [ -s init-data ] || { rm -f init-data; reason=no-broker-named; return 1; }
   reason=init-data-not-bound
   # What comes before the first table, and text that JSON takes as it is.
-  [ "$(tr -d ' -~\n' <$INIT_DATA | wc -c)" = 0 ] || return 1
-  cat $INIT_DATA >init-data
+  [ "$(tr -d ' -~\n' <init-data | wc -c)" = 0 ] || return 1
   case $(sed -n '/^\[/q; s/^algorithm = "\(.*\)"$/\1/p' init-data) in
     sha256) is=$(sha256sum <init-data) ;;
     sha384) is=$(sha384sum <init-data) ;;

@@ -10,15 +10,33 @@ exchange() {
   response "$1" "$2"
 }
 
-# ask PATH CURL-OPTION...: the answer's body in the file answer. Cookies stay with the work directory.
+# ask PATH CURL-OPTION...: the answer's body in the file answer. After --next comes another request on the same connection,
+# if the one before had an answer of 2xx. Cookies stay with the work directory.
 ask() {
   path=$1; shift
-  status=$(curl --silent --max-time 60 --connect-timeout 10 --noproxy '*' --proto =https --tlsv1.2 \
-    --insecure --pinnedpubkey "sha256//${pin#sha256:}" --max-filesize $MOST_BYTES \
-    --cookie cookies --cookie-jar cookies --output answer --write-out '%{http_code}' "$@" "$broker/kbs/v0/$path")
+  cat >to-broker <<EOF
+silent
+max-time = 60
+connect-timeout = 10
+noproxy = "*"
+proto = "=https"
+tlsv1.2
+insecure
+pinnedpubkey = "sha256//${pin#sha256:}"
+max-filesize = $MOST_BYTES
+cookie = cookies
+cookie-jar = cookies
+output = answer
+write-out = "%{http_code}\n"
+fail-with-body
+EOF
+  codes=$(curl --fail-early --config to-broker --url "$broker/kbs/v0/$path" "$@")
   rc=$?
+  # Of the last request that was made.
+  status=${codes##*[!0-9]}
   case $rc in
-    0) ;;
+    # CURLE_HTTP_RETURNED_ERROR: an answer all the same.
+    0 | 22) ;;
     # CURLE_SSL_PINNEDPUBKEYNOTMATCH: somebody answers for the broker. Whoever that is learns nothing, and is not waited out.
     90) reason=not-the-broker; return 1 ;;
     63) reason=answer-too-large; return 1 ;;
@@ -61,14 +79,16 @@ attestation() {
     printf '{'
     [ ! -e init-data ] || printf '"init-data":{"body":"%s","format":"toml"},' "$(json_text init-data)"
     printf '"runtime-data":{%s},"tee-evidence":{"additional_evidence":"%s","primary_evidence":' "$runtime" "$additional"
-    printf '{"auxblob":"%s","outblob":"%s"}}}' "$(base64_of report.aux)" "$(base64_of report)"
+    printf '{"auxblob":"%s","outblob":"%s"' "$(base64_of report.aux)" "$(base64_of report)"
+    [ $tee != tdx ] || member_of cc_eventlog $CC_LOG
+    printf '}}}'
   } >evidence
-  post attest evidence
 }
 
-# response RESOURCE FILE
+# response RESOURCE FILE: evidence is sent, and where it is taken the resource asked for, on one connection.
 response() {
-  ask "resource/$1" || return
+  ask attest --header 'Content-Type: application/json' --data-binary @evidence \
+    --next --config to-broker --url "$broker/kbs/v0/resource/$1" || return
   reason=bad-response
   jose jwe dec -i answer -k key -O opened || return 1
   if jose fmt -j opened -g credentialBlob -S >/dev/null 2>&1; then open_credential "$2"; else mv opened "$2"; fi
