@@ -1,6 +1,7 @@
 /** What an interference is, and what it may touch: the materials of a VM that is switched off. */
 import type { TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import type { MaterialContext } from '../materials/context.ts'
+import type { BaseDisk } from '../materials/disk.ts'
 import type { ImageUkiOptions } from '../materials/images.ts'
 import type { SigningKeys } from '../materials/keys.ts'
 
@@ -36,6 +37,8 @@ export interface Victim {
   tpmBus: TpmBusHost | undefined
   /** SMBIOS type 11 strings of the next boot. */
   readonly smbiosStrings: string[]
+  /** Its disk, qcow2, and what that is an overlay of; undefined for somebody's own. */
+  readonly disk: { readonly file: string; readonly base: BaseDisk } | undefined
   /** The UKI that lies on the ESP. */
   readonly uki: string
   /** Builds a UKI as the VM's own but for `change`. */

@@ -15,6 +15,8 @@ export const PARTITION_TYPES = {
   esp: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b',
   /** Root partition of an x86-64 system, Discoverable Partitions Specification. */
   rootX64: '4f68bce3-e8cd-4db1-96e7-fbcaf984b709',
+  /** Hash tree of that root partition, same specification. */
+  rootX64Verity: '2c7357ed-ebd2-46d9-aec1-23d437ec2bf5',
   linuxData: '0fc63daf-8483-4772-8e79-3d69d8477de4',
 } as const
 

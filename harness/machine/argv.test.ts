@@ -4,6 +4,7 @@ import t from 'tap'
 import { LaunchError } from '../base/errors.ts'
 import { qemuArguments } from './argv.ts'
 import type { MachineDescription } from './description.ts'
+import { forwardedPort } from './forwarded-port.ts'
 import { option, SOCKET_PATH_BYTES, socketPath } from './options.ts'
 import { shellCommand } from './shell-command.ts'
 
@@ -174,6 +175,25 @@ t.test('a network is one address on one port, restricted, its interface without 
   )
   t.equal(valuesOf(make({}), '-netdev').length, 0)
 })
+
+t.test(
+  'a service of the guest has a port of the loopback that QEMU chooses, and its table tells which',
+  async (t) => {
+    t.strictSame(valuesOf(make({ servicePort: 8443 }), '-netdev'), [
+      'user,id=net0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-10.0.2.15:8443',
+    ])
+    t.throws(() => make({ servicePort: 70_000 }), { code: 'qemu-start', message: /port of the service/ })
+    const table = [
+      'Hub -1 (net0):',
+      '  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ',
+      '  TCP[ESTABLISHED]  11       127.0.0.1 37480       10.0.2.15  8443     0     0',
+      '  TCP[HOST_FORWARD]   9       127.0.0.1 37479       10.0.2.15  8443     0     0',
+    ].join('\r\n')
+    const qmp = { execute: async () => table }
+    t.equal(await forwardedPort(qmp, 8443), 37_479)
+    await t.rejects(forwardedPort(qmp, 443), { code: 'qmp-command' })
+  },
+)
 
 t.test('an address, or a port, that could carry more than itself is refused by name', async (t) => {
   const network = { address: '10.0.2.100', port: 8443, hostPort: 40_001 }

@@ -49,7 +49,7 @@ export function qemuArguments(description: MachineDescription): string[] {
     ...(description.tpm ? tpm(description.tpm) : []),
     ...virtioPorts(description.ports, description.virtioOptions),
     ...smallDevices(description),
-    ...(description.network ? network(description.network, description.virtioOptions) : []),
+    ...network(description),
     ...description.smbiosStrings.flatMap((value) => ['-smbios', option('type=11', { value })]),
     ...Object.entries(description.firmwareFiles ?? {}).flatMap(([name, file]) => [
       ...['-fw_cfg', option('', { name, file: filePath(`the file of ${name}`, file) })],
@@ -176,21 +176,31 @@ function virtioPorts(
   ]
 }
 
-/**
- * QEMU's user networking, restricted to one forwarded address. A program carries each connection to the host: a character
- * device in its place would mix all connections into one.
- */
-function network(
-  { address, port, hostPort }: NetworkDescription,
-  virtioOptions: Readonly<Record<string, string>>,
-): string[] {
-  const inside = `${guestAddress('the address of the network', address)}:${portNumber('the port of the network', port)}`
-  const carrier = `busybox nc 127.0.0.1 ${portNumber('the port of the host', hostPort)}`
-  const forward = { restrict: true, ipv6: false, guestfwd: `tcp:${inside}-cmd:${carrier}` }
+/** Of the guest, in QEMU's user network. */
+export const GUEST_ADDRESS = '10.0.2.15'
+
+/** QEMU's user networking, restricted to what is forwarded; none where nothing is. */
+function network({ network, servicePort, virtioOptions }: MachineDescription): string[] {
+  if (network === undefined && servicePort === undefined) return []
+  const rules = {
+    ...(network && { guestfwd: outward(network) }),
+    // The host's port is QEMU's choice: no other program can be there first.
+    ...(servicePort !== undefined && {
+      hostfwd: `tcp:127.0.0.1:0-${GUEST_ADDRESS}:${portNumber('the port of the service', servicePort)}`,
+    }),
+  }
   return [
-    ...['-netdev', option('user', { id: 'net0', ...forward })],
+    ...['-netdev', option('user', { id: 'net0', restrict: true, ipv6: false, ...rules })],
     ...['-device', option('virtio-net-pci', { netdev: 'net0', romfile: '', ...virtioOptions })],
   ]
+}
+
+/**
+ * A program carries each connection to the host: a character device in its place would mix all connections into one.
+ */
+function outward({ address, port, hostPort }: NetworkDescription): string {
+  const inside = `${guestAddress('the address of the network', address)}:${portNumber('the port of the network', port)}`
+  return `tcp:${inside}-cmd:busybox nc 127.0.0.1 ${portNumber('the port of the host', hostPort)}`
 }
 
 function memoryImage({ file, address }: MemoryImage): string[] {

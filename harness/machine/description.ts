@@ -103,6 +103,11 @@ export interface MachineDescription {
   readonly ports: readonly VirtioPort[]
   /** Absent: the machine has no network interface. */
   readonly network?: NetworkDescription
+  /**
+   * Port of a service of the guest, which has the address `GUEST_ADDRESS` then: QEMU forwards a port of the host's loopback to
+   * it, which one `forwardedPort` tells. Absent: nobody can connect to the guest.
+   */
+  readonly servicePort?: number
   /** Files that the guest reads by fw_cfg, by their names (`opt/...`): a place where the host can interfere; absent: none. */
   readonly firmwareFiles?: Readonly<Record<string, string>>
   /** Absent: none. */

@@ -9,6 +9,7 @@ import { sha256File } from '../system/files.ts'
 import type { Tools } from '../system/tools.ts'
 import { contentKey, type MaterialContext } from './context.ts'
 import { encryptInPlace, headerBytes, LUKS_RESERVED_MIB } from './luks.ts'
+import type { VerityRoot } from './verity.ts'
 
 export const MIB = 1 << 20
 /** Bump when the layout, or what a partition is made with, changes. */
@@ -29,9 +30,11 @@ export interface BaseDisk {
   readonly esp: Extent
   /** ext4 in clear, labelled `data`: what a search of the disk must be able to find. */
   readonly data?: Extent
-  /** LUKS2, partition label `root`. */
+  /** LUKS2, or ext4 under a hash tree; partition label `root`. */
   readonly root?: Extent
   readonly luks?: { readonly header: string; readonly buildKeyFile: string }
+  /** The root is in clear, read-only, and every block of it is under this root hash. */
+  readonly verity?: VerityRoot
 }
 
 export interface BaseDiskRequest {
@@ -43,7 +46,7 @@ export interface BaseDiskRequest {
   readonly rootMiB: number
 }
 
-type DiskRecord = Pick<BaseDisk, 'sha256' | 'size' | 'esp' | 'data' | 'root'>
+export type DiskRecord = Pick<BaseDisk, 'sha256' | 'size' | 'esp' | 'data' | 'root' | 'verity'>
 
 /** ESP (empty), `data` and the encrypted `root` with `tree` in it. */
 export async function ensureBaseDisk(context: MaterialContext, request: BaseDiskRequest): Promise<BaseDisk> {
@@ -96,18 +99,27 @@ export async function ensureEspOnlyDisk(
   return { ...record, key, file: join(directory, 'disk.raw') }
 }
 
-type PartitionName = 'esp' | 'data' | 'root'
-type Layout = { readonly size: number; readonly esp: Extent; readonly data?: Extent; readonly root?: Extent }
+/** In the order of the table; `root-verity` is the hash tree of `root`. */
+const PARTITIONS = ['esp', 'data', 'root', 'root-verity'] as const
+type PartitionName = (typeof PARTITIONS)[number]
+type Layout = {
+  readonly size: number
+  readonly esp: Extent
+  readonly data?: Extent
+  readonly root?: Extent
+  readonly 'root-verity'?: Extent
+}
 
 /** One MiB in front for the table, one behind for its copy; partitions in order, aligned to a MiB. Pure. */
 export function layOut(sizesMiB: {
   readonly esp: number
   readonly data?: number
   readonly root?: number
+  readonly 'root-verity'?: number
 }): Layout {
   let offset = MIB
   const extents: Partial<Record<PartitionName, Extent>> = {}
-  for (const name of ['esp', 'data', 'root'] as const) {
+  for (const name of PARTITIONS) {
     const size = (sizesMiB[name] ?? 0) * MIB
     if (size === 0) continue
     extents[name] = { offset, size }
@@ -116,15 +128,16 @@ export function layOut(sizesMiB: {
   return { esp: { offset: MIB, size: sizesMiB.esp * MIB }, ...extents, size: offset + MIB }
 }
 
-async function makeExt4(
+export async function makeExt4(
   tools: Tools,
-  spec: { file: string; MiB: number; label: string; uuid: string; tree?: string },
+  spec: { file: string; MiB: number; label: string; uuid: string; tree?: string; blockBytes?: number },
 ): Promise<void> {
   const options = `hash_seed=${spec.uuid},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0`
   await tools.run(
     'mkfs.ext4',
     [
       ...['-q', '-L', spec.label, '-U', spec.uuid, '-E', options, '-J', 'size=4', '-m', '0'],
+      ...(spec.blockBytes ? ['-b', String(spec.blockBytes)] : []),
       ...(spec.tree ? ['-d', spec.tree] : []),
       ...[spec.file, `${spec.MiB}M`],
     ],
@@ -144,20 +157,28 @@ async function cutHeader(tools: Tools, { from, to }: { from: string; to: string 
   ])
 }
 
-async function assemble(
+/** `uuids`: of partitions, where they do not follow from the key. */
+export async function assemble(
   tools: Tools,
   {
     into,
     key,
     layout,
     files,
-  }: { into: string; key: string; layout: Layout; files: Partial<Record<PartitionName, string>> },
+    uuids = {},
+  }: {
+    into: string
+    key: string
+    layout: Layout
+    files: Partial<Record<PartitionName, string>>
+    uuids?: Partial<Record<PartitionName, string>>
+  },
 ): Promise<void> {
   const disk = join(into, 'disk.raw')
   await writeFile(disk, '')
   await truncate(disk, layout.size)
-  await tools.run('sfdisk', ['--quiet', disk], { input: sfdiskScript(layout, key) })
-  for (const name of ['data', 'root'] as const) {
+  await tools.run('sfdisk', ['--quiet', disk], { input: sfdiskScript(layout, { key, uuids }) })
+  for (const name of PARTITIONS) {
     const extent = layout[name]
     const file = files[name]
     if (!extent || !file) continue
@@ -169,23 +190,28 @@ async function assemble(
   await tools.run('chmod', ['0444', disk])
 }
 
-function sfdiskScript(layout: Layout, key: string): string {
+function sfdiskScript(
+  layout: Layout,
+  { key, uuids }: { key: string; uuids: Partial<Record<PartitionName, string>> },
+): string {
   const types: Record<PartitionName, string> = {
     esp: PARTITION_TYPES.esp,
     data: PARTITION_TYPES.linuxData,
     root: PARTITION_TYPES.rootX64,
+    'root-verity': PARTITION_TYPES.rootX64Verity,
   }
-  const lines = (['esp', 'data', 'root'] as const).flatMap((name) => {
+  const lines = PARTITIONS.flatMap((name) => {
     const extent = layout[name]
     if (!extent) return []
     const place = `start=${extent.offset / 512}, size=${extent.size / 512}`
-    return [`${place}, type=${types[name]}, uuid=${uuidOf(key, `partition ${name}`)}, name=${name}`]
+    const uuid = uuids[name] ?? uuidOf(key, `partition ${name}`)
+    return [`${place}, type=${types[name]}, uuid=${uuid}, name=${name}`]
   })
   return ['label: gpt', `label-id: ${uuidOf(key, 'disk')}`, ...lines, ''].join('\n')
 }
 
 /** Equal inputs give equal disks: identifiers follow from the key. Version 8 (custom), RFC 9562. */
-function uuidOf(key: string, purpose: string): string {
+export function uuidOf(key: string, purpose: string): string {
   const hex = sha256Hex(`${key} ${purpose}`)
   const variant = ((Number.parseInt(hex[16] ?? '0', 16) & 3) | 8).toString(16)
   return [

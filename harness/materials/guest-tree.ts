@@ -2,10 +2,11 @@
  * The root file system of an image, made from extracted packages: what their maintainer scripts would have done
  * is done here, since those need root and a running system.
  */
-import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
 import { MaterialError } from '../base/errors.ts'
+import { sha256File } from '../system/files.ts'
 import type { Tools } from '../system/tools.ts'
 import { contentKey, type MaterialContext } from './context.ts'
 import { sha256OfTree } from './file-digest.ts'
@@ -41,13 +42,19 @@ export async function ensureGuestTree(
     kernel: kernel.digest,
     tools: context.tools.digest,
   }
-  const key = contentKey({ ...inputs, overlay: await sha256OfTree(overlay), root })
+  const { shared, ...plainRoot } = root
+  const sharedPaths = Object.entries(shared).map(([to, from]) => ({ to, from: join(recipe.directory, from) }))
+  const key = contentKey({
+    ...{ ...inputs, overlay: await sha256OfTree(overlay), root: plainRoot },
+    ...(sharedPaths.length > 0 && { shared: await digestsOf(sharedPaths) }),
+  })
   const directory = await context.store.ensure('guest-tree', key, async (into) => {
     context.progress?.({ image: recipe.id, step: 'root file system' })
     const tree = join(into, 'tree')
     await context.tools.run('cp', ['-a', '--reflink=auto', packages.tree, tree])
     await context.tools.run('cp', ['-a', join(kernel.tree, 'usr/lib/modules'), join(tree, 'usr/lib/modules')])
-    await cp(overlay, tree, { recursive: true, force: true, verbatimSymlinks: true })
+    for (const { from, to } of [...sharedPaths, { from: overlay, to: '' }])
+      await cp(from, join(tree, to), { recursive: true, force: true, verbatimSymlinks: true })
     await configureUsers(context.tools, { tree, root })
     await configureSystem(tree, { root, seed: key })
     await configureUnits(tree, root)
@@ -56,6 +63,17 @@ export async function ensureGuestTree(
     await context.tools.run('chmod', ['-R', 'u+rwX', tree])
   })
   return { tree: join(directory, 'tree'), key }
+}
+
+/** Of files and directories, by where they go. */
+async function digestsOf(
+  paths: readonly { readonly to: string; readonly from: string }[],
+): Promise<Readonly<Record<string, string>>> {
+  const digests = paths.map(async ({ to, from }) => {
+    const isDirectory = (await stat(from)).isDirectory()
+    return [to, await (isDirectory ? sha256OfTree(from) : sha256File(from))] as const
+  })
+  return Object.fromEntries(await Promise.all(digests))
 }
 
 async function configureUsers(

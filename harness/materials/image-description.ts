@@ -17,6 +17,10 @@ export const IMAGE_CAPABILITIES = [
   'stub-companions',
   /** Its initrd gets the root's key from the broker that its measured command line names. */
   'attester',
+  /** Its root is in clear under a hash tree whose root hash is on the measured command line. */
+  'verity-root',
+  /** Answers TLS clients with evidence for the key of its TLS, which it makes at each boot. */
+  'attested-service',
 ] as const
 export type ImageCapability = (typeof IMAGE_CAPABILITIES)[number]
 

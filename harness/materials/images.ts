@@ -11,6 +11,7 @@ import { type KernelSwap, withKernelFile } from './kernel-swap.ts'
 import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
 import { ESP_ONLY_MIB, type Recipe, readRecipe, recipeFile } from './recipe.ts'
 import { ensureUki, type Uki, type UkiProfile } from './uki.ts'
+import { ensureVerityDisk } from './verity-disk.ts'
 
 export interface BuiltImage {
   readonly description: ImageDescription
@@ -57,7 +58,9 @@ async function ensureDisk(
   const { root, disk } = recipe
   if (!root || !disk) return ensureEspOnlyDisk(context, { espMiB: ESP_ONLY_MIB })
   const { tree, key } = await ensureGuestTree(context, { recipe, root, packages, kernel })
-  return ensureBaseDisk(context, { id: recipe.id, tree, treeKey: key, ...disk })
+  const { protection, ...sizes } = disk
+  const request = { id: recipe.id, tree, treeKey: key, ...sizes }
+  return protection === 'verity' ? ensureVerityDisk(context, request) : ensureBaseDisk(context, request)
 }
 
 export interface ImageUkiOptions {
@@ -72,6 +75,8 @@ export interface ImageUkiOptions {
   readonly pcrSignedBy?: PcrKeyName | null
   /** Each with what its command line has beside the UKI's. */
   readonly profiles?: readonly ImageProfile[]
+  /** In place of that of the disk, where the image has a root under a hash tree; hex. */
+  readonly rootHash?: string
 }
 
 export interface ImageProfile extends Pick<UkiProfile, 'id' | 'pcrSigned'> {
@@ -83,9 +88,11 @@ export function ensureImageUki(
   image: BuiltImage,
   options: ImageUkiOptions,
 ): Promise<Uki> {
-  const { recipe, kernel, initrd } = image
+  const { recipe, kernel, initrd, disk } = image
   const { keys, extraCommandLine, version = '1', signedBy = 'db', pcrSignedBy = 'pcr', profiles } = options
-  const commandLine = extraCommandLine ? `${recipe.commandLine} ${extraCommandLine}` : recipe.commandLine
+  const rootHash = disk.verity && (options.rootHash ?? disk.verity.rootHash)
+  const words = [recipe.commandLine, rootHash && `roothash=${rootHash}`, extraCommandLine]
+  const commandLine = words.filter((each) => each).join(' ')
   return ensureUki(context, {
     ...{
       id: recipe.id,

@@ -11,6 +11,10 @@ const relativePath = z
   .string()
   .regex(/^[^/][^\n]*$/, 'a path without a leading "/"')
   .refine((path) => !path.split('/').includes('..'), 'a path without ".."')
+const sharedPath = z
+  .string()
+  .regex(/^\.\.\/[a-z][\w./-]*$/, 'a path of images/, from the recipe')
+  .refine((path) => !path.slice(3).split('/').includes('..'), 'a path without another ".."')
 const mebibytes = z
   .number()
   .int()
@@ -50,10 +54,22 @@ export const recipeSchema = z.strictObject({
         .describe('target to all the units that it wants'),
       mask: z.array(unitName).default([]),
       generators: z.array(z.string()).optional().describe('the only generators that run; absent: all'),
+      shared: z
+        .record(relativePath, sharedPath)
+        .default({})
+        .describe(
+          'path in the root to a file or directory of images/ that is copied there; root/ comes over it',
+        ),
     })
     .optional(),
   disk: z
-    .strictObject({ espMiB: mebibytes.min(34), dataMiB: mebibytes.min(16), rootMiB: mebibytes.min(16) })
+    .strictObject({
+      ...{ espMiB: mebibytes.min(34), dataMiB: mebibytes.min(16), rootMiB: mebibytes.min(16) },
+      protection: z
+        .enum(['encrypted', 'verity'])
+        .default('encrypted')
+        .describe('of the root; verity: in clear under a hash tree, roothash= is on the command line'),
+    })
     .optional(),
   commandLine: z.string(),
   capabilities: z.array(z.enum(IMAGE_CAPABILITIES)),

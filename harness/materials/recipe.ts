@@ -30,7 +30,8 @@ export async function readRecipe(file: string): Promise<Recipe> {
     ...{ id, title, login, shutDown, reboot, timeouts, file },
     origin: 'built',
     secureBoot: 'checkout',
-    ...(recipe.root && { unlockPrompt: UNLOCK_PROMPT, plainPartition: 'data' }),
+    ...(recipe.root && { plainPartition: 'data' }),
+    ...(recipe.root && disk?.protection !== 'verity' && { unlockPrompt: UNLOCK_PROMPT }),
     capabilities: new Set(recipe.capabilities),
     diskMiB: disk ? disk.espMiB + disk.dataMiB + disk.rootMiB : ESP_ONLY_MIB,
   }

@@ -1,13 +1,14 @@
 /** One boot of a VM: from power-on or reset until it ends. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GuestError } from '../base/errors.ts'
+import { GuestError, UsageError } from '../base/errors.ts'
 import { escapeControls } from '../base/text.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
 import type { ConsoleMatch, Mark } from '../machine/console/engine.ts'
 import { FAILURE_PATTERNS } from '../machine/console/failure-patterns.ts'
 import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
+import { forwardedPort } from '../machine/forwarded-port.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
@@ -136,6 +137,14 @@ export class Boot {
   /** Whether the kernel or anything after it wrote to the console. */
   get reachedKernel(): boolean {
     return this.#reachedKernel
+  }
+
+  /** Where the host reaches the guest's service. Throws UsageError `bad-scenario` where the VM was made without one. */
+  async service(): Promise<{ readonly host: string; readonly port: number }> {
+    const { servicePort } = this.#process.spec.description
+    if (servicePort === undefined)
+      throw new UsageError(`VM ${this.#vm.name} was made without a servicePort`, { code: 'bad-scenario' })
+    return { host: '127.0.0.1', port: await forwardedPort(this.machine.qmp, servicePort) }
   }
 
   get machine(): Machine {

@@ -2,6 +2,8 @@
  * Start-up time: what only some scenarios call, and what is loaded when one does. Every scenario imports the public
  * surface, and these bring a quarter of all modules with them.
  */
+import type * as Service from './attest/attested-service.ts'
+import type * as Interceptor from './attest/interceptor.ts'
 import type * as Owner from './attest/owners-policy.ts'
 import type * as Prediction from './boot-prediction.ts'
 import type * as Change from './change-boot.ts'
@@ -59,3 +61,24 @@ export const referencePolicy: typeof TeeEvidence.referencePolicy = async (...giv
 
 export const verifyTeeEvidence: typeof TeeEvidence.verifyTeeEvidence = async (...given) =>
   (await import('./tee-evidence.ts')).verifyTeeEvidence(...given)
+
+export const freshTlsIdentity: typeof Interceptor.freshTlsIdentity = async (...given) =>
+  (await import('./attest/interceptor.ts')).freshTlsIdentity(...given)
+
+export const interceptTls: typeof Interceptor.interceptTls = async (...given) =>
+  (await import('./attest/interceptor.ts')).interceptTls(...given)
+
+export const certificateOf: typeof Service.certificateOf = async (...given) =>
+  (await import('./attest/attested-service.ts')).certificateOf(...given)
+
+export const giveIdentity: typeof Service.giveIdentity = async (...given) =>
+  (await import('./attest/attested-service.ts')).giveIdentity(...given)
+
+export const privateKeyOf: typeof Service.privateKeyOf = async (...given) =>
+  (await import('./attest/attested-service.ts')).privateKeyOf(...given)
+
+export const useService: typeof Service.useService = async (...given) =>
+  (await import('./attest/attested-service.ts')).useService(...given)
+
+export const useServiceUnbound: typeof Service.useServiceUnbound = async (...given) =>
+  (await import('./attest/attested-service.ts')).useServiceUnbound(...given)

@@ -4,6 +4,7 @@ import { imageMaterials, imagePackages, type MaterialInput, type PackageEntry } 
 import { type EspFiles, FALLBACK_BOOT_PATH, replaceEsp } from '../materials/boot-disk.ts'
 import type { BroughtImage } from '../materials/brought-image.ts'
 import type { MaterialContext } from '../materials/context.ts'
+import type { BaseDisk } from '../materials/disk.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
 import {
   type BuiltImage,
@@ -59,6 +60,8 @@ export interface PreparedUki {
 export interface PreparedDisk {
   readonly file: string
   readonly format: 'qcow2'
+  /** What it is an overlay of; absent for somebody's own. */
+  readonly base?: BaseDisk
   readonly uki?: PreparedUki
   /** Boot program that the firmware finds in place of the UKI; absent: the firmware boots the UKI. */
   readonly shim?: string
@@ -119,7 +122,7 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
   })
   return {
     file: disk.file,
-    format: disk.format,
+    ...{ format: disk.format, base },
     ...(request.uki?.shim !== undefined && { shim: request.uki.shim }),
     ...(request.uki?.systemdBoot && { systemdBoot: request.uki.systemdBoot }),
     uki: {

@@ -1,5 +1,6 @@
 /** The public surface of the harness: what a scenario may import, and nothing else of ours. */
 export type { Attack } from '../attacks/attack.ts'
+export { changedBlock, changedText, newHashTree } from '../attacks/changed-disk.ts'
 export { extraDbKey } from '../attacks/extra-db-key.ts'
 export { foreignPcrSignature } from '../attacks/foreign-pcr-signature.ts'
 export { foreignVtpm } from '../attacks/foreign-vtpm.ts'
@@ -12,6 +13,7 @@ export { explainDifference } from '../verdict/measured-boot.ts'
 export type { Attestation, ExchangeSummary } from './attest/exchanges.ts'
 export type { AtTheEnd, LabBroker, Release } from './attest/lab-broker.ts'
 export type { OwnersWishes } from './attest/owners-policy.ts'
+export { type CorruptedBlock, corruptedBlocks, userlandOf } from './attest/verity-words.ts'
 export { sayToVtpm } from './attest/vtpm-canary.ts'
 export type { Boot } from './boot.ts'
 export { compareBoot } from './boot-comparison.ts'
@@ -22,18 +24,25 @@ export {
   alterFile,
   buildAddon,
   buildExtension,
+  certificateOf,
   changeBoot,
   chooseProfile,
+  freshTlsIdentity,
+  giveIdentity,
   graftSignature,
+  interceptTls,
   observeBoot,
   ownersPolicy,
   placeCompanions,
   predictBoot,
+  privateKeyOf,
   readMachineTables,
   recordPowerCuts,
   referencePolicy,
   sealCredential,
   signedProfiles,
+  useService,
+  useServiceUnbound,
   verifyTeeEvidence,
 } from './deferred.ts'
 export type { LabGuest } from './guest.ts'

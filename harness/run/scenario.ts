@@ -15,6 +15,8 @@ export type ImageNeed =
   | 'ab-slots'
   | 'stub-companions'
   | 'attester'
+  | 'verity-root'
+  | 'attested-service'
 
 /** Platforms whose guests have evidence of their own. */
 export type Tee = 'sev-snp' | 'tdx'

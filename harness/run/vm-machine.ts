@@ -32,7 +32,7 @@ export interface MachineMaterials {
   readonly memoryImages: readonly MemoryImage[]
   /** File with it. */
   readonly initData: string | undefined
-  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets' | 'launch' | 'network'>
+  readonly options: Pick<VmOptions, 'watchdog' | 'onPanic' | 'resets' | 'launch' | 'network' | 'servicePort'>
 }
 
 /** Where a guest finds its init data. */
@@ -72,6 +72,7 @@ export function describeMachine(
     smbiosStrings: [...materials.smbiosStrings],
     ...(materials.initData !== undefined && { firmwareFiles: { [INIT_DATA]: materials.initData } }),
     ...(options.network && { network: { ...BROKER_ADDRESS, ...options.network } }),
+    ...(options.servicePort !== undefined && { servicePort: options.servicePort }),
     ports: bench.platform.emulated ? [{ name: TSM_PORT_NAME, socket: join(sockets, 'tsm') }] : [],
     ...(materials.memoryImages.length > 0 && { memoryImages: materials.memoryImages }),
     watchdog: options.watchdog ?? false,

@@ -29,6 +29,8 @@ export interface VmOptions {
   readonly onPanic?: 'end' | 'continue'
   /** The guest has a network on which one port of the host answers; absent: it has none. */
   readonly network?: NetworkOptions
+  /** The guest has a service on this port, which the host reaches by `Boot.service()`; absent: nobody can connect to it. */
+  readonly servicePort?: number
   /** What the host hands over as init data (Trustee, kbs/docs/initdata.md); `launch` says what the guest is launched with. */
   readonly initData?: string
   /** QEMU brings the image's UKI itself, so that the launch measures it; absent: the firmware boots the disk. */

@@ -16,6 +16,7 @@ import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState, type VtpmStateOptions } from '../machine/vtpm/state.ts'
 import type { TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import { asItIs, type MaterialInput } from '../materials/bill.ts'
+import type { ImageUkiOptions } from '../materials/images.ts'
 import { writePrivateFile } from '../system/files.ts'
 import { countInFile } from '../system/search.ts'
 import { openSocketDirectory } from '../system/socket-directory.ts'
@@ -145,6 +146,11 @@ export class ScenarioVm implements SlotOwner {
     throw new UsageError(`VM ${this.name} runs on ${this.spec.variant.platform}, which is no TEE`, {
       ...{ code: 'bad-scenario', hint: 'A scenario names the TEEs that it runs on in `tees`' },
     })
+  }
+
+  /** Of the hash tree over its root, hex, as the image was made; undefined where it has none. */
+  get rootHash(): string | undefined {
+    return this.disk.base?.verity?.rootHash
   }
 
   get hasRecoveryKey(): boolean {
@@ -297,7 +303,9 @@ export class ScenarioVm implements SlotOwner {
   }
 
   /** Puts an updated UKI, signed by the right keys, on the ESP of the VM, which must be off. */
-  async installUki(change: { readonly extraCommandLine?: string; readonly version?: string }): Promise<void> {
+  async installUki(
+    change: Pick<ImageUkiOptions, 'extraCommandLine' | 'version' | 'rootHash'>,
+  ): Promise<void> {
     this.requireOff('replace the UKI')
     const victim = await this.#victim()
     await victim.replaceUki(await victim.buildUki(change))
@@ -319,7 +327,7 @@ export class ScenarioVm implements SlotOwner {
 
   async #victim(): Promise<Victim> {
     const { bench, directory, scope } = this.spec
-    const { uki } = this.disk
+    const { uki, base } = this.disk
     if (uki === undefined)
       throw new UsageError(
         `image ${bench.image.description.id} has no UKI of ours to change; the scenario must need own-uki`,
@@ -336,6 +344,7 @@ export class ScenarioVm implements SlotOwner {
       vtpmState: this.#vtpmState,
       tpmBus: this.#tpmBus,
       smbiosStrings: this.#smbiosStrings,
+      disk: base && { file: this.disk.file, base },
       uki: uki.current().file,
       buildUki: uki.build,
       replaceUki: uki.replace,

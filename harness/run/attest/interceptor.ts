@@ -12,12 +12,20 @@ export interface Interceptor extends AsyncDisposable {
   readonly requests: number
 }
 
-/** `broker`: the port, at the moment, of the one that it goes on to. */
-export async function interceptTls(broker: () => number | undefined): Promise<Interceptor> {
-  const { certificatePem: cert, keyPem: key } = await makeServerCertificate({
-    names: [LOOPBACK],
-    now: new Date(),
-  })
+/** Certificate and key of a TLS server, PEM. */
+export interface TlsIdentity {
+  readonly certificatePem: string
+  readonly keyPem: string
+}
+
+/**
+ * `broker`: the port, at the moment, of the one that it goes on to. `identity`: that it shows in place of one of its own.
+ */
+export async function interceptTls(
+  broker: () => number | undefined,
+  identity?: TlsIdentity,
+): Promise<Interceptor> {
+  const { certificatePem: cert, keyPem: key } = identity ?? (await freshTlsIdentity())
   const sockets = new Set<TLSSocket>()
   let requests = 0
   let connections = 0
@@ -56,6 +64,12 @@ export async function interceptTls(broker: () => number | undefined): Promise<In
       await new Promise<void>((resolve) => server.close(() => resolve()))
     },
   }
+}
+
+/** A self-signed one that nobody has seen before. */
+export async function freshTlsIdentity(): Promise<TlsIdentity> {
+  const { certificatePem, keyPem } = await makeServerCertificate({ names: [LOOPBACK], now: new Date() })
+  return { certificatePem, keyPem }
 }
 
 async function listen(server: Server): Promise<number> {
