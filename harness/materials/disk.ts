@@ -43,7 +43,7 @@ export interface BaseDiskRequest {
   readonly rootMiB: number
 }
 
-type DiskRecord = Pick<BaseDisk, 'sha256' | 'size' | 'esp' | 'data' | 'root'>
+export type DiskRecord = Pick<BaseDisk, 'sha256' | 'size' | 'esp' | 'data' | 'root'>
 
 /** ESP (empty), `data` and the encrypted `root` with `tree` in it. */
 export async function ensureBaseDisk(context: MaterialContext, request: BaseDiskRequest): Promise<BaseDisk> {
@@ -96,18 +96,23 @@ export async function ensureEspOnlyDisk(
   return { ...record, key, file: join(directory, 'disk.raw') }
 }
 
-type PartitionName = 'esp' | 'data' | 'root'
-type Layout = { readonly size: number; readonly esp: Extent; readonly data?: Extent; readonly root?: Extent }
+/** In the order of the table; `luks-header` is the header of `root`, where it has one beside it. */
+const PARTITIONS = ['esp', 'data', 'luks-header', 'root'] as const
+type PartitionName = (typeof PARTITIONS)[number]
+type Layout = { readonly size: number; readonly esp: Extent } & {
+  readonly [name in Exclude<PartitionName, 'esp'>]?: Extent
+}
 
 /** One MiB in front for the table, one behind for its copy; partitions in order, aligned to a MiB. Pure. */
 export function layOut(sizesMiB: {
   readonly esp: number
   readonly data?: number
+  readonly 'luks-header'?: number
   readonly root?: number
 }): Layout {
   let offset = MIB
   const extents: Partial<Record<PartitionName, Extent>> = {}
-  for (const name of ['esp', 'data', 'root'] as const) {
+  for (const name of PARTITIONS) {
     const size = (sizesMiB[name] ?? 0) * MIB
     if (size === 0) continue
     extents[name] = { offset, size }
@@ -116,7 +121,7 @@ export function layOut(sizesMiB: {
   return { esp: { offset: MIB, size: sizesMiB.esp * MIB }, ...extents, size: offset + MIB }
 }
 
-async function makeExt4(
+export async function makeExt4(
   tools: Tools,
   spec: { file: string; MiB: number; label: string; uuid: string; tree?: string },
 ): Promise<void> {
@@ -144,7 +149,7 @@ async function cutHeader(tools: Tools, { from, to }: { from: string; to: string 
   ])
 }
 
-async function assemble(
+export async function assemble(
   tools: Tools,
   {
     into,
@@ -157,7 +162,7 @@ async function assemble(
   await writeFile(disk, '')
   await truncate(disk, layout.size)
   await tools.run('sfdisk', ['--quiet', disk], { input: sfdiskScript(layout, key) })
-  for (const name of ['data', 'root'] as const) {
+  for (const name of PARTITIONS) {
     const extent = layout[name]
     const file = files[name]
     if (!extent || !file) continue
@@ -173,9 +178,10 @@ function sfdiskScript(layout: Layout, key: string): string {
   const types: Record<PartitionName, string> = {
     esp: PARTITION_TYPES.esp,
     data: PARTITION_TYPES.linuxData,
+    'luks-header': PARTITION_TYPES.linuxData,
     root: PARTITION_TYPES.rootX64,
   }
-  const lines = (['esp', 'data', 'root'] as const).flatMap((name) => {
+  const lines = PARTITIONS.flatMap((name) => {
     const extent = layout[name]
     if (!extent) return []
     const place = `start=${extent.offset / 512}, size=${extent.size / 512}`
@@ -185,7 +191,7 @@ function sfdiskScript(layout: Layout, key: string): string {
 }
 
 /** Equal inputs give equal disks: identifiers follow from the key. Version 8 (custom), RFC 9562. */
-function uuidOf(key: string, purpose: string): string {
+export function uuidOf(key: string, purpose: string): string {
   const hex = sha256Hex(`${key} ${purpose}`)
   const variant = ((Number.parseInt(hex[16] ?? '0', 16) & 3) | 8).toString(16)
   return [

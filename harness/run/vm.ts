@@ -106,7 +106,8 @@ export class ScenarioVm implements SlotOwner {
       const uki = options.slots
         ? initialUki(options.slots, options.slotCommandLine)
         : await bootProgram(bench, { directory, ...options })
-      return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
+      const given = { context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki }
+      return bench.image.prepareDisk({ ...given, root: options.root })
     }
     const [firmware, disk] = await Promise.all([
       prepareFirmware(bench, { directory, secureBoot: spec.secureBoot, ...options }),
@@ -145,6 +146,12 @@ export class ScenarioVm implements SlotOwner {
     throw new UsageError(`VM ${this.name} runs on ${this.spec.variant.platform}, which is no TEE`, {
       ...{ code: 'bad-scenario', hint: 'A scenario names the TEEs that it runs on in `tees`' },
     })
+  }
+
+  /** SHA-256 of the root in clear that `root` asked for, as it was handed out. */
+  get plainRoot(): string {
+    if (this.disk.plainRoot !== undefined) return this.disk.plainRoot
+    throw new UsageError(`VM ${this.name} was made without a root in clear`, { code: 'bad-scenario' })
   }
 
   get hasRecoveryKey(): boolean {
