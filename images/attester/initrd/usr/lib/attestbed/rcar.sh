@@ -54,8 +54,10 @@ attestation() {
   additional=
   if [ -e $TPM ]; then
     tpm_evidence "$(digest_of "{$runtime}")" || return 1
-    additional=$(sed 's/"/\\"/g' tpm-evidence)
+    additional=$(cat tpm-evidence)
   fi
+  add_statement
+  additional=$(echo "$additional" | sed 's/"/\\"/g')
   report_of "$(digest_of '{"additional-evidence":"'"$additional"'",'"$runtime}")" report || return 1
   {
     printf '{'
@@ -64,6 +66,13 @@ attestation() {
     printf '{"auxblob":"%s","outblob":"%s"}}}' "$(base64_of report.aux)" "$(base64_of report)"
   } >evidence
   post attest evidence
+}
+
+# What is said of the root comes before the TPM's part: members in order.
+add_statement() {
+  [ -n "$statement" ] || return 0
+  others=${additional#\{}
+  additional='{"root":'$statement${others:+,}${others:-\}}
 }
 
 # response RESOURCE FILE
