@@ -31,7 +31,7 @@ async function report(result: ScenarioResult): Promise<void> {
 }
 
 /** Several boots a claim and minutes each: each subject has a command of its own, see README.md. */
-const LONGER = ['attest/refusals', 'power-cut/', 'uki/', 'update/']
+const LONGER = ['attest/first-boot', 'attest/refusals', 'power-cut/', 'uki/', 'update/']
 
 const named = (process.env['ATTESTBED_SCENARIOS'] ?? '').split(' ').filter((pattern) => pattern !== '')
 const patterns =

@@ -5,7 +5,7 @@ import type { AttestRecord, AuditLog } from './audit/record.ts'
 import { appraise, type PolicyVerdict, type Submission } from './evidence/appraise.ts'
 import { initDataDigest } from './evidence/init-data.ts'
 import { supportedTee } from './evidence/primary-evidence.ts'
-import { type TpmPart, tpmPart } from './evidence/tpm-evidence.ts'
+import { type AdditionalParts, additionalParts } from './evidence/tpm-evidence.ts'
 import { canonicalJson } from './protocol/canonical-json.ts'
 import { wrappingKey } from './protocol/jwe.ts'
 import type { Attestation } from './protocol/messages.ts'
@@ -39,17 +39,18 @@ export async function attest(
   { policies, tokens, audit }: Attester,
 ): Promise<{ readonly token: string; readonly guest: AttestedGuest }> {
   const verdicts: PolicyVerdict[] = []
-  let tpm: TpmPart | undefined
+  let said: AdditionalParts | undefined
   const record = async (outcome: Pick<AttestRecord, 'outcome' | 'code' | 'token'>) => {
     // Anybody can send what is not authentic, and would fill the disk with it.
     if (outcome.outcome === 'attested') await recorded(keepAll(attestation, audit))
+    const { tpm, root } = said ?? {}
     const keys = tpm && { tpm: { ek: sha256Hex(tpm.ek.bytes), ak: sha256Hex(tpm.ak.bytes) } }
-    const about = { ...recordOf(attestation, context), ...keys, ...outcome }
+    const about = { ...recordOf(attestation, context), ...keys, ...(root && { root }), ...outcome }
     await recorded(audit.append({ ...about, verdicts: verdicts.map(auditedVerdict) }))
   }
   try {
     const submission = submissionOf(attestation, context)
-    tpm = submission.tpm
+    said = submission
     for (const policy of policies) verdicts.push(await appraise(submission, policy))
     if (!verdicts.some(({ authentic }) => authentic))
       throw new BrokerRefusal('not-authentic', 'the evidence is not authentic')
@@ -80,7 +81,7 @@ function submissionOf(attestation: Attestation, { session, at }: AttestContext):
   const { algorithm } = session
   return {
     primary: tee.read(primaryEvidence),
-    tpm: tpmPart(additionalEvidence),
+    ...additionalParts(additionalEvidence),
     primaryBinding: primaryBinding({ nonce, teePubkey }, { algorithm, additionalEvidence }),
     additionalBinding: additionalBinding({ nonce, teePubkey }, algorithm),
     initData: initData && initDataDigest(initData, tee.initDataBytes),

@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { UsageError } from '../base/errors.ts'
 import { parsePlacedYaml } from '../formats/yaml.ts'
+import { rootStatementSchema } from './evidence/root-statement.ts'
 import { DELIVERIES } from './release-policy.ts'
 import { isResourcePath } from './store/resource-path.ts'
 
@@ -35,6 +36,7 @@ const resourceSchema = z.strictObject({
   policy: file.describe('an appraisal policy, as of attestbed verify'),
   ...{ certificates: files, crls: files, collateral: files },
   delivery: z.enum(DELIVERIES).optional(),
+  root: z.array(rootStatementSchema).min(1).max(64).optional().describe('what the guest may say of its root'),
 })
 
 const configSchema = z.strictObject({

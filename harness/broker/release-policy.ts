@@ -2,6 +2,7 @@
 import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
 import type { ResolvedPolicy } from '../evidence/policy/resolve.ts'
+import type { AcceptedRoot } from './evidence/root-statement.ts'
 import { canonicalJson } from './protocol/canonical-json.ts'
 
 /** How a resource travels; both are encrypted to the guest's ephemeral key. */
@@ -21,6 +22,8 @@ export interface ReleasePolicy {
   readonly collateral?: readonly Uint8Array[]
   /** Default `direct`. */
   readonly delivery?: Delivery
+  /** What the guest may have said of its root: one of these. Default none: it may say anything, or nothing. */
+  readonly root?: readonly AcceptedRoot[]
 }
 
 /** A policy that stands for all the resources that have it. */
@@ -46,6 +49,7 @@ export function knownPolicies(policies: ReadonlyMap<string, ReleasePolicy>): rea
       crls: [],
       collateral: [],
       delivery: 'direct',
+      root: [],
       ...release,
       id,
       resources,
@@ -55,12 +59,13 @@ export function knownPolicies(policies: ReadonlyMap<string, ReleasePolicy>): rea
 }
 
 function policyId(release: ReleasePolicy): string {
-  const { policy, certificates = [], crls = [], collateral = [], delivery = 'direct' } = release
+  const { policy, certificates = [], crls = [], collateral = [], delivery = 'direct', root = [] } = release
   const digests = (files: readonly Uint8Array[]) => files.map((file) => sha256Hex(file))
   const plain = JSON.parse(JSON.stringify(policy)) as unknown
   return sha256Hex(
     canonicalJson({
       ...{ policy: plain, delivery, certificates: digests(certificates) },
+      ...(root.length > 0 && { root: JSON.parse(JSON.stringify(root)) as unknown }),
       ...{ crls: digests(crls), collateral: digests(collateral) },
     }),
   )

@@ -87,6 +87,7 @@ async function releasePolicy(
     crls = [],
     collateral = [],
     delivery = 'direct',
+    root,
   }: BrokerConfig['resources'][number],
   at: ReadConfig['at'],
 ): Promise<ReleasePolicy> {
@@ -94,7 +95,7 @@ async function releasePolicy(
   return {
     policy: await readReleasePolicy(at(policy)),
     ...{ certificates: await read(certificates), crls: await read(crls) },
-    ...{ collateral: await read(collateral), delivery },
+    ...{ collateral: await read(collateral), delivery, ...(root && { root }) },
   }
 }
 

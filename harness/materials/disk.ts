@@ -99,21 +99,18 @@ export async function ensureEspOnlyDisk(
   return { ...record, key, file: join(directory, 'disk.raw') }
 }
 
-/** In the order of the table; `root-verity` is the hash tree of `root`. */
-const PARTITIONS = ['esp', 'data', 'root', 'root-verity'] as const
+/** In the order of the table; `luks-header` is the header of `root` beside it, `root-verity` its hash tree. */
+const PARTITIONS = ['esp', 'data', 'luks-header', 'root', 'root-verity'] as const
 type PartitionName = (typeof PARTITIONS)[number]
-type Layout = {
-  readonly size: number
-  readonly esp: Extent
-  readonly data?: Extent
-  readonly root?: Extent
-  readonly 'root-verity'?: Extent
+type Layout = { readonly size: number; readonly esp: Extent } & {
+  readonly [name in Exclude<PartitionName, 'esp'>]?: Extent
 }
 
 /** One MiB in front for the table, one behind for its copy; partitions in order, aligned to a MiB. Pure. */
 export function layOut(sizesMiB: {
   readonly esp: number
   readonly data?: number
+  readonly 'luks-header'?: number
   readonly root?: number
   readonly 'root-verity'?: number
 }): Layout {
@@ -197,6 +194,7 @@ function sfdiskScript(
   const types: Record<PartitionName, string> = {
     esp: PARTITION_TYPES.esp,
     data: PARTITION_TYPES.linuxData,
+    'luks-header': PARTITION_TYPES.linuxData,
     root: PARTITION_TYPES.rootX64,
     'root-verity': PARTITION_TYPES.rootX64Verity,
   }

@@ -9,6 +9,7 @@ import { ensureInitrd, type Initrd } from './initrd.ts'
 import { ensureKernel, type Kernel } from './kernel.ts'
 import { type KernelSwap, withKernelFile } from './kernel-swap.ts'
 import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
+import { ensurePlainDisk, type PlainDisk } from './plain-disk.ts'
 import { ESP_ONLY_MIB, type Recipe, readRecipe, recipeFile } from './recipe.ts'
 import { ensureUki, type Uki, type UkiProfile } from './uki.ts'
 import { ensureVerityDisk } from './verity-disk.ts'
@@ -21,6 +22,8 @@ export interface BuiltImage {
   readonly initrd: Initrd
   /** With a root where the recipe has one, else an ESP only. */
   readonly disk: BaseDisk
+  /** Another disk, with a small root in clear: made when it is asked for. */
+  readonly plainDisk: () => Promise<PlainDisk>
 }
 
 export interface ImageOptions {
@@ -47,7 +50,10 @@ export async function ensureImage(
   })
   const initrd = await ensureInitrd(context, { recipe, packages, kernel })
   const disk = await ensureDisk(context, { recipe, packages, kernel })
-  const image = { description: recipe.description, recipe, packages: packages.packages, kernel, initrd, disk }
+  const image = {
+    ...{ description: recipe.description, recipe, packages: packages.packages, kernel, initrd, disk },
+    plainDisk: () => ensurePlainDisk(context, { recipe, packages }),
+  }
   return swap && 'image' in swap ? withKernelFile(image, swap) : image
 }
 

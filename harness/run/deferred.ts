@@ -5,6 +5,7 @@
 import type * as Service from './attest/attested-service.ts'
 import type * as Interceptor from './attest/interceptor.ts'
 import type * as Owner from './attest/owners-policy.ts'
+import type * as PlainRoot from './attest/plain-root.ts'
 import type * as Prediction from './boot-prediction.ts'
 import type * as Change from './change-boot.ts'
 import type * as Files from './companion-files.ts'
@@ -52,6 +53,12 @@ export const chooseProfile: typeof Profiles.chooseProfile = async (...given) =>
 
 export const signedProfiles: typeof Profiles.signedProfiles = async (...given) =>
   (await import('./profiles.ts')).signedProfiles(...given)
+
+export const keepRoot: typeof PlainRoot.keepRoot = async (...given) =>
+  (await import('./attest/plain-root.ts')).keepRoot(...given)
+
+export const putRoot: typeof PlainRoot.putRoot = async (...given) =>
+  (await import('./attest/plain-root.ts')).putRoot(...given)
 
 export const ownersPolicy: typeof Owner.ownersPolicy = async (...given) =>
   (await import('./attest/owners-policy.ts')).ownersPolicy(...given)

@@ -27,7 +27,7 @@ export async function viewDisk(vm: ScenarioVm): Promise<DiskView> {
 }
 
 /** Whole sectors. */
-async function readDisk(
+export async function readDisk(
   vm: ScenarioVm,
   { offset, size }: { readonly offset: number; readonly size: number },
 ): Promise<Uint8Array> {

@@ -37,6 +37,7 @@ const boot = {
     ...([
       'nothing-sealed',
       'no-tpm',
+      'altered-image',
       'not-attested',
       'access-denied',
       'nothing-bootable',

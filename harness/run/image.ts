@@ -27,6 +27,8 @@ export interface DiskRequest {
   readonly tpm2?: TpmEnrolment | undefined
   /** Another UKI than the image's own, or another place for it. */
   readonly uki?: FirstUki | undefined
+  /** `plain`: the image's disk with a root in clear, which its UKI knows by a digest. */
+  readonly root?: 'plain' | undefined
 }
 
 export interface FirstUki {
@@ -66,6 +68,8 @@ export interface PreparedDisk {
   /** Boot program that the firmware finds in place of the UKI; absent: the firmware boots the UKI. */
   readonly shim?: string
   readonly systemdBoot?: SystemdBootFiles
+  /** Of a root in clear, as it was handed out: SHA-256 of its partition, hex. */
+  readonly plainRoot?: string
 }
 
 export interface BootableImage {
@@ -112,8 +116,11 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
   const { context, keys, directory, recoveryKey, tpm2 } = request
   const path = request.uki?.path ?? FALLBACK_BOOT_PATH
   const always = request.uki?.beside ?? {}
-  const uki = await ensureImageUki(context, image, { ...request.uki?.change, keys })
-  const base = image.disk
+  const plain = request.root && (await image.plainDisk())
+  const base = plain ?? image.disk
+  const build = (change: Omit<ImageUkiOptions, 'keys'>) =>
+    ensureImageUki(context, image, { ...namingRoot(change, plain?.rootSha256), keys })
+  const uki = await build(request.uki?.change ?? {})
   let current: { readonly file: string; readonly sha256: string } = uki
   const enrol = { ...(tpm2 && { tpm2 }), ...(recoveryKey !== undefined && { recoveryKey }) }
   const disk = await prepareDisk(context, {
@@ -125,10 +132,11 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
     ...{ format: disk.format, base },
     ...(request.uki?.shim !== undefined && { shim: request.uki.shim }),
     ...(request.uki?.systemdBoot && { systemdBoot: request.uki.systemdBoot }),
+    ...(plain && { plainRoot: plain.rootSha256 }),
     uki: {
       path,
       current: () => current,
-      build: async (change) => (await ensureImageUki(context, image, { ...change, keys })).file,
+      build: async (change) => (await build(change)).file,
       replace: async (file, beside = {}) => {
         const replacement = { file, sha256: await sha256File(file) }
         const files = { ...always, ...beside, [path]: replacement }
@@ -137,4 +145,16 @@ async function prepareBuilt(image: BuiltImage, request: DiskRequest): Promise<Pr
       },
     },
   }
+}
+
+const ROOT_WORD = 'attestbed.image='
+
+/** A UKI that belongs to a root in clear says which, unless the change says another. */
+function namingRoot(
+  change: Omit<ImageUkiOptions, 'keys'>,
+  rootSha256: string | undefined,
+): Omit<ImageUkiOptions, 'keys'> {
+  const { extraCommandLine = '' } = change
+  if (rootSha256 === undefined || extraCommandLine.includes(ROOT_WORD)) return change
+  return { ...change, extraCommandLine: `${extraCommandLine} ${ROOT_WORD}sha256:${rootSha256}`.trim() }
 }

@@ -1,4 +1,5 @@
 /** The public surface of the harness: what a scenario may import, and nothing else of ours. */
+
 export type { Attack } from '../attacks/attack.ts'
 export { changedBlock, changedText, newHashTree } from '../attacks/changed-disk.ts'
 export { extraDbKey } from '../attacks/extra-db-key.ts'
@@ -8,9 +9,12 @@ export { injectCommandLine } from '../attacks/inject-command-line.ts'
 export { modifiedUki } from '../attacks/modified-uki.ts'
 export { rollBackVtpm } from '../attacks/roll-back-vtpm.ts'
 export { fakeExtends, recordExtends } from '../attacks/tpm-bus.ts'
+export { PLAIN_MARKER } from '../materials/plain-disk.ts'
 export type { TeeFault } from '../platforms/emulated/processor.ts'
 export { explainDifference } from '../verdict/measured-boot.ts'
 export type { Attestation, ExchangeSummary } from './attest/exchanges.ts'
+export { cutWhileEncrypting, type EncryptionCut, firstBootSteps } from './attest/first-boot.ts'
+export { alterRoot, headerDigest, type KeptRoot, markersIn, rootDigest } from './attest/kept-root.ts'
 export type { AtTheEnd, LabBroker, Release } from './attest/lab-broker.ts'
 export type { OwnersWishes } from './attest/owners-policy.ts'
 export { type CorruptedBlock, corruptedBlocks, userlandOf } from './attest/verity-words.ts'
@@ -31,11 +35,13 @@ export {
   giveIdentity,
   graftSignature,
   interceptTls,
+  keepRoot,
   observeBoot,
   ownersPolicy,
   placeCompanions,
   predictBoot,
   privateKeyOf,
+  putRoot,
   readMachineTables,
   recordPowerCuts,
   referencePolicy,

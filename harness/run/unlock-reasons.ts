@@ -20,6 +20,8 @@ export type UnlockWhy =
   | 'no-tpm'
   /** The attester got no key: the broker refused, or the way to it was not one that the attester takes. */
   | 'not-attested'
+  /** The root is not the image that the UKI names. */
+  | 'altered-image'
   /** The firmware refused the image's signature. */
   | 'access-denied'
   /** The firmware found nothing that it could boot. */
@@ -37,6 +39,7 @@ const REASONS: readonly Reason[] = [
     why: 'access-denied',
     message: /(failed to (load|start) Boot.*: |Error: )(Access Denied|Security Violation)/i,
   },
+  { why: 'altered-image', message: /attestbed-initrd: \S+ failed image why=altered / },
   { why: 'not-attested', message: /attestbed-initrd: \S+ attest refused why=/ },
   { why: 'nothing-bootable', message: /BdsDxe: No bootable option or device was found/ },
   // TPM_RC_INTEGRITY (0x1f, for parameter 1 or 3) of TPM2_Import or TPM2_Load: wrapped for another storage key. A TPM

@@ -22,6 +22,7 @@ const SAID = {
     'BdsDxe: No bootable option or device was found.',
   ],
   'nothing-sealed': ['attestbed-initrd: 24.01 enrolled tpm2=0 recovery=1'],
+  'altered-image': ['attestbed-initrd: 23.08 failed image why=altered digest=00'],
   'not-attested': ['attestbed-initrd: 29.37 attest refused why=http-403'],
   'nothing-bootable': ['BdsDxe: No bootable option or device was found.'],
 } as const

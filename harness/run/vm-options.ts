@@ -15,6 +15,8 @@ export interface VmOptions {
    * that also run on images whose root is not.
    */
   readonly recoveryKey?: 'enrolled' | 'if-encrypted'
+  /** `plain`: a small root in clear, whose digest the UKI's command line has, and an empty place for a LUKS2 header. */
+  readonly root?: 'plain'
   /** The image's two slots: `a` is installed as the host's `Slots` says, and is the default. */
   readonly slots?: SlotLayout
   /** Added to the command line of slot `a`. */

@@ -107,7 +107,8 @@ export class ScenarioVm implements SlotOwner {
       const uki = options.slots
         ? initialUki(options.slots, options.slotCommandLine)
         : await bootProgram(bench, { directory, ...options })
-      return bench.image.prepareDisk({ context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki })
+      const given = { context: bench, keys: bench.keys, directory, recoveryKey, tpm2, uki }
+      return bench.image.prepareDisk({ ...given, root: options.root })
     }
     const [firmware, disk] = await Promise.all([
       prepareFirmware(bench, { directory, secureBoot: spec.secureBoot, ...options }),
@@ -151,6 +152,12 @@ export class ScenarioVm implements SlotOwner {
   /** Of the hash tree over its root, hex, as the image was made; undefined where it has none. */
   get rootHash(): string | undefined {
     return this.disk.base?.verity?.rootHash
+  }
+
+  /** SHA-256 of the root in clear that `root` asked for, as it was handed out. */
+  get plainRoot(): string {
+    if (this.disk.plainRoot !== undefined) return this.disk.plainRoot
+    throw new UsageError(`VM ${this.name} was made without a root in clear`, { code: 'bad-scenario' })
   }
 
   get hasRecoveryKey(): boolean {

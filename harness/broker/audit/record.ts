@@ -1,5 +1,6 @@
 /** What the broker remembers of each decision. No secret, no nonce, no cookie: those are named by digests. */
 import type { Finding } from '../../base/errors.ts'
+import type { RootStatement } from '../evidence/root-statement.ts'
 
 /** One appraisal of an attestation. */
 export interface AuditedVerdict {
@@ -35,6 +36,8 @@ export interface AttestRecord extends Common {
   readonly teePubkey: string
   /** SHA-256 of the public areas (TPMT_PUBLIC) that the evidence names, where it is bound to a TPM. */
   readonly tpm?: { readonly ek: string; readonly ak: string }
+  /** What the guest said of its root; worth nothing in a record without an acceptable verdict. */
+  readonly root?: RootStatement
   readonly token?: string
   readonly outcome: 'attested' | 'refused'
   /** Of the refusal. */

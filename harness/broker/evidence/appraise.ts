@@ -11,12 +11,14 @@ import { tpmName } from '../../formats/tpm2/public.ts'
 import type { KnownPolicy } from '../release-policy.ts'
 import { initDataFindings } from './init-data.ts'
 import type { PrimaryEvidence } from './primary-evidence.ts'
+import { type RootStatement, rootFindings } from './root-statement.ts'
 import type { TpmPart } from './tpm-evidence.ts'
 
 /** What a client sent, taken apart, and what it must be bound to. */
 export interface Submission {
   readonly primary: PrimaryEvidence
   readonly tpm: TpmPart | undefined
+  readonly root: RootStatement | undefined
   /** REPORT_DATA without its zeros. */
   readonly primaryBinding: Uint8Array
   /** The quote's qualifying data. */
@@ -93,7 +95,10 @@ function tpmRequest(
   return { ...request, policy: { ...policy, eventLog: logPolicy } }
 }
 
-function bindingFindings({ primary, tpm, initData }: Submission, known: KnownPolicy): readonly Finding[] {
+function bindingFindings(
+  { primary, tpm, root, initData }: Submission,
+  known: KnownPolicy,
+): readonly Finding[] {
   const appraised: PolicySection[] = [primary.section]
   if (tpm) appraised.push('tpm')
   if (primary.eventLog ?? tpm?.eventLog) appraised.push('eventLog')
@@ -102,6 +107,7 @@ function bindingFindings({ primary, tpm, initData }: Submission, known: KnownPol
   return [
     ...unmetSections(beside, appraised),
     ...(initData ? initDataFindings(initData, initDataRegister(primary)) : []),
+    ...rootFindings(root, known.root),
     ...(known.delivery === 'activate-credential' ? credentialFindings(tpm) : []),
   ]
 }

@@ -1,16 +1,17 @@
-/** The part `tpm` of additional evidence: a quote of the guest's vTPM, and the keys behind it. See the README. */
+/** Additional evidence, and its part `tpm`: a quote of the guest's vTPM, and the keys behind it. See the README. */
 import { z } from 'zod'
 import { FormatError } from '../../base/errors.ts'
 import { parseTpm2bPublic, parseTpmPublic, type TpmPublic } from '../../formats/tpm2/public.ts'
 import { parseInner } from '../protocol/messages.ts'
 import { BrokerRefusal } from '../refusal.ts'
 import { base64Of } from './base64.ts'
+import { type RootStatement, rootStatementSchema } from './root-statement.ts'
 
 const tpmSchema = z.strictObject({
   ...{ ekPublic: z.string(), akPublic: z.string(), quote: z.string(), signature: z.string() },
   ...{ pcrs: z.string().nullish(), eventLog: z.string().nullish(), userspaceLog: z.string().nullish() },
 })
-const additionalSchema = z.strictObject({ tpm: tpmSchema.optional() })
+const additionalSchema = z.strictObject({ root: rootStatementSchema.optional(), tpm: tpmSchema.optional() })
 
 /** Nothing of it verified. */
 export interface TpmPart {
@@ -27,14 +28,23 @@ export interface TpmPart {
   readonly userspaceLog: Uint8Array | undefined
 }
 
+/** What came beside the evidence of the TEE. */
+export interface AdditionalParts {
+  readonly tpm: TpmPart | undefined
+  readonly root: RootStatement | undefined
+}
+
 /**
- * Undefined where there is none. What is sent and not understood is refused: evidence that nobody looks at must not
- * look as if it had counted. Throws BrokerRefusal `malformed-request`.
+ * Each part undefined where there is none. What is sent and not understood is refused: evidence that nobody looks at must
+ * not look as if it had counted. Throws BrokerRefusal `malformed-request`.
  */
-export function tpmPart(additionalEvidence: string): TpmPart | undefined {
-  if (additionalEvidence === '') return undefined
-  const { tpm } = parseInner(additionalEvidence, additionalSchema, 'additional_evidence')
-  if (tpm === undefined) return undefined
+export function additionalParts(additionalEvidence: string): AdditionalParts {
+  if (additionalEvidence === '') return { tpm: undefined, root: undefined }
+  const { tpm, root } = parseInner(additionalEvidence, additionalSchema, 'additional_evidence')
+  return { tpm: tpm && tpmPart(tpm), root }
+}
+
+function tpmPart(tpm: z.output<typeof tpmSchema>): TpmPart {
   const optional = (text: string | null | undefined, field: string) =>
     text ? base64Of(text, field) : undefined
   return {

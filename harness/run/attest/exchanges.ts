@@ -1,5 +1,5 @@
 /** What a broker's audit log says of a scenario's guests, in a form for claims. Pure. */
-import type { AuditRecord } from '../../broker/index.ts'
+import type { AuditRecord, RootStatement } from '../../broker/index.ts'
 
 export interface ExchangeSummary {
   /** Attestations that were decided. */
@@ -36,19 +36,28 @@ export interface Attestation {
   readonly vtpm: { readonly ek: string; readonly ak: string } | undefined
   /** Whether its session got a resource. */
   readonly released: boolean
+  /** Those resources. */
+  readonly resources: readonly string[]
+  /** What the guest said of its root: proven only where `proves` has a resource that is released for it. */
+  readonly root: RootStatement | undefined
+  /** Resources whose policies the evidence met. */
+  readonly proves: readonly string[]
 }
 
 export function attestationsOf(records: readonly AuditRecord[]): readonly Attestation[] {
-  const released = new Set(
-    records.flatMap((record) =>
-      record.event === 'resource' && record.outcome === 'released' ? [record.session] : [],
-    ),
+  const left = records.flatMap((record) =>
+    record.event === 'resource' && record.outcome === 'released' ? [record] : [],
   )
-  return records.flatMap((record) =>
-    record.event === 'attest'
-      ? [{ evidence: record.evidence.primary, vtpm: record.tpm, released: released.has(record.session) }]
-      : [],
-  )
+  return records.flatMap((record) => {
+    if (record.event !== 'attest') return []
+    const resources = left.filter(({ session }) => session === record.session).map(({ resource }) => resource)
+    const met = record.verdicts.filter(({ acceptable }) => acceptable)
+    return {
+      ...{ evidence: record.evidence.primary, vtpm: record.tpm, root: record.root },
+      ...{ released: resources.length > 0, resources },
+      proves: met.flatMap((verdict) => verdict.resources).sort(),
+    }
+  })
 }
 
 /** Refusals that follow from findings. */

@@ -54,7 +54,7 @@ export class LabBroker {
   readonly #line: BrokerLine
   readonly #log: WatchedLog
   readonly #open: AsyncDisposable[] = []
-  #release: Release | undefined
+  #releases: readonly [Release, ...(readonly Release[])] | undefined
   #broker: Broker | undefined
   #impostor: { readonly broker: Broker; readonly log: WatchedLog } | undefined
   readonly #ends = new Map<FalseEnd, Interceptor>()
@@ -123,19 +123,20 @@ export class LabBroker {
     this.#aheadMs += ms
   }
 
-  /** Releases this from now on, and nothing else; guests find it at its address. */
-  async serve(release: Release): Promise<void> {
+  /** Releases this from now on, and nothing else; guests find it at its address. Each is another resource. */
+  async serve(...releases: readonly [Release, ...(readonly Release[])]): Promise<void> {
     await this.#broker?.close()
-    this.#release = release
+    this.#releases = releases
     this.#aheadMs = 0
     const { privateKeyPem: keyPem, certificatePem } = this.#identity
-    this.#broker = await this.#start(release, { tls: { certificatePem, keyPem }, audit: this.#log })
+    this.#broker = await this.#start(releases, { tls: { certificatePem, keyPem }, audit: this.#log })
     this.#line.leadTo(this.#broker.port)
   }
 
-  /** Changes what it releases, or to whom, in the given points. */
+  /** Changes what it releases, or to whom, in the given points: the first resource that it was told of. */
   async change(points: Partial<Release>): Promise<void> {
-    if (this.#release) await this.serve({ ...this.#release, ...points })
+    const [release, ...others] = this.#releases ?? []
+    if (release) await this.serve({ ...release, ...points }, ...others)
   }
 
   /** From now on guests reach this at the broker's address; the broker goes on. */
@@ -160,11 +161,11 @@ export class LabBroker {
   /** A broker that releases the same to the same. */
   async #theImpostor(): Promise<{ readonly broker: Broker; readonly log: WatchedLog }> {
     if (this.#impostor) return this.#impostor
-    if (this.#release === undefined)
+    if (this.#releases === undefined)
       throw new UsageError('an impostor needs a broker that serves', { code: 'bad-scenario' })
     const { certificatePem, keyPem } = await makeServerCertificate({ names: ['127.0.0.1'], now: new Date() })
     const log = await WatchedLog.open(this.#spec, 'impostor')
-    const broker = await this.#start(this.#release, { tls: { certificatePem, keyPem }, audit: log })
+    const broker = await this.#start(this.#releases, { tls: { certificatePem, keyPem }, audit: log })
     this.#open.push(broker)
     this.#impostor = { broker, log }
     return this.#impostor
@@ -189,17 +190,20 @@ export class LabBroker {
   }
 
   #start(
-    { secret, resource = ROOT_KEY, ...policy }: Release,
+    releases: readonly Release[],
     how: {
       readonly tls: { readonly certificatePem: string; readonly keyPem: string }
       readonly audit: AuditLog
     },
   ): Promise<Broker> {
+    const resources = releases.map(({ secret, resource = ROOT_KEY, ...policy }) => ({
+      ...{ resource, secret: Buffer.from(secret), policy },
+    }))
     return startBroker({
       ...how,
       clock: () => new Date(Date.now() + this.#aheadMs),
-      store: memoryStore(new Map([[resource, Buffer.from(secret)]])),
-      policies: new Map([[resource, policy]]),
+      store: memoryStore(new Map(resources.map(({ resource, secret }) => [resource, secret]))),
+      policies: new Map(resources.map(({ resource, policy }) => [resource, policy])),
       onError: (error) =>
         this.#spec.emit({
           type: 'note',

@@ -72,8 +72,10 @@ attestation() {
   additional=
   if [ -e $TPM ]; then
     tpm_evidence "$(digest_of "{$runtime}")" || return 1
-    additional=$(sed 's/"/\\"/g' tpm-evidence)
+    additional=$(cat tpm-evidence)
   fi
+  add_statement
+  additional=$(echo "$additional" | sed 's/"/\\"/g')
   report_of "$(digest_of '{"additional-evidence":"'"$additional"'",'"$runtime}")" report || return 1
   {
     printf '{'
@@ -85,13 +87,30 @@ attestation() {
   } >evidence
 }
 
+# What is said of the root comes before the TPM's part: members in order.
+add_statement() {
+  [ -n "$statement" ] || return 0
+  others=${additional#\{}
+  additional='{"root":'$statement${others:+,}${others:-\}}
+}
+
 # response RESOURCE FILE: evidence is sent, and where it is taken the resource asked for, on one connection.
 response() {
   ask attest --header 'Content-Type: application/json' --data-binary @evidence \
     --next --config to-broker --url "$broker/kbs/v0/resource/$1" || return
+  open_answer "$2"
+}
+
+# further RESOURCE FILE: another one, after `response`, in the session that was attested by it.
+further() {
+  ask "resource/$1" || return
+  open_answer "$2"
+}
+
+open_answer() {
   reason=bad-response
   jose jwe dec -i answer -k key -O opened || return 1
-  if jose fmt -j opened -g credentialBlob -S >/dev/null 2>&1; then open_credential "$2"; else mv opened "$2"; fi
+  if jose fmt -j opened -g credentialBlob -S >/dev/null 2>&1; then open_credential "$1"; else mv opened "$1"; fi
 }
 
 # The resource is encrypted under a key that only the TPM with this EK and AK gives out.
