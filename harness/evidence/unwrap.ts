@@ -110,11 +110,20 @@ function isEvent(head: Buffer, length: number): boolean {
   return head.readUInt32LE(0) <= MAX_PCR && isType && head.readUInt32LE(28) <= length - 32
 }
 
-/** For files that may be a quote of a TD or of a TPM: by the first 8 bytes. Never throws. */
-export function isTdxQuote(bytes: Uint8Array): boolean {
+/**
+ * For files that may be a quote of a TD or of a TPM: by the first 8 bytes, in hex and base64 too, or by the members of
+ * a JSON document. Never throws.
+ */
+export function isTdxQuote(file: Uint8Array): boolean {
+  const bytes = plainBytes(file)
   const head = Buffer.alloc(HEAD_BYTES)
   head.set(bytes.subarray(0, HEAD_BYTES))
-  return byFields(head, bytes) === 'tdx-quote'
+  return (isJson(bytes) ? byText(bytes) : byFields(head, bytes)) === 'tdx-quote'
+}
+
+/** The quote of such a file: of at most 4 MiB where it stands in JSON. Throws FormatError for a malformed document. */
+export function bareTdxQuote(file: Uint8Array): Uint8Array {
+  return unwrap({ evidence: file, kind: 'tdx-quote' }).bytes
 }
 
 /** go-tpm-tools: field 1, a TPMT_PUBLIC. az-cvm-vtpm: the length of a signature, 256. */

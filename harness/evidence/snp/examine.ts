@@ -7,6 +7,7 @@ import { readEndorsementFiles } from '../endorsements.ts'
 import type { Steps } from '../examination.ts'
 import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
+import { plainBytes } from '../text-forms.ts'
 import { svsmAttestation, verifySvsmEndorsement } from '../vtpm/svsm.ts'
 import { appraiseSnpReport } from './appraise.ts'
 import { describeSnpEvidence } from './describe.ts'
@@ -43,7 +44,10 @@ function verifyWithCompanions(evidence: SnpEvidence, request: SnpRequest): Verif
   const { reportData, vmpl } = snp.report
   const svsm =
     svsmManifest &&
-    verifySvsmEndorsement({ ...svsmAttestation(svsmManifest), nonce }, { kind: 'snp', reportData, vmpl })
+    verifySvsmEndorsement(
+      { ...svsmAttestation(plainBytes(svsmManifest)), nonce },
+      { kind: 'snp', reportData, vmpl },
+    )
   return { snp, svsm, idBlock: idBlockOf(snp, request) }
 }
 
@@ -58,17 +62,11 @@ function idBlockOf(
       expected: 'an ID block of 96 bytes and its authentication of 4096 (--id-block, --id-auth)',
       got: idBlock === undefined ? 'only the authentication' : 'only the ID block',
     })
+  // QEMU takes both in base64, so that is how they lie on disks too.
   return verifySnpIdBlock(snp, {
-    block: parseIdBlock(maybeBase64(idBlock)),
-    authentication: parseIdAuthentication(maybeBase64(idAuth)),
+    block: parseIdBlock(plainBytes(idBlock)),
+    authentication: parseIdAuthentication(plainBytes(idAuth)),
   })
-}
-
-/** QEMU takes both in base64, so that is how they lie on disks too; an ID block has bytes that are no text. */
-function maybeBase64(bytes: Uint8Array): Uint8Array {
-  const text = Buffer.from(bytes).toString('latin1').trim()
-  const decoded = Buffer.from(text, 'base64')
-  return decoded.length > 0 && decoded.toString('base64') === text ? decoded : bytes
 }
 
 /** Every finding about a report. An SVSM's is bound to the manifest and, through it, to the nonce: that was verified. */
