@@ -1,6 +1,7 @@
 /** What kind of evidence a file is, by its first fields. A guess: the parser of the kind has the last word. */
 import { FormatError } from '../base/errors.ts'
 import { JsonText } from '../formats/json-text.ts'
+import { looksLikePem } from '../formats/pem.ts'
 import type { EvidenceKind } from './kind.ts'
 import { reportFromJson } from './snp/json-report.ts'
 import { decodeBase64, plainBytes } from './text-forms.ts'
@@ -29,7 +30,8 @@ export function unwrap({
 }): Unwrapped {
   if (evidence.length > MAX_BYTES)
     throw unknown('too-large', `it has ${evidence.length} bytes, at most ${MAX_BYTES} are read`)
-  const bytes = plainBytes(evidence)
+  // PEM without padding would pass for base64.
+  const bytes = looksLikePem(evidence) ? evidence : plainBytes(evidence)
   const found = kind ?? detect(bytes)
   if (!isJson(bytes)) return { kind: found, bytes }
   if (found === 'tdx-quote') return { kind: found, bytes: bareQuote(bytes) }
@@ -46,9 +48,17 @@ function detect(bytes: Uint8Array): EvidenceKind {
   head.set(bytes.subarray(0, HEAD_BYTES))
   const kind =
     byMagic(head) ?? (isText(head) ? byText(bytes) : undefined) ?? byFields(head, bytes) ?? byContainer(head)
-  if (kind === undefined)
-    throw unknown('bad-magic', `it begins with ${head.toString('hex', 0, Math.min(16, bytes.length))}`)
-  return kind
+  if (kind !== undefined) return kind
+  throw unknown('bad-magic', noEvidence(head, bytes))
+}
+
+/** What people take for evidence, said with where it belongs. */
+function noEvidence(head: Buffer, bytes: Uint8Array): string {
+  if (looksLikePem(bytes))
+    return 'it is PEM; certificates, lists and keys come beside evidence (--certs, --crl, --ak)'
+  if (head.toString('latin1', 0, 4) === 'CCEL')
+    return 'it is the ACPI table; the log itself is /sys/firmware/acpi/tables/data/CCEL'
+  return `it begins with ${head.toString('hex', 0, Math.min(16, bytes.length))}`
 }
 
 function byMagic(head: Buffer): EvidenceKind | undefined {
