@@ -112,7 +112,9 @@ function byFields(head: Buffer, bytes: Uint8Array): EvidenceKind | undefined {
   return isEvent(head, bytes.length) ? 'event-log' : undefined
 }
 
-/** The first entry of a log: PCR, type, SHA-1 digest, size of its data; not all zero, as the unused rest of a log is. */
+/**
+ * The first entry of a log: PCR, type, SHA-1 digest, size of its data; not all zero, as the unused rest of a log is.
+ */
 function isEvent(head: Buffer, length: number): boolean {
   if (head.every((byte) => byte === 0)) return false
   const type = head.readUInt32LE(4)
@@ -131,7 +133,10 @@ export function isTdxQuote(file: Uint8Array): boolean {
   return (isJson(bytes) ? byText(bytes) : byFields(head, bytes)) === 'tdx-quote'
 }
 
-/** The quote of such a file: of at most 4 MiB where it stands in JSON. Throws FormatError for a malformed document. */
+/**
+ * The quote of such a file: of at most 4 MiB where it stands in JSON. Throws FormatError for a malformed document. RFC
+ * 8259.
+ */
 export function bareTdxQuote(file: Uint8Array): Uint8Array {
   return unwrap({ evidence: file, kind: 'tdx-quote' }).bytes
 }
@@ -156,7 +161,7 @@ function bareQuote(bytes: Uint8Array): Uint8Array {
   return decoded
 }
 
-/** By its first byte that is no white space: an object. Never throws. */
+/** By its first byte that is no white space: an object. Never throws. RFC 8259, 2. */
 export function isJson(bytes: Uint8Array): boolean {
   const first = bytes.find((byte) => ![0x09, 0x0a, 0x0d, 0x20].includes(byte))
   return first === 0x7b

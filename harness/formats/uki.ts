@@ -4,7 +4,10 @@
  */
 import { type PeSection, parsePeSections, peSectionInMemory } from './pe.ts'
 
-/** In the order in which they are measured; that of the file does not matter. */
+/**
+ * In the order in which they are measured; that of the file does not matter. UAPI group specification UKI 1, "UKI
+ * Components"; systemd, docs/TPM2_PCR_MEASUREMENTS.md.
+ */
 export const UKI_SECTIONS = [
   ...(['.linux', '.osrel', '.cmdline', '.initrd', '.ucode', '.splash', '.dtb', '.uname', '.sbat'] as const),
   ...(['.pcrsig', '.pcrpkey', '.profile', '.dtbauto', '.hwids', '.efifw'] as const),

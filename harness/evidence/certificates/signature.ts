@@ -14,7 +14,7 @@ const imported = new WeakMap<PublicKeyInfo, KeyObject>()
 
 /**
  * The key for node:crypto. Throws VerifyError 'bad-certificate' for a kind that is not supported, an RSA modulus
- * outside of 2048 to 8192 bits, and a point that is not on its curve.
+ * outside of 2048 to 8192 bits, and a point that is not on its curve. RFC 5280, 4.1.2.7.
  */
 export function keyObject(info: PublicKeyInfo): KeyObject {
   const known = imported.get(info)
@@ -83,7 +83,7 @@ export interface SignedBytes {
 
 /**
  * Whether `key` signed the bytes. Throws VerifyError 'bad-certificate' where the algorithm is not supported, uses
- * SHA-1, or is not one of the key's kind.
+ * SHA-1, or is not one of the key's kind. RFC 5280, 4.1.1.2 and 4.1.1.3; RFC 8017, 8.1 and 8.2; FIPS 186-5, 6.4.2.
  */
 export function isSignedBy(info: PublicKeyInfo, { algorithm, data, signature }: SignedBytes): boolean {
   const fits = algorithm.kind === 'ecdsa' ? info.kind === 'ec' : info.kind === 'rsa'

@@ -23,7 +23,7 @@ import { describeEventLog } from './describe.ts'
 import { readEventLog } from './read.ts'
 import { type EventLogRequest, verifyEventLog } from './verify.ts'
 
-/** The steps for event logs: PFP 1.06, "Event Logging". */
+/** The steps for event logs: PFP 1.06, "Event Logging". They throw FormatError, then VerifyError. */
 export function eventLogSteps(
   bytes: Uint8Array,
   request: VerifyRequest,
@@ -56,7 +56,10 @@ const EMPTY_LOG: EventLog = {
   trailer: new Uint8Array(),
 }
 
-/** The log with what user space added to it; bytes in hex or base64 are decoded first. Throws FormatError. */
+/**
+ * The log with what user space added to it; bytes in hex or base64 are decoded first. Throws FormatError. PFP 1.06,
+ * "Event Logging"; at most 16 MiB, systemd's 4 MiB.
+ */
 export function parseLogs(
   file: Uint8Array,
   { userspaceLog }: Pick<VerifyRequest, 'userspaceLog'>,
@@ -76,7 +79,10 @@ function verifyLogs(parsed: ParsedEventLog, request: VerifyRequest): CoveredEven
   return coverLog(parsed, verifyCover([...request.quotes, ...parsed.carriedQuotes], request), request)
 }
 
-/** A log against quotes that were verified. Throws VerifyError: `endorsement-missing` and those of `verifyEventLog`. */
+/**
+ * A log against quotes that were verified. Throws VerifyError: `endorsement-missing` and those of `verifyEventLog`. TPM
+ * 2.0 Part 3, TPM2_PCR_Extend.
+ */
 export function coverLog(
   parsed: ParsedEventLog,
   cover: Cover,

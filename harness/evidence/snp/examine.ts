@@ -23,7 +23,7 @@ export type SnpRequest = Pick<
   'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
 >
 
-/** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. */
+/** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. They throw FormatError, then VerifyError. */
 export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',
@@ -69,7 +69,10 @@ function idBlockOf(
   })
 }
 
-/** Every finding about a report. An SVSM's is bound to the manifest and, through it, to the nonce: that was verified. */
+/**
+ * Every finding about a report. An SVSM's is bound to the manifest and, through it, to the nonce: that was verified.
+ * FormatError where a list is malformed.
+ */
 export function appraiseWithCompanions(
   { snp, svsm }: VerifiedSnpEvidence,
   request: SnpRequest,
@@ -95,6 +98,7 @@ export function appraiseSnpEvidence(
 
 /**
  * With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError.
+ * AMD 56860, 7.3; AMD 57230.
  */
 export function verifySnpEvidence(
   { report, certificates, crls }: Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>,

@@ -28,7 +28,7 @@ import type { ParsedHcl, VerifiedHardware, VerifiedHcl } from './verified.ts'
 
 /**
  * The steps for HCL reports, alone or in an Azure attester's JSON, with quotes and logs beside them. SNP: AMD 56860;
- * TDX: TDREPORT_STRUCT; the vTPM: TPM 2.0 Part 2.
+ * TDX: TDREPORT_STRUCT; the vTPM: TPM 2.0 Part 2. They throw FormatError, then VerifyError.
  */
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
