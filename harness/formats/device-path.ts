@@ -116,7 +116,7 @@ export function filePathOnPartition(partition: HardDriveNode, file: string): Dev
 
 /**
  * The partition that a path leads to; undefined where it names none, or one of an MBR. UEFI 2.10, 10.3.5.1 (Hard
- * Drive).
+ * Drive). Throws FormatError for a node that is too short.
  */
 export function hardDriveOf({ nodes }: DevicePath): HardDriveNode | undefined {
   const node = nodes.find(({ type, subType }) => type === MEDIA && subType === 1)

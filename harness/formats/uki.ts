@@ -73,7 +73,7 @@ function firstOfEachName(sections: readonly PeSection[]): readonly PeSection[] {
   return sections.filter(({ name }, index) => sections.findIndex((each) => each.name === name) === index)
 }
 
-/** The content of one section; undefined where there is none. */
+/** The content of one section; undefined where there is none. Never throws. */
 export function ukiSection({ sections }: Uki, name: UkiSectionName): Uint8Array | undefined {
   return sections.find((section) => section.name === name)?.content
 }

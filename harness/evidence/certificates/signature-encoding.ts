@@ -5,7 +5,7 @@ import type { DigestAlgorithm } from '../../base/digest.ts'
 
 /**
  * SEQUENCE of the INTEGERs r and s; each from 1 to 127 bytes big-endian, leading zeros allowed. RFC 3279, 2.2.3.
- * Lengths are the caller's to keep.
+ * Never throws: lengths are the caller's to keep.
  */
 export function encodeEcdsaValue(r: Uint8Array, s: Uint8Array): Buffer {
   return element(0x30, Buffer.concat([unsigned(r), unsigned(s)]))

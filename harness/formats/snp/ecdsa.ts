@@ -62,7 +62,8 @@ function readNumber(reader: ByteReader, field: string): Uint8Array {
 }
 
 /**
- * 512 bytes from r and s of 48 each, big-endian. AMD 56860, "Digital Signatures". Lengths are the caller's to keep.
+ * 512 bytes from r and s of 48 each, big-endian. AMD 56860, "Digital Signatures". Never throws: lengths are the
+ * caller's to keep.
  */
 export function encodeEcdsaSignature({ r, s }: EcdsaSignature): Buffer {
   const bytes = Buffer.alloc(SIGNATURE_BYTES)
@@ -72,7 +73,8 @@ export function encodeEcdsaSignature({ r, s }: EcdsaSignature): Buffer {
 }
 
 /**
- * 1028 bytes from x and y of 48 each, big-endian. AMD 56860, "Digital Signatures". Lengths are the caller's to keep.
+ * 1028 bytes from x and y of 48 each, big-endian. AMD 56860, "Digital Signatures". Never throws: lengths are the
+ * caller's to keep.
  */
 export function encodeEcdsaPublicKey({ x, y }: Pick<EcdsaPublicKey, 'x' | 'y'>): Buffer {
   const bytes = Buffer.alloc(PUBLIC_KEY_BYTES)

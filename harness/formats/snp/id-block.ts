@@ -116,7 +116,8 @@ export function encodeIdBlock(block: Omit<SnpIdBlock, 'raw'>): Buffer {
 }
 
 /**
- * 4096 bytes. AMD 56860, "Structure of the ID Authentication Information". Lengths are the caller's to keep.
+ * 4096 bytes. AMD 56860, "Structure of the ID Authentication Information". Never throws: lengths are the caller's to
+ * keep.
  */
 export function encodeIdAuthentication({ idSignature, idKey, author }: SnpIdAuthentication): Buffer {
   const bytes = Buffer.alloc(ID_AUTH_BYTES)
