@@ -108,6 +108,8 @@ t.test('house rules', async (t) => {
     'harness/system/README.md': 'short\n',
     'harness/formats/README.md': 'short\n',
     'harness/formats/bare.ts': '/** Said. */\nexport const said = 1\nexport const bare = 2\n',
+    'harness/formats/silent.ts':
+      '/** Two bytes. Throws FormatError. */\nexport function said() {}\n/** Two bytes. */\nexport function silent() {}\n',
     'harness/formats/bare.test.ts': 'export const test = 1\n',
     'harness/probe/fixtures/README.md': long,
     'harness/probe/host.ts': "const reserved = 'http://mirror.example/debian'\\n",
@@ -122,6 +124,7 @@ t.test('house rules', async (t) => {
       'harness/base/README.md:40',
       'harness/base/long.ts:400',
       'harness/formats/bare.ts:3',
+      'harness/formats/silent.ts:4',
       'harness/system/path.ts:1',
       'harness/system/short.ts:1',
     ],

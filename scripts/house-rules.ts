@@ -36,18 +36,24 @@ export async function houseRuleBreaches(checkout: string): Promise<readonly stri
 
 /** Rooms whose exports others build verifiers on: lengths, units, errors and specifications belong to each. */
 const DOCUMENTED = /^harness\/(?:evidence|formats)\/(?!.*(?:testing\/|[.]test[.]ts$)).*[.]ts$/
-const DECLARATION = /^export (?:async )?(?:function|interface|type|const|class) (\w+)/
+const DECLARATION = /^export (?:async )?(function|interface|type|const|class) (\w+)/
 
-/** By the line before: a doc comment ends there. */
+/** By the line before: a doc comment ends there. A function's says what it throws, or that it never does. */
 function undocumentedExports({ file, text }: Entry): readonly string[] {
   if (!DOCUMENTED.test(file)) return []
   const lines = text.split('\n')
   return lines.flatMap((line, index) => {
-    const name = DECLARATION.exec(line)?.[1]
-    if (name === undefined || lines[index - 1]?.endsWith('*/')) return []
-    return [
-      `${file}:${index + 1}: ${name} has no doc comment; it gives lengths, units, errors and the specification`,
-    ]
+    const [, kind, name] = DECLARATION.exec(line) ?? []
+    if (name === undefined) return []
+    const at = `${file}:${index + 1}: ${name}`
+    if (!lines[index - 1]?.endsWith('*/'))
+      return [`${at} has no doc comment; it gives lengths, units, errors and the specification`]
+    const comment = lines.slice(
+      lines.findLastIndex((each, at) => at < index && each.includes('/**')),
+      index,
+    )
+    if (kind !== 'function' || /throw|Error/i.test(comment.join('\n'))) return []
+    return [`${at} does not say what it throws; where that is nothing, "Never throws."`]
   })
 }
 

@@ -5,7 +5,7 @@ import type { AppraisalContext } from './appraisal.ts'
 import { type FindingCode, finding } from './finding.ts'
 import type { ResolvedBinding } from './policy/resolve.ts'
 
-/** Hex of a field, as findings and policies spell it. Lower case, two digits a byte. */
+/** Hex of a field, as findings and policies spell it. Lower case, two digits a byte. Never throws. */
 export function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }
@@ -16,7 +16,10 @@ interface About {
   readonly field: string
 }
 
-/** `got` is one of `allowed`; without `allowed` anything is. At most one finding, with the values in its `expected`. */
+/**
+ * `got` is one of `allowed`; without `allowed` anything is. At most one finding, with the values in its `expected`.
+ * Never throws.
+ */
 export function oneOf<Value extends string | number>(
   { code, field }: About,
   got: Value,
@@ -29,7 +32,7 @@ export function oneOf<Value extends string | number>(
 
 /**
  * `got` is at least `minimum`; without `minimum` anything is. Numbers as they stand in the field, compared as unsigned;
- * at most one finding.
+ * at most one finding. Never throws.
  */
 export function atLeast<Value extends number | bigint>(
   { code, field }: About,
@@ -40,13 +43,13 @@ export function atLeast<Value extends number | bigint>(
   return [finding(code, `${field} is below the minimum`, { expected: `at least ${minimum}`, got: `${got}` })]
 }
 
-/** `got` is at most `maximum`; without `maximum` anything is. At most one finding. */
+/** `got` is at most `maximum`; without `maximum` anything is. At most one finding. Never throws. */
 export function atMost({ code, field }: About, got: number, maximum: number | undefined): readonly Finding[] {
   if (maximum === undefined || got <= maximum) return []
   return [finding(code, `${field} is above the maximum`, { expected: `at most ${maximum}`, got: `${got}` })]
 }
 
-/** A single bit by its name; `rule` undefined accepts both states. At most one finding. */
+/** A single bit by its name; `rule` undefined accepts both states. At most one finding. Never throws. */
 export function bitAsRequired(
   { code, field }: About,
   isSet: boolean,
@@ -59,7 +62,10 @@ export function bitAsRequired(
   return []
 }
 
-/** Every bit of the hex `mask` (big-endian) is set in `got`. `got` has at most 64 bits; at most one finding. */
+/**
+ * Every bit of the hex `mask` (big-endian) is set in `got`. `got` has at most 64 bits; at most one finding. Never
+ * throws.
+ */
 export function hasBits({ code, field }: About, got: bigint, mask: string | undefined): readonly Finding[] {
   if (mask === undefined) return []
   const required = BigInt(`0x${mask}`)
@@ -84,7 +90,7 @@ interface Bound {
 /**
  * The field holds what the policy says, or else the nonce; without either anything is accepted. A nonce that the
  * policy's binding leaves out would prove nothing, so that is a finding of its own. At most two findings:
- * `report-data`, `nonce-missing`.
+ * `report-data`, `nonce-missing`. Never throws. The nonce has 1 to 64 bytes.
  */
 export function bound({ field, got, binding, nonce, fill = 'zeros' }: Bound): readonly Finding[] {
   const required = binding === undefined ? nonce : boundValue(binding, nonce)
@@ -137,12 +143,17 @@ function boundValue(binding: ResolvedBinding, nonce: Uint8Array | undefined): Ui
   return digest(algorithm, ...bytes)
 }
 
-/** Of alternatives, each with what is wrong by it, the findings of the one that fits best; none without alternatives. */
+/**
+ * Of alternatives, each with what is wrong by it, the findings of the one that fits best; none without alternatives.
+ * Never throws.
+ */
 export function closest(alternatives: readonly (readonly Finding[])[] | undefined): readonly Finding[] {
   return alternatives?.toSorted((left, right) => left.length - right.length)[0] ?? []
 }
 
-/** A policy without a section for this kind of evidence accepts none of it. One finding `policy-silent`. */
+/**
+ * A policy without a section for this kind of evidence accepts none of it. One finding `policy-silent`. Never throws.
+ */
 export function policySilent(what: string, section: string): Finding {
   return finding('policy-silent', `the policy says nothing about ${what}`, {
     expected: `a section ${section} in the policy`,
@@ -152,7 +163,7 @@ export function policySilent(what: string, section: string): Finding {
 
 /**
  * For evidence that was to be fresh and was checked without a nonce. At most one finding `nonce-missing`. That the
- * evidence answers it is for each kind to check.
+ * evidence answers it is for each kind to check. Never throws.
  */
 export function nonceGiven({
   policy,
@@ -167,7 +178,10 @@ export function nonceGiven({
   ]
 }
 
-/** The policy without the rule that only what answers a nonce can keep: for evidence that is bound to it otherwise. */
+/**
+ * The policy without the rule that only what answers a nonce can keep: for evidence that is bound to it otherwise.
+ * Never throws.
+ */
 export function withoutNonceRule(policy: AppraisalContext['policy']): AppraisalContext['policy'] {
   const { freshness, ...rest } = policy
   return freshness === undefined ? rest : { ...rest, freshness: { ...freshness, nonce: 'optional' } }
@@ -177,7 +191,7 @@ const DAY = 86_400_000
 
 /**
  * `issued` undefined: nothing was issued that could be too old. At most one finding `collateral-too-old`; the limit is
- * in days of 24 hours, its end included.
+ * in days of 24 hours, its end included. Never throws.
  */
 export function recentEnough(
   issued: Date | undefined,
@@ -197,7 +211,7 @@ export function recentEnough(
 
 /**
  * A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its SPKI. `keyId`
- * in lower-case hex; at most one finding `simulated-root`.
+ * in lower-case hex; at most one finding `simulated-root`. Never throws.
  */
 export function rootAccepted(
   {

@@ -5,6 +5,7 @@ import { JsonText } from '../formats/json-text.ts'
 import { looksLikePem, parseCertificates, parseCrls, parsePem } from '../formats/pem.ts'
 import { CERTIFICATE_GUIDS, parseCertificateTable } from '../formats/snp/certificate-table.ts'
 import type { Certificate } from '../formats/x509.ts'
+import { plainBytes } from './text-forms.ts'
 import { isJson } from './unwrap.ts'
 
 /** Contents of files, in any form and order. */
@@ -20,9 +21,10 @@ export interface Endorsements {
 }
 
 /**
- * Reads files of at most 4 MiB and 64 certificates or lists (PEM, DER; a list 1 MiB, a certificate 64 KiB), tables of
- * at most 1 MiB (AMD 56421, 4.1.8.1), and the JSON of Azure's THIM (`vcekCert`, `certificateChain`) of at most 1 MiB. Throws FormatError, also for a file of none of these forms: what was given and not read must not look
- * as if it counted.
+ * Reads files of at most 4 MiB and 64 certificates or lists (PEM, DER, DER in hex or base64 as caches answer; a list
+ * 1 MiB, a certificate 64 KiB), tables of at most 1 MiB (AMD 56421, 4.1.8.1), and the JSON of Azure's THIM
+ * (`vcekCert`, `certificateChain`) of at most 1 MiB. Throws FormatError, also for a file of none of these forms: what
+ * was given and not read must not look as if it counted.
  */
 export function readEndorsementFiles({ certificates, crls }: EndorsementFiles): Endorsements {
   const read = [...certificates, ...crls].map(readFile)
@@ -38,16 +40,23 @@ const DER_SEQUENCE = 0x30
 const THIM = { what: 'certificates in JSON', maxBytes: 1024 * 1024, maxDepth: 4 }
 const THIM_MEMBERS = ['vcekCert', 'certificateChain'] as const
 
-function readFile(bytes: Uint8Array): Endorsements {
-  if (isJson(bytes)) return readPem(pemOf(JsonText.parse(bytes, THIM)))
-  if (looksLikePem(bytes)) return readPem(bytes)
+function readFile(file: Uint8Array): Endorsements {
+  if (isJson(file)) return readPem(pemOf(JsonText.parse(file, THIM)))
+  if (looksLikePem(file)) return readPem(file)
+  const bytes = plainBytes(file)
   return bytes[0] === DER_SEQUENCE ? readDer(bytes) : readTable(bytes)
 }
 
 /** Nothing for other JSON, so that reading it as PEM says that a certificate is missing. */
 function pemOf(document: JsonText): Buffer {
   const members = document.members()
-  return Buffer.from(THIM_MEMBERS.map((name) => members?.get(name)?.value ?? '').join('\n'))
+  const texts = THIM_MEMBERS.map((name) => ({ name, value: members?.get(name)?.value ?? '' }))
+  const other = texts.find(({ value }) => typeof value !== 'string')
+  if (other)
+    throw new FormatError(`cannot read ${THIM.what}: ${other.name} is no text, it must be PEM`, {
+      ...{ code: 'bad-value', field: other.name, offset: 0 },
+    })
+  return Buffer.from(texts.map(({ value }) => value).join('\n'))
 }
 
 function readPem(bytes: Uint8Array): Endorsements {

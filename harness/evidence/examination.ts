@@ -84,7 +84,10 @@ function attempt<Value>(step: () => Value): Attempt<Value> {
   }
 }
 
-/** What broke, as a finding; anything that does not speak of the evidence is our bug and thrown on. */
+/**
+ * What broke, as a finding; anything that does not speak of the evidence is our bug and thrown on. Throws `error` again
+ * where it is no VerifyError and no FormatError.
+ */
 export function findingOf(error: unknown): Finding {
   if (error instanceof VerifyError) {
     const { code, message, expected, got } = error

@@ -80,7 +80,9 @@ export type FindingCode =
   | 'event-not-covered'
   | 'runtime-claim'
 
-/** `expected` and `got` must be safe to print: hex, numbers, names of ours, or escaped (`escapeControls`). */
+/**
+ * `expected` and `got` must be safe to print: hex, numbers, names of ours, or escaped (`escapeControls`). Never throws.
+ */
 export function finding(
   code: FindingCode,
   message: string,

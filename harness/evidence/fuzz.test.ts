@@ -21,7 +21,10 @@ const seed = Number(process.env['ATTESTBED_FUZZ_SEED'] ?? randomInt(2 ** 32))
 for (const target of fuzzTargets()) {
   const inputs = target.mutate ? LOGS : INPUTS
   t.test(`${target.name}: ${inputs} mutations, seed ${seed}`, async (t) => {
-    for (const input of target.seeds) t.doesNotThrow(() => target.run(input), 'the seed itself')
+    for (const input of target.seeds) {
+      t.doesNotThrow(() => target.run(input), 'the seed itself')
+      t.not(target.isBelieved?.(input), false, 'the seed is authentic, so that a forgery would be noticed')
+    }
     const { findings, tried } = fuzz(target, { random: new Random(seed), inputs })
     t.equal(tried, inputs)
     for (const { input, error } of findings)

@@ -5,7 +5,7 @@ import { parseSnpReport } from '../formats/snp/report.ts'
 import { parseTdxQuote, type TdxQuote } from '../formats/tdx/quote.ts'
 import type { VerifyRequest } from './request.ts'
 import { parseSnpEvidence, type SnpEvidence } from './snp/parse.ts'
-import { isJson, isTdxQuote, unwrap } from './unwrap.ts'
+import { bareTdxQuote, isJson, isTdxQuote, unwrap } from './unwrap.ts'
 import { parseAzureEvidence } from './vtpm/azure-evidence.ts'
 
 /** A report or quote with the certificates that came with it. */
@@ -18,7 +18,7 @@ export function hardwareEvidence(
   request: Pick<VerifyRequest, 'evidence' | 'kind' | 'quotes'>,
 ): readonly HardwareEvidence[] {
   const { kind, bytes } = unwrap(request)
-  const beside = request.quotes.filter(isTdxQuote).map(tdx)
+  const beside = request.quotes.filter(isTdxQuote).map((file) => tdx(bareTdxQuote(file)))
   if (kind === 'snp-report') return [{ kind: 'snp', ...parseSnpEvidence(bytes) }, ...beside]
   if (kind === 'tdx-quote') return [tdx(bytes), ...beside]
   if (kind !== 'hcl-report') return beside

@@ -2,8 +2,8 @@
  * The library: what `attestbed verify` and `attestbed inspect` do, and its parts. Bytes in, values out: nothing here
  * opens a file or a connection, or reads a clock.
  *
- * Whole: `verifyEvidence` takes evidence of any kind with what vouches for it, and gives a verdict with all findings. By
- * parts: `parseX` (FormatError), `verifyX` (VerifyError at the first break of authenticity), `appraiseX` (findings).
+ * Whole: `verifyEvidence` takes evidence of any kind with what vouches for it, and gives a verdict with all findings.
+ * By parts: `parseX` (FormatError), `verifyX` (VerifyError at the first break of authenticity), `appraiseX` (findings).
  */
 
 export { AppraiseError, type Finding, FormatError, UsageError, VerifyError } from '../base/errors.ts'

@@ -34,28 +34,31 @@ export interface EvidencePage {
   readonly vouchedBy: readonly Voucher[]
 }
 
-/** A row; an empty note is none. */
+/** A row; an empty note is none. Never throws. */
 export function row(label: string, value: string | number | bigint, note?: string): PageRow {
   return { label, value: `${value}`, ...(note !== undefined && note !== '' && { note }) }
 }
 
-/** A link that was checked and holds. */
+/** A link that was checked and holds. Never throws. */
 export const holds = (text: string): Voucher => ({ state: 'holds', text })
-/** A link that nobody checked. */
+/** A link that nobody checked. Never throws. */
 export const open = (text: string): Voucher => ({ state: 'open', text })
 
-/** A field of zeros or ones as words: 128 digits of nothing hide the fields that say something. Else lower-case hex. */
+/**
+ * A field of zeros or ones as words: 128 digits of nothing hide the fields that say something. Else lower-case hex.
+ * Never throws.
+ */
 export function hexOrZeros(bytes: Uint8Array): string {
   if (bytes.every((byte) => byte === 0)) return 'all zero'
   return bytes.every((byte) => byte === 0xff) ? 'all ones' : Buffer.from(bytes).toString('hex')
 }
 
-/** "CN=SEV-Milan" of a long name; the whole of it where there is none. Escaped, so safe to print. */
+/** "CN=SEV-Milan" of a long name; the whole of it where there is none. Escaped, so safe to print. Never throws. */
 export function shortName(certificate: Certificate): string {
   return commonName(certificate.subject) ?? nameText(certificate.subject)
 }
 
-/** "2025-06-19 10:32 UTC": seconds matter to nobody here. */
+/** "2025-06-19 10:32 UTC": seconds matter to nobody here. Never throws for a valid date. Minutes, in UTC. */
 export function day(date: Date): string {
   return `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }

@@ -63,7 +63,10 @@ function withoutSpace(bytes: Uint8Array, characters: number): Buffer {
   return text
 }
 
-/** Undefined for what is no canonical base64 of at least one byte: RFC 4648, 3.5 (the bits left over are zero). */
+/**
+ * Undefined for what is no canonical base64 of at least one byte: RFC 4648, 3.5 (the bits left over are zero). Never
+ * throws.
+ */
 export function decodeBase64(text: string): Buffer | undefined {
   const decoded = Buffer.from(text, 'base64')
   const unpadded = text

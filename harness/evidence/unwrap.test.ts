@@ -1,13 +1,20 @@
 /** Telling the kind of a file must not cost more than reading it; and text that stands for bytes is the same evidence. */
 import fc from 'fast-check'
 import t from 'tap'
-import { refusesToParse } from '../base/testing/rejects.ts'
+import { outcomeOf, refusesToParse } from '../base/testing/rejects.ts'
 import { vector, vectorsMissing } from '../base/testing/vectors.ts'
+import { syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
+import { encodePem } from '../formats/pem.ts'
 import { CERTIFICATE_GUIDS } from '../formats/snp/certificate-table.ts'
+import { encodeIdAuthentication, encodeIdBlock } from '../formats/snp/id-block.ts'
 import { parseSnpReport, type SnpReport } from '../formats/snp/report.ts'
 import type { SnpTcb } from '../formats/snp/tcb.ts'
+import type { VerifyRequest } from './request.ts'
 import { parseSnpEvidence } from './snp/parse.ts'
-import { snpRequest, tdxRequest } from './testing/emulated-requests.ts'
+import { logRequest, snpRequest, tdxRequest } from './testing/emulated-requests.ts'
+import { honest } from './testing/honest-log.ts'
+import { idBlockCase } from './testing/id-block.ts'
+import { ukiBoot } from './testing/measured-boot.ts'
 import { SnpSignerEmulation } from './testing/snp-signer.ts'
 import { request } from './testing/vector-requests.ts'
 import { plainBytes } from './text-forms.ts'
@@ -70,6 +77,17 @@ t.test('a report and a quote are the same evidence in hex and in base64', async 
       const evidence = Buffer.from(Buffer.from(made.evidence).toString(form))
       t.match(await verifyEvidence({ ...made, evidence }), { authentic: true, acceptable: true }, form)
     }
+})
+
+t.test('what is no evidence is told from it, and where it belongs', async (t) => {
+  const refuses = (evidence: Buffer, message: RegExp) =>
+    t.match(
+      outcomeOf(() => unwrap({ evidence })),
+      { code: 'bad-magic', message },
+    )
+  // A multiple of three bytes has no padding: as text it could pass for base64.
+  refuses(Buffer.from(encodePem('PUBLIC KEY', Buffer.alloc(120, 7)).repeat(2)), /--certs/)
+  refuses(Buffer.concat([Buffer.from('CCEL'), Buffer.alloc(52)]), /tables\/data\/CCEL/)
 })
 
 t.test('zeros are no event log, and no other evidence', async (t) => {
@@ -227,6 +245,33 @@ t.test("an Azure host's answer to a guest is read as certificates", async (t) =>
   const thim = (members: object) => [root, Buffer.from(JSON.stringify(members))]
   const answer = { vcekCert: pem(leaf), tcbm: '03', certificateChain: pem(ask), cacheControl: '86400' }
   t.match(await verifyEvidence({ ...made, certificates: thim(answer) }), { acceptable: true })
-  for (const members of [{}, { certificateChain: pem(ask) }, { vcekCert: 5, certificateChain: null }])
+  for (const members of [{}, { certificateChain: pem(ask) }])
     t.match(await verifyEvidence({ ...made, certificates: thim(members) }), { authentic: false })
+  // An object without a text of its own is no TypeError.
+  for (const vcekCert of [5, [pem(leaf)], { toString: 1 }])
+    t.match(await verifyEvidence({ ...made, certificates: thim({ vcekCert, certificateChain: null }) }), {
+      findings: [{ code: 'bad-value', expected: 'a well-formed vcekCert' }],
+    })
+})
+
+t.test('what comes beside evidence may be hex or base64 too', async (t) => {
+  const text = (form: 'hex' | 'base64') => (each: Uint8Array) => Buffer.from(Buffer.from(each).toString(form))
+  const log = logRequest({ events: ukiBoot('pcr') })
+  const { values } = honest(ukiBoot('rtmr'), { registers: 'rtmr' })
+  const rtmrs = [0, 1, 2, 3].map((index) => values.get(index) ?? Buffer.alloc(48))
+  const td = tdxRequest({ quote: { body: { rtmrs } }, policy: { tdx: {}, eventLog: {} } })
+  const ofTd = { ...td, evidence: syntheticLog(ukiBoot('rtmr'), { banks: ['sha384'] }) }
+  const { block, authentication, claims } = idBlockCase()
+  const snp = snpRequest({ claims })
+  for (const form of ['hex', 'base64'] as const) {
+    const as = text(form)
+    const believed = (request: VerifyRequest, what: string) =>
+      verifyEvidence(request).then((verdict) => t.match(verdict, { authentic: true }, `${what} in ${form}`))
+    await believed({ ...log, ak: as(log.ak ?? Buffer.alloc(0)), quotes: log.quotes.map(as) }, 'AK, quote')
+    const member = Buffer.from(JSON.stringify({ quote: as(td.evidence).toString() }))
+    for (const quotes of [[as(td.evidence)], [member]]) await believed({ ...ofTd, quotes }, 'TD quote')
+    await believed({ ...snp, certificates: snp.certificates.map(as) }, 'certificates')
+    const [idBlock, idAuth] = [as(encodeIdBlock(block)), as(encodeIdAuthentication(authentication))]
+    await believed({ ...snp, idBlock, idAuth }, 'ID block')
+  }
 })

@@ -1,6 +1,7 @@
 /** What kind of evidence a file is, by its first fields. A guess: the parser of the kind has the last word. */
 import { FormatError } from '../base/errors.ts'
 import { JsonText } from '../formats/json-text.ts'
+import { looksLikePem } from '../formats/pem.ts'
 import type { EvidenceKind } from './kind.ts'
 import { reportFromJson } from './snp/json-report.ts'
 import { decodeBase64, plainBytes } from './text-forms.ts'
@@ -29,7 +30,8 @@ export function unwrap({
 }): Unwrapped {
   if (evidence.length > MAX_BYTES)
     throw unknown('too-large', `it has ${evidence.length} bytes, at most ${MAX_BYTES} are read`)
-  const bytes = plainBytes(evidence)
+  // PEM without padding would pass for base64.
+  const bytes = looksLikePem(evidence) ? evidence : plainBytes(evidence)
   const found = kind ?? detect(bytes)
   if (!isJson(bytes)) return { kind: found, bytes }
   if (found === 'tdx-quote') return { kind: found, bytes: bareQuote(bytes) }
@@ -46,9 +48,17 @@ function detect(bytes: Uint8Array): EvidenceKind {
   head.set(bytes.subarray(0, HEAD_BYTES))
   const kind =
     byMagic(head) ?? (isText(head) ? byText(bytes) : undefined) ?? byFields(head, bytes) ?? byContainer(head)
-  if (kind === undefined)
-    throw unknown('bad-magic', `it begins with ${head.toString('hex', 0, Math.min(16, bytes.length))}`)
-  return kind
+  if (kind !== undefined) return kind
+  throw unknown('bad-magic', noEvidence(head, bytes))
+}
+
+/** What people take for evidence, said with where it belongs. */
+function noEvidence(head: Buffer, bytes: Uint8Array): string {
+  if (looksLikePem(bytes))
+    return 'it is PEM; certificates, lists and keys come beside evidence (--certs, --crl, --ak)'
+  if (head.toString('latin1', 0, 4) === 'CCEL')
+    return 'it is the ACPI table; the log itself is /sys/firmware/acpi/tables/data/CCEL'
+  return `it begins with ${head.toString('hex', 0, Math.min(16, bytes.length))}`
 }
 
 function byMagic(head: Buffer): EvidenceKind | undefined {
@@ -102,7 +112,9 @@ function byFields(head: Buffer, bytes: Uint8Array): EvidenceKind | undefined {
   return isEvent(head, bytes.length) ? 'event-log' : undefined
 }
 
-/** The first entry of a log: PCR, type, SHA-1 digest, size of its data; not all zero, as the unused rest of a log is. */
+/**
+ * The first entry of a log: PCR, type, SHA-1 digest, size of its data; not all zero, as the unused rest of a log is.
+ */
 function isEvent(head: Buffer, length: number): boolean {
   if (head.every((byte) => byte === 0)) return false
   const type = head.readUInt32LE(4)
@@ -110,11 +122,23 @@ function isEvent(head: Buffer, length: number): boolean {
   return head.readUInt32LE(0) <= MAX_PCR && isType && head.readUInt32LE(28) <= length - 32
 }
 
-/** For files that may be a quote of a TD or of a TPM: by the first 8 bytes. Never throws. */
-export function isTdxQuote(bytes: Uint8Array): boolean {
+/**
+ * For files that may be a quote of a TD or of a TPM: by the first 8 bytes, in hex and base64 too, or by the members of
+ * a JSON document. Never throws.
+ */
+export function isTdxQuote(file: Uint8Array): boolean {
+  const bytes = plainBytes(file)
   const head = Buffer.alloc(HEAD_BYTES)
   head.set(bytes.subarray(0, HEAD_BYTES))
-  return byFields(head, bytes) === 'tdx-quote'
+  return (isJson(bytes) ? byText(bytes) : byFields(head, bytes)) === 'tdx-quote'
+}
+
+/**
+ * The quote of such a file: of at most 4 MiB where it stands in JSON. Throws FormatError for a malformed document. RFC
+ * 8259.
+ */
+export function bareTdxQuote(file: Uint8Array): Uint8Array {
+  return unwrap({ evidence: file, kind: 'tdx-quote' }).bytes
 }
 
 /** go-tpm-tools: field 1, a TPMT_PUBLIC. az-cvm-vtpm: the length of a signature, 256. */
@@ -137,7 +161,7 @@ function bareQuote(bytes: Uint8Array): Uint8Array {
   return decoded
 }
 
-/** By its first byte that is no white space: an object. Never throws. */
+/** By its first byte that is no white space: an object. Never throws. RFC 8259, 2. */
 export function isJson(bytes: Uint8Array): boolean {
   const first = bytes.find((byte) => ![0x09, 0x0a, 0x0d, 0x20].includes(byte))
   return first === 0x7b

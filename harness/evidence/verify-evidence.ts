@@ -15,7 +15,7 @@ export type Verdict = Omit<Examination, 'kind'> & {
 
 /**
  * Evidence of at most 32 MiB. Never throws for what the evidence or an endorsement is: a malformed file is a finding,
- * and the verdict not authentic.
+ * and the verdict not authentic. What is verified by which specification, the steps of each kind say.
  */
 export async function verifyEvidence(request: VerifyRequest): Promise<Verdict> {
   try {

@@ -38,7 +38,10 @@ export interface AuthenticodeSignature {
   readonly signature: Uint8Array
 }
 
-/** Parses one certificate of a table, with what pads it. Throws FormatError, also for several signers. */
+/**
+ * Parses one certificate of a table, with what pads it. Throws FormatError, also for several signers. RFC 2315, 9;
+ * Microsoft, "Windows Authenticode Portable Executable Signature Format".
+ */
 export function parseAuthenticodeSignature(bytes: Uint8Array): AuthenticodeSignature {
   const outer = new DerReader(bytes, { what: 'Authenticode signature' })
   const info = outer.sequence('ContentInfo')

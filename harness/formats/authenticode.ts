@@ -28,7 +28,10 @@ export function authenticodeDigest(file: Uint8Array, algorithm: DigestAlgorithm)
   return hash.digest()
 }
 
-/** The parts of an image that its Authenticode digest covers, in order: views of `file`. */
+/**
+ * The parts of an image that its Authenticode digest covers, in order: views of `file`. Microsoft, "Calculating the PE
+ * Image Hash". Throws FormatError for what is no PE image and for sizes that contradict one another.
+ */
 export function authenticodeParts(file: Uint8Array): readonly Uint8Array[] {
   const { sizeOfHeaders, checkSumAt, securityEntryAt, certificates } = parsePeHeaders(file)
   const parts = headerParts(file, { sizeOfHeaders, checkSumAt, securityEntryAt })

@@ -31,7 +31,10 @@ export interface BootConfiguration {
   readonly next?: number
 }
 
-/** Throws FormatError for a store, or a boot variable in it, that is not in order. */
+/**
+ * Throws FormatError for a store, or a boot variable in it, that is not in order. UEFI 2.10, 3.3 (Globally Defined
+ * Variables).
+ */
 export function bootConfiguration(image: Uint8Array): BootConfiguration {
   const store = parseVariableStore(image)
   const entries = store.variables.flatMap(({ name, guid, data }) => {
@@ -69,7 +72,10 @@ export interface NewBootEntry {
  */
 const FIRST_NUMBER = 0x100
 
-/** A new image with an entry of the first number that is free; BootOrder stays. Throws as `setVariable`. */
+/**
+ * A new image with an entry of the first number that is free; BootOrder stays. Throws as `setVariable`. UEFI 2.10,
+ * 3.1.3 (Load Options); the number has 16 bits.
+ */
 export function addBootEntry(
   image: Uint8Array,
   entry: NewBootEntry,
@@ -90,7 +96,10 @@ export function addBootEntry(
   return { image: setVariable(image, { name: bootEntryName(number), data }), number }
 }
 
-/** A new image with this BootNext; undefined: with none. */
+/**
+ * A new image with this BootNext; undefined: with none. Throws as `setVariable`. UEFI 2.10, 3.3; the number has 16
+ * bits.
+ */
 export function setBootNext(image: Uint8Array, number: number | undefined): Buffer {
   if (number === undefined) return deleteVariable(image, { name: 'BootNext' })
   return setVariable(image, { name: 'BootNext', data: encodeBootNumbers([number]) })

@@ -3,7 +3,7 @@ import type { FormatError } from '../base/errors.ts'
 
 /**
  * Random access to untrusted bytes, for formats that point around in themselves. Little-endian; every read is
- * bounds-checked and names the field it was for.
+ * bounds-checked and names the field it was for. Its methods throw FormatError `truncated` with field and offset.
  */
 export class ByteView {
   readonly bytes: Uint8Array

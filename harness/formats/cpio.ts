@@ -17,7 +17,8 @@ export type CpioEntry =
 
 /**
  * Equal entries give equal bytes: sorted by path, owner root, time 0, inodes numbered in order. Missing parent
- * directories are added; of two entries with the same path the later one counts.
+ * directories are added; of two entries with the same path the later one counts. Linux,
+ * Documentation/driver-api/early-userspace/buffer-format.rst. Never throws.
  */
 export function encodeCpio(entries: readonly CpioEntry[]): Buffer {
   const byPath = new Map<string, CpioEntry>()

@@ -27,12 +27,15 @@ export const TAG = {
   set: 0x31,
 } as const
 
-/** `[number]` of a tagged field; constructed for EXPLICIT tags and structures, primitive for the rest. */
+/**
+ * `[number]` of a tagged field; constructed for EXPLICIT tags and structures, primitive for the rest. X.690, 8.1.2;
+ * `number` from 0 to 30. Never throws.
+ */
 export function contextTag(number: number, form: 'constructed' | 'primitive'): number {
   return 0x80 | (form === 'constructed' ? 0x20 : 0) | number
 }
 
-/** One element; its bytes are views of the input, made when they are asked for. */
+/** One element; its bytes are views of the input, made when they are asked for. X.690, 8.1; offsets in bytes. */
 export class DerElement {
   readonly tag: number
   /** Of the first header byte and of the first content byte in the outermost structure. */
@@ -71,7 +74,7 @@ interface ElementBounds {
   readonly end: number
 }
 
-/** Content of a BIT STRING; `unusedBits` (0 to 7) at its end are zero, as DER requires. */
+/** Content of a BIT STRING; `unusedBits` (0 to 7) at its end are zero, as DER requires. X.690, 8.6 and 11.2. */
 export interface BitString {
   readonly unusedBits: number
   readonly bytes: Uint8Array
@@ -82,7 +85,7 @@ const MAX_LENGTH_BYTES = 4
 const MAX_DEPTH = 24
 const MAX_OID_BYTES = 64
 
-/** Names and offsets for errors. */
+/** Names and offsets for errors. Offsets in bytes. */
 export interface DerOptions {
   /** What is being parsed, for messages: "certificate". */
   readonly what: string

@@ -30,7 +30,7 @@ export interface DevicePath {
   readonly nodes: readonly DevicePathNode[]
 }
 
-/** A partition of a GPT disk; `start` and `size` in sectors. */
+/** A partition of a GPT disk; `start` and `size` in sectors. UEFI 2.10, 10.3.5.1 (Hard Drive). */
 export interface HardDriveNode {
   readonly partition: number
   readonly start: bigint
@@ -38,7 +38,10 @@ export interface HardDriveNode {
   readonly guid: string
 }
 
-/** Reads one device path, up to the node that ends it. Throws FormatError. */
+/**
+ * Reads one device path, up to the node that ends it. Throws FormatError. UEFI 2.10, 10.3.1 (Generic Device Path
+ * Structures).
+ */
 export function readDevicePath(reader: ByteReader): DevicePath {
   const nodes: DevicePathNode[] = []
   for (;;) {
@@ -61,7 +64,10 @@ export function readDevicePath(reader: ByteReader): DevicePath {
   }
 }
 
-/** Parses bytes that are one device path and nothing else. */
+/**
+ * Parses bytes that are one device path and nothing else. Throws FormatError, `trailing-bytes` for more. UEFI 2.10,
+ * 10.3.1.
+ */
 export function parseDevicePath(bytes: Uint8Array): DevicePath {
   const reader = new ByteReader(bytes, { what: 'device path' })
   const path = readDevicePath(reader)
@@ -88,8 +94,8 @@ export function encodeDevicePath({ nodes }: DevicePath): Buffer {
 }
 
 /**
- * Short form of a path to a file on a partition: the firmware looks for the partition itself. `file`
- * from its root, with `/` or `\`. 10.3.5.1, 10.3.5.4.
+ * Short form of a path to a file on a partition: the firmware looks for the partition itself. `file` from its root,
+ * with `/` or `\`. UEFI 2.10, 10.3.5.1 and 10.3.5.4. Throws FormatError for a GUID that is none.
  */
 export function filePathOnPartition(partition: HardDriveNode, file: string): DevicePath {
   const drive = new ByteWriter({ what: 'hard drive node' })
@@ -108,7 +114,10 @@ export function filePathOnPartition(partition: HardDriveNode, file: string): Dev
   }
 }
 
-/** The partition that a path leads to; undefined where it names none, or one of an MBR. */
+/**
+ * The partition that a path leads to; undefined where it names none, or one of an MBR. UEFI 2.10, 10.3.5.1 (Hard
+ * Drive). Throws FormatError for a node that is too short.
+ */
 export function hardDriveOf({ nodes }: DevicePath): HardDriveNode | undefined {
   const node = nodes.find(({ type, subType }) => type === MEDIA && subType === 1)
   if (node === undefined) return undefined
@@ -121,7 +130,10 @@ export function hardDriveOf({ nodes }: DevicePath): HardDriveNode | undefined {
   return reader.u8('SignatureType') === GUID_SIGNATURE ? { partition, start, size, guid } : undefined
 }
 
-/** The file that a path leads to, with `\`; undefined where it names none. Throws FormatError. */
+/**
+ * The file that a path leads to, with `\`; undefined where it names none. Throws FormatError. UEFI 2.10, 10.3.5.4 (File
+ * Path).
+ */
 export function fileOf({ nodes }: DevicePath): string | undefined {
   const node = nodes.findLast(({ type, subType }) => type === MEDIA && subType === 4)
   return node && readUcs2(new ByteReader(node.data, { what: 'file path node' }), 'PathName')

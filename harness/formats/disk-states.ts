@@ -16,8 +16,8 @@ export interface DiskState {
 
 /**
  * The first state of each content, beginning with the disk as it was. Flushes, marks and discards change nothing: what
- * a discarded block reads as is not defined, and an old content is one of the answers. Throws FormatError `too-large` for
- * a write that leads outside.
+ * a discarded block reads as is not defined, and an old content is one of the answers. Throws FormatError `too-large`
+ * for a write that leads outside.
  */
 export function distinctStates(before: Uint8Array, writes: readonly LoggedWrite[]): readonly DiskState[] {
   const disk = new RunningDisk(before)
@@ -34,7 +34,7 @@ export function distinctStates(before: Uint8Array, writes: readonly LoggedWrite[
   return states
 }
 
-/** A disk that is written to, and whose content has a key at any time. */
+/** A disk that is written to, and whose content has a key at any time. Offsets and lengths in bytes. */
 export class RunningDisk {
   readonly bytes: Buffer
   readonly #before: Uint8Array

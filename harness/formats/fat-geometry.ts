@@ -1,6 +1,6 @@
 /**
- * Geometry of a FAT volume and its file allocation table: Microsoft FAT specification (fatgen103), "Boot Sector and BPB"
- * and "FAT Data Structure". The type follows from the number of clusters alone.
+ * Geometry of a FAT volume and its file allocation table: Microsoft FAT specification (fatgen103), "Boot Sector and
+ * BPB" and "FAT Data Structure". The type follows from the number of clusters alone.
  */
 import type { ByteView } from './byte-view.ts'
 
@@ -30,8 +30,8 @@ export interface FatGeometry {
 }
 
 /**
- * Throws FormatError with the offset in the volume for what is no FAT, or one that does not fit into `size` bytes (default:
- * those of the view).
+ * Throws FormatError with the offset in the volume for what is no FAT, or one that does not fit into `size` bytes
+ * (default: those of the view).
  */
 export function parseFatGeometry(view: ByteView, size = view.length): FatGeometry {
   const bad = (field: string, offset: number, problem: string) =>
@@ -95,7 +95,10 @@ function entryAt({ type, fatAt }: FatGeometry, cluster: number): number {
   return fatAt + cluster * (type === 'FAT16' ? 2 : 4)
 }
 
-/** The entry of `cluster` in the first table: its successor, 0 where it is free. */
+/**
+ * The entry of `cluster` in the first table: its successor, 0 where it is free. Throws FormatError outside of the
+ * table: fatgen103, "FAT Data Structure"; 12, 16 or 28 bits.
+ */
 export function fatEntry(view: ByteView, geometry: FatGeometry, cluster: number): number {
   const at = entryAt(geometry, cluster)
   // The upper four bits of a FAT32 entry are reserved.
@@ -107,7 +110,7 @@ export function fatEntry(view: ByteView, geometry: FatGeometry, cluster: number)
 
 /**
  * The first `most` clusters of a chain, in order. Throws FormatError for one that leads outside, to a free cluster or
- * in a circle.
+ * in a circle. Fatgen103, "FAT Data Structure".
  */
 export function clusterChain(
   view: ByteView,
@@ -133,7 +136,7 @@ export function clusterChain(
 
 /**
  * Offset of a data cluster in the volume, in bytes; clusters are numbered from 2 (Microsoft FAT specification, "FAT
- * Data Structure"). Not checked against the volume's end.
+ * Data Structure"). Not checked against the volume's end. Never throws.
  */
 export function clusterAt({ dataAt, clusterBytes }: FatGeometry, cluster: number): number {
   return dataAt + (cluster - 2) * clusterBytes

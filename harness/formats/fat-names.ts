@@ -13,7 +13,11 @@ const LOWER_EXTENSION = 0x10
 /** Where text from a disk would look like another path, or vanish. */
 const IN_PATHS = /[/\\\0]/g
 
-/** Puts the pieces of a long name together, which come last piece first, and checks that they belong to their entry. */
+/**
+ * Puts the pieces of a long name together, which come last piece first, and checks that they belong to their entry.
+ * Fatgen103, "FAT Long Directory Entries": 13 characters of 16 bits a piece. Never throws: pieces that are out of order
+ * leave the short name.
+ */
 export class FatNames {
   #characters: number[] = []
   #checksum = 0
@@ -54,7 +58,7 @@ export class FatNames {
   }
 }
 
-/** ChkSum of fatgen103. */
+/** ChkSum of fatgen103. "FAT Long Directory Entries": one byte over the 11 of a short name. Never throws. */
 export function shortNameChecksum(name: Uint8Array): number {
   return name.reduce((sum, byte) => (((sum & 1) << 7) + (sum >> 1) + byte) & 0xff, 0)
 }

@@ -43,7 +43,7 @@ export interface FatOptions {
   readonly brokenDirectories?: 'refuse' | 'list'
 }
 
-/** Bytes that lie together on the volume: one or more clusters. */
+/** Bytes that lie together on the volume: one or more clusters. In bytes from the start of the volume. */
 export interface FatExtent {
   /** In bytes, in the volume. */
   readonly offset: number
@@ -70,7 +70,10 @@ export interface FatVolume {
   readonly find: (path: string) => FatEntry | undefined
 }
 
-/** Lists a whole volume. Throws FormatError with the offset in the volume. */
+/**
+ * Lists a whole volume. Throws FormatError with the offset in the volume. Microsoft FAT specification (fatgen103);
+ * offsets in bytes.
+ */
 export function parseFat(volume: Uint8Array, { brokenDirectories = 'refuse' }: FatOptions = {}): FatVolume {
   const view = new ByteView(volume, WHAT)
   const geometry = parseFatGeometry(view)

@@ -1,4 +1,6 @@
-/** What lies at an offset of a variable store's flash, for messages: also of records that no longer or do not yet count. */
+/**
+ * What lies at an offset of a variable store's flash, for messages: also of records that no longer or do not yet count.
+ */
 
 import { ByteReader } from '../base/bytes.ts'
 import { FormatError } from '../base/errors.ts'
@@ -12,7 +14,10 @@ const STATE_AT = 2
 const NAME_SIZE_AT = 36
 const DATA_SIZE_AT = 40
 
-/** `state of variable BootNext`, `variable BootNext`, `header of the variable store`. Throws nothing on any bytes. */
+/**
+ * `state of variable BootNext`, `variable BootNext`, `header of the variable store`. Throws nothing on any bytes. Edk2,
+ * VariableFormat.h; offsets in bytes.
+ */
 export function flashPlace(flash: Uint8Array, offset: number): string {
   try {
     const layout = parseStoreLayout(flash)

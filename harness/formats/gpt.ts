@@ -41,8 +41,8 @@ export interface PartitionTable {
 }
 
 /**
- * Parses the primary table from the start of a disk: at least the protective MBR, the header and its entries
- * (34 sectors of 512 bytes in practice). Throws FormatError.
+ * Parses the primary table from the start of a disk: at least the protective MBR, the header and its entries (34
+ * sectors of 512 bytes in practice). Throws FormatError. UEFI 2.10, 5.3 (GUID Partition Table (GPT) Disk Layout).
  */
 export function parseGpt(start: Uint8Array, { sectorSize = 512 } = {}): PartitionTable {
   const view = new ByteView(start, 'GPT')

@@ -1,11 +1,14 @@
-/** GUIDs as UEFI stores them: the first three groups little-endian, the rest in order. UEFI specification 2.10, appendix A. */
+/**
+ * GUIDs as UEFI stores them: the first three groups little-endian, the rest in order. UEFI specification 2.10, appendix
+ * A.
+ */
 import { FormatError } from '../base/errors.ts'
 
 /** Bytes of an EFI_GUID: UEFI 2.10, appendix A. */
 export const GUID_BYTES = 16
 const TEXT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-/** Lower-case text of the first 16 of `bytes`, which must be there. */
+/** Lower-case text of the first 16 of `bytes`, which must be there. UEFI 2.10, appendix A. Never throws. */
 export function guidText(bytes: Uint8Array): string {
   const hex = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, GUID_BYTES)).toString('hex')
   const byte = (index: number) => hex.slice(2 * index, 2 * index + 2)
@@ -13,7 +16,9 @@ export function guidText(bytes: Uint8Array): string {
   return `${swapped}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
-/** The 16 bytes of a GUID in text of either case. Throws FormatError `bad-value` for other text. */
+/**
+ * The 16 bytes of a GUID in text of either case. Throws FormatError `bad-value` for other text. UEFI 2.10, appendix A.
+ */
 export function guidBytes(text: string): Buffer {
   const lower = text.toLowerCase()
   if (!TEXT.test(lower))

@@ -40,7 +40,7 @@ export interface HclReport {
 /**
  * Parses 1236 bytes, the runtime data (`variable_data_size` bytes of JSON), and nothing but zeros behind: at most 64
  * KiB. Throws FormatError: `bad-magic`, `bad-value` also where the three sizes contradict one another, `truncated`,
- * `reserved-bit`, `too-large`.
+ * `reserved-bit`, `too-large`. Microsoft, "Guest attestation for confidential VMs", attestation report format.
  */
 export function parseHclReport(bytes: Uint8Array): HclReport {
   const reader = new ByteReader(bytes, { what: 'HCL report' })

@@ -5,7 +5,9 @@ import { FormatError } from '../base/errors.ts'
  * a value covers its text as it was sent, not what a serializer makes of it.
  */
 
-/** What a document may have at most. */
+/**
+ * What a document may have at most. In bytes of UTF-8, and in levels of nesting; RFC 8259, 9, lets a parser set them.
+ */
 export interface JsonLimits {
   /** What is being parsed, for messages: "TCB info". */
   readonly what: string
@@ -16,7 +18,8 @@ export interface JsonLimits {
 
 /**
  * A JSON value and the text it was written as. UTF-8 is checked when the document is parsed, so the text of a part
- * encodes to exactly the bytes it came from.
+ * encodes to exactly the bytes it came from. RFC 8259. `parse` throws FormatError: `too-large` above a limit,
+ * `bad-value` else, with the offset in bytes.
  */
 export class JsonText {
   readonly text: string

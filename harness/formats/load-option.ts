@@ -19,7 +19,7 @@ export interface LoadOption {
   readonly optionalData: Uint8Array
 }
 
-/** Parses the data of a BootXXXX variable. Throws FormatError. */
+/** Parses the data of a BootXXXX variable. Throws FormatError. UEFI 2.10, 3.1.3 (Load Options): EFI_LOAD_OPTION. */
 export function parseLoadOption(data: Uint8Array): LoadOption {
   const reader = new ByteReader(data, { what: 'load option' })
   const attributes = reader.u32le('Attributes')
@@ -47,18 +47,21 @@ export function encodeLoadOption({ attributes, description, paths, optionalData 
     .finish()
 }
 
-/** `Boot0007` for 7: four digits, upper case. */
+/** `Boot0007` for 7: four digits, upper case. UEFI 2.10, 3.3 (Globally Defined Variables). Never throws. */
 export function bootEntryName(number: number): string {
   return `Boot${number.toString(16).toUpperCase().padStart(4, '0')}`
 }
 
-/** 7 for `Boot0007`; undefined for other variables. */
+/** 7 for `Boot0007`; undefined for other variables. UEFI 2.10, 3.3. Never throws. */
 export function bootEntryNumber(name: string): number | undefined {
   const digits = BOOT_ENTRY.exec(name)?.[1]
   return digits === undefined ? undefined : Number.parseInt(digits, 16)
 }
 
-/** Numbers of entries: BootOrder, or BootNext with one. Throws FormatError where half a number is left. */
+/**
+ * Numbers of entries: BootOrder, or BootNext with one. Throws FormatError where half a number is left. UEFI 2.10, 3.3:
+ * 16 bits each, little-endian.
+ */
 export function parseBootNumbers(data: Uint8Array): readonly number[] {
   const reader = new ByteReader(data, { what: 'boot order' })
   const numbers: number[] = []

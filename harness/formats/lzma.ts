@@ -23,7 +23,10 @@ const FULL_DISTANCES = 128
 const ALIGN_BITS = 4
 const MIN_MATCH = 2
 
-/** Decompressed bytes. Throws FormatError for a header that is not valid and for a stream that is damaged or cut off. */
+/**
+ * Decompressed bytes. Throws FormatError for a header that is not valid and for a stream that is damaged or cut off.
+ * LZMA specification (Igor Pavlov, draft of 2015): 13 bytes of header.
+ */
 export function decompressLzma(file: Uint8Array): Buffer {
   const view = new ByteView(file, 'LZMA stream')
   const properties = view.u8(0, 'properties')

@@ -123,7 +123,10 @@ export function parsePeSections(file: Uint8Array): readonly PeSection[] {
   return Array.from({ length: count }, (_, index) => parseSection(view, first + index * SECTION_HEADER_BYTES))
 }
 
-/** The content of section `name` without its padding; undefined where there is none. */
+/**
+ * The content of section `name` without its padding; undefined where there is none. Throws FormatError for what is no
+ * PE image. Microsoft, "PE Format", "Section Table (Section Headers)".
+ */
 export function peSectionContent(file: Uint8Array, name: string): Uint8Array | undefined {
   const section = parsePeSections(file).find((each) => each.name === name)
   return (

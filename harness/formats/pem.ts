@@ -18,12 +18,15 @@ export interface PemBlock {
   readonly offset: number
 }
 
-/** By the first dashes alone. */
+/** By the first dashes alone. Never throws. */
 export function looksLikePem(bytes: Uint8Array): boolean {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(BEGIN)
 }
 
-/** All blocks of a file; text before, between and after them is explanatory and ignored. Throws FormatError. */
+/**
+ * All blocks of a file; text before, between and after them is explanatory and ignored. Throws FormatError. `too-large`
+ * above 4 MiB and 64 blocks, `truncated`, `bad-value`, each with the block's offset: RFC 7468, 2 and 3.
+ */
 export function parsePem(bytes: Uint8Array): readonly PemBlock[] {
   checkSize(bytes)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
@@ -57,7 +60,7 @@ function readBlock(text: string, offset: number): PemBlock & { end: number } {
 
 /**
  * Certificates of a file: PEM with any number of blocks, of which those of certificates are taken, or one or more DER
- * certificates one after the other. At least one, or FormatError.
+ * certificates one after the other. At least one, or FormatError. RFC 7468, 5; at most 4 MiB and 64 certificates.
  */
 export function parseCertificates(bytes: Uint8Array): readonly Certificate[] {
   if (!looksLikePem(bytes)) return concatenatedCertificates(bytes)
@@ -78,7 +81,9 @@ function concatenatedCertificates(bytes: Uint8Array): readonly Certificate[] {
   return certificates
 }
 
-/** Revocation lists of a file, PEM or one in DER. At least one, or FormatError. */
+/**
+ * Revocation lists of a file, PEM or one in DER. At least one, or FormatError. RFC 7468, 6; at most 4 MiB and 64 lists.
+ */
 export function parseCrls(bytes: Uint8Array): readonly Crl[] {
   if (!looksLikePem(bytes)) return [parseCrl(bytes)]
   const blocks = parsePem(bytes).filter(({ label }) => label === 'X509 CRL')
@@ -86,7 +91,7 @@ export function parseCrls(bytes: Uint8Array): readonly Crl[] {
   return blocks.map((block) => parseCrl(block.bytes))
 }
 
-/** "-----BEGIN label-----" and lines of 64 characters, with a newline at the end. */
+/** "-----BEGIN label-----" and lines of 64 characters, with a newline at the end. RFC 7468, 2. Never throws. */
 export function encodePem(label: string, bytes: Uint8Array): string {
   const lines =
     Buffer.from(bytes)

@@ -4,7 +4,9 @@ import { DerReader, TAG } from './der.ts'
 /** By their NIST names. */
 export type Curve = 'P-256' | 'P-384' | 'P-521'
 
-/** RSA with the bits of its modulus, EC with its curve, or a kind that nobody uses here. */
+/**
+ * RSA with the bits of its modulus, EC with its curve, or a kind that nobody uses here. RFC 3279, 2.3.1; RFC 5480, 2.1.
+ */
 export type KeyKind =
   /**
    * A named curve, the point uncompressed. Curves given by their parameters are unsupported: they can be chosen to fit.
@@ -76,7 +78,7 @@ function modulusBits(parent: DerReader, key: Uint8Array): number {
     : modulus.length * 8 - Math.clz32(first) + 24
 }
 
-/** "RSA 4096", "EC P-384", for people. */
+/** "RSA 4096", "EC P-384", for people. Never throws. */
 export function keyText(key: KeyKind): string {
   if (key.kind === 'unsupported') return `a key of kind ${key.oid}`
   return key.kind === 'ec' ? `EC ${key.curve}` : `RSA ${key.bits}`

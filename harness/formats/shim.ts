@@ -1,7 +1,7 @@
 /**
- * What shim carries for itself: the revocation level that it sets (SbatLevel_Variable.txt, section `.sbatlevel`) and the
- * vendor's certificates (section `.vendor_cert`, cert.S). Both names are longer than the eight bytes of a section header,
- * so they stand in the string table (Microsoft PE format specification, "Section Table").
+ * What shim carries for itself: the revocation level that it sets (SbatLevel_Variable.txt, section `.sbatlevel`) and
+ * the vendor's certificates (section `.vendor_cert`, cert.S). Both names are longer than the eight bytes of a section
+ * header, so they stand in the string table (Microsoft PE format specification, "Section Table").
  */
 import { FormatError } from '../base/errors.ts'
 import { ByteView } from './byte-view.ts'

@@ -34,7 +34,10 @@ const HASHES: Readonly<Record<string, DigestAlgorithm>> = {
   '2.16.840.1.101.3.4.2.3': 'sha512',
 }
 
-/** `element` is an AlgorithmIdentifier read by `parent`. Throws FormatError where its parameters are malformed. */
+/**
+ * `element` is an AlgorithmIdentifier read by `parent`. Throws FormatError where its parameters are malformed. RFC
+ * 5280, 4.1.1.2; RFC 4055, 3.1; RFC 5758, 3.2.
+ */
 export function parseSignatureAlgorithm(parent: DerReader, element: DerElement): SignatureAlgorithm {
   const reader = parent.enter(element, 'AlgorithmIdentifier')
   const oid = reader.oid('algorithm')
@@ -82,7 +85,7 @@ function readHash(field: DerReader, name: string): DigestAlgorithm | undefined {
   return hash
 }
 
-/** "RSASSA-PSS SHA-384 salt 48", for people. */
+/** "RSASSA-PSS SHA-384 salt 48", for people. Never throws. */
 export function algorithmText(algorithm: SignatureAlgorithm): string {
   if (algorithm.kind === 'unsupported') return algorithm.oid
   const hash = algorithm.hash.replace('sha', 'SHA-').toUpperCase()

@@ -10,7 +10,7 @@ export const SIGNATURE_TYPES = {
   sha256: 'c1c41626-504c-4092-aca9-41f936934328',
 } as const
 
-/** EFI_SIGNATURE_DATA. */
+/** EFI_SIGNATURE_DATA. UEFI 2.10, 32.4.1: an owner of 16 bytes, and data. */
 export interface Signature {
   /** Who put it there: any GUID. */
   readonly owner: string
@@ -18,7 +18,7 @@ export interface Signature {
   readonly data: Uint8Array
 }
 
-/** EFI_SIGNATURE_LIST. */
+/** EFI_SIGNATURE_LIST. UEFI 2.10, 32.4.1. */
 export interface SignatureList {
   /** One of SIGNATURE_TYPES, or another GUID of the specification. */
   readonly type: string
@@ -29,6 +29,7 @@ export interface SignatureList {
 
 /**
  * All lists of a variable, which may be empty; sizes are u32, little-endian. Throws FormatError with the list's offset.
+ * UEFI 2.10, 32.4.1 (Signature Database).
  */
 export function parseSignatureLists(bytes: Uint8Array): readonly SignatureList[] {
   const reader = new ByteReader(bytes, { what: 'signature list' })
@@ -62,7 +63,7 @@ function parseList(reader: ByteReader): SignatureList {
   return { type, header, signatures }
 }
 
-/** Throws FormatError `bad-value` where signatures of one list differ in length. */
+/** Throws FormatError `bad-value` where signatures of one list differ in length. UEFI 2.10, 32.4.1; sizes in bytes. */
 export function encodeSignatureLists(lists: readonly SignatureList[]): Buffer {
   const writer = new ByteWriter({ what: 'signature list' })
   for (const { type, header, signatures } of lists) {

@@ -5,13 +5,13 @@ import { GUID_BYTES, guidBytes, guidText } from './guid.ts'
 const SERVICES_MANIFEST = '63849ebb-3d92-4670-a1ff-58f9c94b87bb'
 /** GUID of the vTPM's service: AMD 58019, "vTPM Protocol". */
 export const VTPM_SERVICE = 'c476f1eb-0123-45a5-9641-b4e7dde5bfe3'
-/** As the table begins with it. */
+/** As the table begins with it. AMD 58019, 7.1; 16 bytes. */
 export const SERVICES_MANIFEST_GUID = guidBytes(SERVICES_MANIFEST)
 const ENTRY_BYTES = 24
 const MAX_SERVICES = 64
 const MAX_BYTES = 1024 * 1024
 
-/** One entry of the table. */
+/** One entry of the table. AMD 58019, 7.1; 24 bytes in the table. */
 export interface SvsmService {
   readonly guid: string
   /** The service's own manifest; empty where it has none. */
@@ -21,6 +21,7 @@ export interface SvsmService {
 /**
  * The GUID table of SVSM_ATTEST_SERVICES, at most 1 MiB and 64 services. Throws FormatError, also where services
  * overlap, repeat or leave bytes that belong to none: everything in it is hashed, so everything must mean something.
+ * AMD 58019, 7.1.
  */
 export function parseServicesManifest(bytes: Uint8Array): readonly SvsmService[] {
   const reader = new ByteReader(bytes, { what: 'SVSM services manifest' })

@@ -4,7 +4,10 @@
  */
 import { type PeSection, parsePeSections, peSectionInMemory } from './pe.ts'
 
-/** In the order in which they are measured; that of the file does not matter. */
+/**
+ * In the order in which they are measured; that of the file does not matter. UAPI group specification UKI 1, "UKI
+ * Components"; systemd, docs/TPM2_PCR_MEASUREMENTS.md.
+ */
 export const UKI_SECTIONS = [
   ...(['.linux', '.osrel', '.cmdline', '.initrd', '.ucode', '.splash', '.dtb', '.uname', '.sbat'] as const),
   ...(['.pcrsig', '.pcrpkey', '.profile', '.dtbauto', '.hwids', '.efifw'] as const),
@@ -70,7 +73,7 @@ function firstOfEachName(sections: readonly PeSection[]): readonly PeSection[] {
   return sections.filter(({ name }, index) => sections.findIndex((each) => each.name === name) === index)
 }
 
-/** The content of one section; undefined where there is none. */
+/** The content of one section; undefined where there is none. Never throws. */
 export function ukiSection({ sections }: Uki, name: UkiSectionName): Uint8Array | undefined {
   return sections.find((section) => section.name === name)?.content
 }

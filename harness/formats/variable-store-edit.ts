@@ -31,6 +31,7 @@ export interface NewVariable extends VariableRef {
 /**
  * A new image in which the variable has these contents; it keeps its place, a new one is the last. Throws FormatError
  * `too-large` where it does not fit, `bad-value` where the firmware would undo the change (see `unfinishedWrite`).
+ * Edk2, VariableFormat.h; sizes in bytes.
  */
 export function setVariable(image: Uint8Array, { guid, ...change }: NewVariable): Buffer {
   const { variables } = editable(image)
@@ -46,7 +47,10 @@ export function setVariable(image: Uint8Array, { guid, ...change }: NewVariable)
   return rewrite(image, changed)
 }
 
-/** A new image without the variable; an equal one where it is not there. Throws as `setVariable`. */
+/**
+ * A new image without the variable; an equal one where it is not there. Throws as `setVariable`. Edk2,
+ * VariableFormat.h.
+ */
 export function deleteVariable(image: Uint8Array, ref: VariableRef): Buffer {
   const { variables } = editable(image)
   return rewrite(
@@ -117,7 +121,10 @@ export interface VariableDifference {
   readonly after?: EfiVariable
 }
 
-/** What differs in contents or attributes; those of `before` first, in its order. */
+/**
+ * What differs in contents or attributes; those of `before` first, in its order. Throws FormatError as
+ * `parseVariableStore`.
+ */
 export function compareVariableStores(before: Uint8Array, after: Uint8Array): readonly VariableDifference[] {
   const [olds, news] = [parseVariableStore(before).variables, parseVariableStore(after).variables]
   const byKey = new Map(news.map((variable) => [variableKey(variable), variable]))

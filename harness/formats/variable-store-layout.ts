@@ -41,7 +41,10 @@ export interface StoreLayout {
   readonly recordsEnd: number
 }
 
-/** Throws FormatError with the offset in the image. */
+/**
+ * Throws FormatError with the offset in the image. PI 1.8, volume 3, 3.2.1 (firmware volume header); edk2,
+ * VariableFormat.h.
+ */
 export function parseStoreLayout(image: Uint8Array): StoreLayout {
   const reader = new ByteReader(image, { what: WHAT })
   const volume = parseVolumeHeader(reader)
@@ -135,10 +138,11 @@ function expectByte(reader: ByteReader, field: string, expected: number): void {
 }
 
 /**
- * What the fault tolerant write driver left: `replayed-at-boot` where it had saved new content to the spare area but not
- * yet to its place: the firmware will copy it over the variables at its next start. `reclaimed-at-boot`: it makes its work
- * space anew then, which holds bytes behind its last write or no room for another. `no-working-block`: none that
- * IsValidWorkSpace takes; the firmware looks for one in the spare blocks (InitFtwProtocol), and else makes an empty one.
+ * What the fault tolerant write driver left: `replayed-at-boot` where it had saved new content to the spare area but
+ * not yet to its place: the firmware will copy it over the variables at its next start. `reclaimed-at-boot`: it makes
+ * its work space anew then, which holds bytes behind its last write or no room for another. `no-working-block`: none
+ * that IsValidWorkSpace takes; the firmware looks for one in the spare blocks (InitFtwProtocol), and else makes an
+ * empty one.
  */
 export type UnfinishedWrite =
   | 'none'
@@ -147,7 +151,7 @@ export type UnfinishedWrite =
   | 'replayed-at-boot'
   | 'no-working-block'
 
-/** Throws FormatError. */
+/** Throws FormatError. Edk2, FaultTolerantWrite.h; PI 1.8, volume 3, 3.6. */
 export function unfinishedWrite(image: Uint8Array, layout: StoreLayout): UnfinishedWrite {
   const work = findWorkSpace(image, layout)
   if (work === undefined) return 'no-working-block'
@@ -200,8 +204,8 @@ function findWorkSpace(image: Uint8Array, layout: StoreLayout) {
 }
 
 /**
- * Of a header as InitializeLocalWorkSpaceHeader makes it, to the bit: IsValidWorkSpace compares all of it. The check sum is
- * the usual CRC-32 of the header, itself and the state in it taken as erased.
+ * Of a header as InitializeLocalWorkSpaceHeader makes it, to the bit: IsValidWorkSpace compares all of it. The check
+ * sum is the usual CRC-32 of the header, itself and the state in it taken as erased.
  */
 function workSpaceBytes(header: Uint8Array): number | undefined {
   const reader = new ByteReader(header, { what: WHAT })

@@ -32,7 +32,7 @@ export const STATE_ADDED = 0x3f
 const STATE_IN_DELETED_TRANSITION = 0x3e
 const ERASED_U32 = 0xffffffff
 
-/** Owner of BootOrder, SecureBoot and the like. */
+/** Owner of BootOrder, SecureBoot and the like. UEFI 2.10, 3.3 (Globally Defined Variables). */
 export const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 
 /** UEFI specification 2.10, "Variable Services". */
@@ -81,7 +81,8 @@ export type TornRecord = 'none' | 'passed-over' | 'reclaimed-at-boot'
 
 /**
  * Parses `image` (a VARS file or a combined image). A record whose writing was interrupted is skipped as the firmware
- * does it; anything else that is not in order is a FormatError with the offset in the image.
+ * does it; anything else that is not in order is a FormatError with the offset in the image. Edk2, VariableFormat.h;
+ * sizes in bytes.
  */
 export function parseVariableStore(image: Uint8Array): VariableStore {
   const layout = parseStoreLayout(image)
@@ -137,7 +138,7 @@ export function findVariable(
   return variables.find((variable) => variableKey(variable) === variableKey(ref))
 }
 
-/** Equal for what the firmware takes for the same variable. */
+/** Equal for what the firmware takes for the same variable. Never throws. */
 export function variableKey({ name, guid = EFI_GLOBAL_VARIABLE }: VariableRef): string {
   return `${guid.toLowerCase()}:${name}`
 }
@@ -161,8 +162,8 @@ function readRecords(image: Uint8Array, layout: StoreLayout): { records: FlashRe
 }
 
 /**
- * Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing. Behind
- * a header without a state anything ends it: its name and data may be there, where its sizes do not count.
+ * Erased flash ends the list. A start that was written in part ends it too: only its bits that are 1 may be missing.
+ * Behind a header without a state anything ends it: its name and data may be there, where its sizes do not count.
  */
 function startsRecord(reader: ByteReader, before: FlashRecord | undefined): boolean {
   if (reader.remaining < RECORD_HEADER_BYTES) return false

@@ -33,7 +33,10 @@ export interface WriteLog {
   readonly writes: readonly LoggedWrite[]
 }
 
-/** Throws FormatError with the offset in the log. */
+/**
+ * Throws FormatError with the offset in the log. Linux, Documentation/admin-guide/device-mapper/log-writes.rst; offsets
+ * in bytes.
+ */
 export function parseWriteLog(log: Uint8Array): WriteLog {
   const reader = new ByteReader(log, { what: 'write log' })
   reader.magic(MAGIC, 'magic')

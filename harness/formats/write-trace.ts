@@ -1,8 +1,8 @@
 /**
  * QEMU's trace of the writes of all block nodes and of the vTPM's commands, as its log backend prints it (`-trace
- * bdrv_co_pwritev_part -trace tpm_emulator_handle_request -msg timestamp=on`): the one order that several logs of writes
- * have in common. The driver `blklogwrites` adds an entry to its log when a write is done, and that addition is a write
- * of the log's own node, in the trace: its offset says which entry it is.
+ * bdrv_co_pwritev_part -trace tpm_emulator_handle_request -msg timestamp=on`): the one order that several logs of
+ * writes have in common. The driver `blklogwrites` adds an entry to its log when a write is done, and that addition is
+ * a write of the log's own node, in the trace: its offset says which entry it is.
  */
 import { FormatError } from '../base/errors.ts'
 import type { WriteLog } from './write-log.ts'
@@ -28,7 +28,9 @@ const OLDER_TIME = /^\d{1,10}@(\d{1,11})\.(\d{6}):tpm_/
 /** An entry that holds no data, or whose data is a write of its own. */
 const MOST_EVENTS = 1 << 23
 
-/** Lines of other kinds are passed over. Throws FormatError `too-large`, `bad-value` for a TPM command without a time. */
+/**
+ * Lines of other kinds are passed over. Throws FormatError `too-large`, `bad-value` for a TPM command without a time.
+ */
 export function parseWriteTrace(trace: string): readonly TracedEvent[] {
   const events: TracedEvent[] = []
   for (let from = 0; from < trace.length; ) {
@@ -66,8 +68,8 @@ function timeOf(line: string, offset: number): number {
 }
 
 /**
- * The position in `events` at which each entry was added to `log`. Throws FormatError `bad-value` where the trace has no
- * node that was written as the log was, so a trace of another run is noticed.
+ * The position in `events` at which each entry was added to `log`. Throws FormatError `bad-value` where the trace has
+ * no node that was written as the log was, so a trace of another run is noticed.
  */
 export function positionsOf(log: WriteLog, events: readonly TracedEvent[]): readonly number[] {
   for (const positions of placesByNode(log.sectorSize, events).values()) {

@@ -46,7 +46,7 @@ export interface BasicConstraints {
   readonly pathLength?: number
 }
 
-/** Undefined where the extension is absent, which is no authority. Throws FormatError. */
+/** Undefined where the extension is absent, which is no authority. Throws FormatError. RFC 5280, 4.2.1.9. */
 export function basicConstraints(certificate: Certificate): BasicConstraints | undefined {
   const reader = open(certificate, EXTENSION.basicConstraints)
   if (!reader) return undefined
@@ -58,7 +58,7 @@ export function basicConstraints(certificate: Certificate): BasicConstraints | u
   return pathLength === undefined ? { ca } : { ca, pathLength }
 }
 
-/** Undefined where the extension is absent: then the key is not restricted. Throws FormatError. */
+/** Undefined where the extension is absent: then the key is not restricted. Throws FormatError. RFC 5280, 4.2.1.3. */
 export function keyUsage(certificate: Certificate): ReadonlySet<KeyUsage> | undefined {
   const reader = open(certificate, EXTENSION.keyUsage)
   if (!reader) return undefined
@@ -68,7 +68,7 @@ export function keyUsage(certificate: Certificate): ReadonlySet<KeyUsage> | unde
   return new Set(set)
 }
 
-/** Purposes as OIDs; undefined where the extension is absent. Throws FormatError. */
+/** Purposes as OIDs; undefined where the extension is absent. Throws FormatError. At most 32: RFC 5280, 4.2.1.12. */
 export function extendedKeyUsage(certificate: Certificate): readonly string[] | undefined {
   const reader = open(certificate, EXTENSION.extendedKeyUsage)
   if (!reader) return undefined
@@ -83,7 +83,10 @@ export function extendedKeyUsage(certificate: Certificate): readonly string[] | 
   return purposes
 }
 
-/** A reader over the value of an extension; its errors give offsets in the certificate. */
+/**
+ * A reader over the value of an extension; its errors give offsets in the certificate. RFC 5280, 4.2; what is read with
+ * it throws FormatError.
+ */
 export function extensionReader({ value, offset }: Extension, what = 'certificate'): DerReader {
   return new DerReader(value, { what, base: offset })
 }

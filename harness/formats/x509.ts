@@ -27,7 +27,7 @@ export class NameAttribute {
   }
 }
 
-/** A distinguished name; compared by its bytes. */
+/** A distinguished name; compared by its bytes. RFC 5280, 4.1.2.4. */
 export interface Name {
   /** The whole Name as encoded. Two names are the same only where these bytes are. */
   readonly raw: Uint8Array
@@ -75,7 +75,10 @@ export function parseCertificate(bytes: Uint8Array): Certificate {
   return certificate
 }
 
-/** Reads the next certificate, for callers that have several one after the other. */
+/**
+ * Reads the next certificate, for callers that have several one after the other. At most 64 KiB; throws FormatError as
+ * `parseCertificate`. RFC 5280, 4.1.
+ */
 export function readCertificate(reader: DerReader): Certificate {
   const whole = reader.read(TAG.sequence, 'Certificate')
   if (whole.raw.length > MAX_CERTIFICATE_BYTES)
@@ -166,7 +169,10 @@ function bigEndianUtf16(content: Uint8Array): string {
   return even.swap16().toString('utf16le')
 }
 
-/** Extensions ::= [3] SEQUENCE OF (RFC 5280, 4.1 and 4.2); also of lists and their entries. */
+/**
+ * Extensions ::= [3] SEQUENCE OF (RFC 5280, 4.1 and 4.2); also of lists and their entries. At most 64. Throws
+ * FormatError.
+ */
 export function readExtensions(tbs: DerReader): Extension[] {
   const tagged = tbs.explicit(3, 'extensions')
   if (!tagged) return []
@@ -196,7 +202,7 @@ export function readExtensionList(reader: DerReader): Extension[] {
   return extensions
 }
 
-/** Undefined where it has none of this OID. */
+/** Undefined where it has none of this OID. RFC 5280, 4.2. Never throws. */
 export function findExtension(
   { extensions }: Pick<Certificate, 'extensions'>,
   oid: string,
@@ -214,12 +220,18 @@ const SHORT_NAMES: Readonly<Record<string, string>> = {
   '2.5.4.11': 'OU',
 }
 
-/** "CN=ARK-Milan, O=…", in the order of the encoding; for people. Commas within values are not escaped. */
+/**
+ * "CN=ARK-Milan, O=…", in the order of the encoding; for people. Commas within values are not escaped. RFC 5280,
+ * 4.1.2.4. Never throws.
+ */
 export function nameText({ attributes }: Name): string {
   return attributes.map(({ oid, text }) => `${SHORT_NAMES[oid] ?? oid}=${text}`).join(', ')
 }
 
-/** Text of the only commonName; undefined where there is none or are several, which none of our vendors has. */
+/**
+ * Text of the only commonName; undefined where there is none or are several, which none of our vendors has. RFC 5280,
+ * 4.1.2.4. Never throws.
+ */
 export function commonName({ attributes }: Name): string | undefined {
   const names = attributes.filter(({ oid }) => oid === '2.5.4.3')
   return names.length === 1 ? names[0]?.text : undefined

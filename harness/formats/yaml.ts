@@ -17,8 +17,8 @@ import { nearest } from '../base/nearest.ts'
 const MAX_ALIASES = 10
 
 /**
- * Refuses duplicate keys, unknown tags, several documents and keys that the schema does not know; names the
- * first thing that is wrong. Throws UsageError `bad-config` with its position.
+ * Refuses duplicate keys, unknown tags, several documents and keys that the schema does not know; names the first thing
+ * that is wrong. Throws UsageError `bad-config` with its position. YAML 1.2; lines and columns count from 1.
  */
 export function parseYaml<Schema extends z.ZodType>(
   text: string,
@@ -34,7 +34,10 @@ export interface PlacedYaml<Value> {
   readonly positionOf: (path: readonly PropertyKey[]) => Position
 }
 
-/** As `parseYaml`, for what has to be checked once more after the schema was satisfied. */
+/**
+ * As `parseYaml`, for what has to be checked once more after the schema was satisfied. Throws UsageError `bad-config`
+ * with its position.
+ */
 export function parsePlacedYaml<Schema extends z.ZodType>(
   text: string,
   { file, schema }: { readonly file: string; readonly schema: Schema },

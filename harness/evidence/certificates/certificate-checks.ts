@@ -10,7 +10,7 @@ import {
   keyUsage,
 } from '../../formats/x509-extensions.ts'
 
-/** What the use of the leaf demands. Absent: anything goes. */
+/** What the use of the leaf demands. Absent: anything goes. RFC 5280, 4.2.1.3 and 4.2.1.12. */
 export interface LeafRequirements {
   readonly curve?: Curve
   /** Must be allowed where the certificate restricts its key's usage at all. */

@@ -17,7 +17,10 @@ import {
 import { checkRevocation, type RevocationMode } from './revocation.ts'
 import { isSignedBy } from './signature.ts'
 
-/** A vendor's root: its key is what is trusted, its certificate is only believed to be that of the key. */
+/**
+ * A vendor's root: its key is what is trusted, its certificate is only believed to be that of the key. RFC 5280, 6.1.1
+ * (d).
+ */
 export interface TrustAnchor {
   /** For people: "AMD ARK-Milan". */
   readonly label: string
@@ -31,7 +34,8 @@ export interface TrustAnchor {
 
 /**
  * Trusts the root of a private infrastructure, or a simulated one. Throws VerifyError 'bad-certificate' where it may
- * not issue certificates, 'certificate-signature' where it did not sign itself.
+ * not issue certificates, 'certificate-signature' where it did not sign itself. FormatError for a malformed extension.
+ * RFC 5280, 6.1.1 (d).
  */
 export function trustAnchor(root: Certificate, label: string): TrustAnchor {
   checkPlainExtensions(root)
@@ -62,7 +66,10 @@ export interface ChainRequest {
 
 declare const verified: unique symbol
 
-/** Made by verifyChain alone. It stays true within its validity, so it can be kept and used for many signatures. */
+/**
+ * Made by verifyChain alone. It stays true within its validity, so it can be kept and used for many signatures. RFC
+ * 5280, 6.1.
+ */
 export interface VerifiedChain {
   readonly [verified]: true
   readonly leaf: Certificate
@@ -85,7 +92,8 @@ const MAX_CANDIDATES = 64
 /**
  * Finds and verifies the path. Throws VerifyError at its first break: `endorsement-missing` (nothing given that could
  * be the issuer), `bad-chain` (no issuer of that name, too long), `certificate-signature`, `unknown-root`; then from
- * the root to the leaf `not-yet-valid`, `expired`, `bad-certificate`, and those of revocation.
+ * the root to the leaf `not-yet-valid`, `expired`, `bad-certificate`, and those of revocation. RFC 5280, 6.1: at most
+ * 64 certificates, a path of at most 8.
  */
 export function verifyChain(request: ChainRequest): VerifiedChain {
   const { path, anchor } = findPath(request)
@@ -114,7 +122,10 @@ export function verifyChain(request: ChainRequest): VerifiedChain {
   } as unknown as VerifiedChain
 }
 
-/** For a chain that was kept: VerifyError 'expired' or 'not-yet-valid' where `at` is outside of what it was verified for. */
+/**
+ * For a chain that was kept: VerifyError 'expired' or 'not-yet-valid' where `at` is outside of what it was verified
+ * for. RFC 5280, 4.1.2.5.
+ */
 export function checkStillValid(chain: VerifiedChain, at: Date): void {
   checkValidity({ ...chain, what: () => `the chain of ${nameText(chain.leaf.subject)}`, at })
 }
@@ -218,8 +229,9 @@ function noIssuer(
 }
 
 /**
- * Whether the key signed the certificate and the name is its issuer's; the name first: a signature costs a thousand times
- * as much. Throws VerifyError 'bad-certificate' where key and algorithm do not fit. RFC 5280, 6.1.3 (a)(1) and (a)(4).
+ * Whether the key signed the certificate and the name is its issuer's; the name first: a signature costs a thousand
+ * times as much. Throws VerifyError 'bad-certificate' where key and algorithm do not fit. RFC 5280, 6.1.3 (a)(1) and
+ * (a)(4).
  */
 export function isIssuedBy(certificate: Certificate, name: Uint8Array, publicKey: PublicKeyInfo): boolean {
   if (!sameBytes(certificate.issuer.raw, name)) return false

@@ -5,8 +5,8 @@ import { type Certificate, nameText } from '../../formats/x509.ts'
 import { finding } from '../finding.ts'
 
 /**
- * One finding `crl-unused` for each file of which no list is of an issuer in `path` (leaf, its issuer, and so on, without
- * the root). The lists of the others were checked with the path: RFC 5280, 6.3.3. `read` throws FormatError.
+ * One finding `crl-unused` for each file of which no list is of an issuer in `path` (leaf, its issuer, and so on,
+ * without the root). The lists of the others were checked with the path: RFC 5280, 6.3.3. `read` throws FormatError.
  */
 export function unusedLists(
   files: readonly Uint8Array[],

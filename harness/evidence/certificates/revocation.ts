@@ -23,13 +23,13 @@ export interface RevocationRequest {
   readonly mode: RevocationMode
 }
 
-/** A list that was used, and when the next is due. */
+/** A list that was used, and when the next is due. RFC 5280, 5.1.2. */
 export interface UsedList {
   readonly thisUpdate: Date
   readonly nextUpdate: Date
 }
 
-/** What of a path was looked at: the lists, and for how many certificates. */
+/** What of a path was looked at: the lists, and for how many certificates. RFC 5280, 6.3. */
 export interface RevocationState {
   readonly lists: readonly UsedList[]
   /** Certificates of the path for which a list was looked at. */
@@ -42,7 +42,8 @@ const UNDERSTOOD: readonly string[] = [EXTENSION.authorityKeyIdentifier, EXTENSI
 /**
  * From the root to the leaf. Lists of other issuers are ignored; of several of the same issuer all must hold, and one
  * that names the certificate is enough. Throws VerifyError `crl-missing`, `crl-signature`, `crl-not-yet-valid`,
- * `crl-expired`, `bad-certificate` (a list that is not understood, an issuer that may not sign lists), `revoked`.
+ * `crl-expired`, `bad-certificate` (a list that is not understood, an issuer that may not sign lists), `revoked`. RFC
+ * 5280, 6.3.3, without indirect and delta lists.
  */
 export function checkRevocation({ path, anchor, at, crls, mode }: RevocationRequest): RevocationState {
   const lists: UsedList[] = []

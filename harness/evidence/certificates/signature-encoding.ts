@@ -1,7 +1,12 @@
-/** The two structures that a verifier must write: RFC 3279, 2.2.3 (Ecdsa-Sig-Value) and RFC 4055, 1.2 (keys for PSS). */
+/**
+ * The two structures that a verifier must write: RFC 3279, 2.2.3 (Ecdsa-Sig-Value) and RFC 4055, 1.2 (keys for PSS).
+ */
 import type { DigestAlgorithm } from '../../base/digest.ts'
 
-/** SEQUENCE of the INTEGERs r and s; each from 1 to 127 bytes big-endian, leading zeros allowed. RFC 3279, 2.2.3. */
+/**
+ * SEQUENCE of the INTEGERs r and s; each from 1 to 127 bytes big-endian, leading zeros allowed. RFC 3279, 2.2.3.
+ * Never throws: lengths are the caller's to keep.
+ */
 export function encodeEcdsaValue(r: Uint8Array, s: Uint8Array): Buffer {
   return element(0x30, Buffer.concat([unsigned(r), unsigned(s)]))
 }
@@ -13,7 +18,7 @@ function unsigned(bytes: Uint8Array): Buffer {
   return element(0x02, Buffer.concat([...sign, minimal]))
 }
 
-/** What the keys that `encodePssKey` writes are for. */
+/** What the keys that `encodePssKey` writes are for. RFC 4055, 1.2; the salt in bytes. */
 export const PSS_KEY_ALGORITHM = { hash: 'sha384', saltLength: 48 } as const satisfies {
   readonly hash: DigestAlgorithm
   readonly saltLength: number
@@ -28,7 +33,7 @@ const PSS_SHA384_SALT_48 = Buffer.from(
 
 /**
  * SubjectPublicKeyInfo of an RSA key that may be used with that algorithm alone; `key` is an RSAPublicKey. RFC 4055,
- * 1.2.
+ * 1.2. Never throws.
  */
 export function encodePssKey(key: Uint8Array): Buffer {
   const bits = element(0x03, Buffer.concat([Buffer.alloc(1), key]))

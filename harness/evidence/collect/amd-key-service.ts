@@ -4,7 +4,7 @@ import { boundedFetch, type FetchOptions, serviceAddress } from './bounded-fetch
 /** AMD's own service. */
 export const AMD_KDS = 'https://kdsintf.amd.com'
 
-/** As the service spells the product lines: Bergamo and Siena are served under Genoa. */
+/** As the service spells the product lines: Bergamo and Siena are served under Genoa. AMD 57230, product names. */
 export type KdsProduct = 'Milan' | 'Genoa' | 'Turin'
 
 /** What tells VCEK certificates apart: AMD 57230, chapter 4 (Key Distribution Service). */
@@ -22,7 +22,10 @@ export interface VcekRequest {
   }
 }
 
-/** Path and query of the certificate, without a leading slash. Two chips or TCBs never share one. */
+/**
+ * Path and query of the certificate, without a leading slash. Two chips or TCBs never share one. AMD 57230, chapter 4.
+ * Never throws.
+ */
 export function vcekPath({ product, hwId, tcb }: VcekRequest): string {
   const query = [
     ...(tcb.fmc === undefined ? [] : [['fmcSPL', tcb.fmc] as const]),
@@ -36,18 +39,24 @@ export function vcekPath({ product, hwId, tcb }: VcekRequest): string {
   return `vcek/v1/${product}/${Buffer.from(hwId).toString('hex')}?${query.join('&')}`
 }
 
-/** Where is asked, and how long and much is taken. */
+/** Where is asked, and how long and much is taken. Milliseconds and bytes. */
 export interface KdsOptions extends FetchOptions {
   /** Base address; default AMD's own. */
   readonly address?: string
 }
 
-/** The VCEK certificate, DER, as the service sends it: at most 4 MiB, within 15 s. Throws HostError `no-network`. */
+/**
+ * The VCEK certificate, DER, as the service sends it: at most 4 MiB, within 15 s. Throws HostError `no-network`. AMD
+ * 57230, chapter 4.
+ */
 export async function fetchVcek(request: VcekRequest, options: KdsOptions = {}): Promise<Uint8Array> {
   return fetchFrom(vcekPath(request), options)
 }
 
-/** ASK (or, for `vlek`, ASVK) and ARK, PEM. Throws HostError `no-network`. */
+/**
+ * ASK (or, for `vlek`, ASVK) and ARK, PEM. Throws HostError `no-network`. At most 4 MiB, within 15 s: AMD 57230,
+ * chapter 4.
+ */
 export async function fetchAmdChain(
   { product, signer }: { readonly product: KdsProduct; readonly signer: 'vcek' | 'vlek' },
   options: KdsOptions = {},
@@ -55,7 +64,7 @@ export async function fetchAmdChain(
   return fetchFrom(`${signer}/v1/${product}/cert_chain`, options)
 }
 
-/** The ARK's revocation list, DER. Throws HostError `no-network`. */
+/** The ARK's revocation list, DER. Throws HostError `no-network`. At most 4 MiB, within 15 s: AMD 57230, chapter 4. */
 export async function fetchAmdCrl(product: KdsProduct, options: KdsOptions = {}): Promise<Uint8Array> {
   return fetchFrom(`vcek/v1/${product}/crl`, options)
 }

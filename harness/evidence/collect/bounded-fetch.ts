@@ -24,6 +24,7 @@ export interface FetchOptions {
 
 /**
  * GET without redirects. Throws HostError `no-network` for an answer that is not 200, is too large or takes too long.
+ * RFC 9110, 9.3.1.
  */
 export async function boundedFetch(url: URL, options: FetchOptions = {}): Promise<Answer> {
   const { maxBytes = MAX_ANSWER_BYTES, timeoutMilliseconds = TIMEOUT_MILLISECONDS } = options
@@ -75,7 +76,7 @@ const LOOPBACK = new Set(['127.0.0.1', '[::1]', 'localhost'])
 
 /**
  * The base address of a service, ending in a slash. Throws UsageError `bad-value` for anything but https; http is
- * accepted from this machine only, where caches run.
+ * accepted from this machine only, where caches run. RFC 3986, 3.
  */
 export function serviceAddress(text: string): URL {
   const url = URL.parse(text.endsWith('/') ? text : `${text}/`)

@@ -40,8 +40,9 @@ const DIGEST_CHARACTERS = 16
 const short = (bytes: Uint8Array | string): string => sha256Hex(bytes).slice(0, DIGEST_CHARACTERS)
 
 /**
- * Everything that a file holds, each on its own: certificates, revocation lists (PEM, DER, an SNP certificate table), and
- * the documents, lists and certificates of TDX collateral, also of a bundle. Throws FormatError for a file of neither form.
+ * Everything that a file holds, each on its own: certificates, revocation lists (PEM, DER, an SNP certificate table),
+ * and the documents, lists and certificates of TDX collateral, also of a bundle. Throws FormatError for a file of
+ * neither form. Limits are those of `readEndorsementFiles` and `parseTdxCollateral`.
  */
 export function cacheEntries(file: Uint8Array): readonly CacheEntry[] {
   const read = isJson(file)
@@ -79,7 +80,7 @@ function vcekName(line: string, hwId: Uint8Array, tcb: Uint8Array): string {
 
 /**
  * The name of the VCEK certificate that vouches for a report. `hwId` 64 bytes, on Turin 8; the TCB as its 8 bytes: AMD
- * 57230, VCEK certificate URL.
+ * 57230, chapter 4. Never throws.
  */
 export function vcekCacheName({
   product,
@@ -89,7 +90,10 @@ export function vcekCacheName({
   return vcekName(product, hwId, tcb.raw)
 }
 
-/** Whether an entry may belong to the path of a report by a VLEK for this TCB: the provider is not in the report. */
+/**
+ * Whether an entry may belong to the path of a report by a VLEK for this TCB: the provider is not in the report. 8
+ * bytes of TCB_VERSION. Never throws.
+ */
 export function isVlekFor(
   name: string,
   { product, tcb }: { readonly product: string; readonly tcb: Uint8Array },
@@ -100,7 +104,7 @@ export function isVlekFor(
 /** How the names of authorities begin. */
 export const AUTHORITY = 'ca-'
 
-/** The name of the list of an issuer, by its subject's DER. SHA-256 of it in hex. */
+/** The name of the list of an issuer, by its subject's DER. SHA-256 of it in hex. Never throws. */
 export function listCacheName(issuer: Uint8Array): string {
   return `${LIST_PREFIX}${short(issuer)}.der`
 }
@@ -121,9 +125,9 @@ function listEntry(crl: Crl): CacheEntry {
 
 /** How the names of revocation lists begin. */
 export const LIST_PREFIX = 'crl-'
-/** One for all platforms. */
+/** One for all platforms. Intel PCS API v4, "Get TDX QE Identity". */
 export const QE_IDENTITY_NAME = 'td-qe-identity.json'
-/** `fmspc`: 12 hex digits in lower case. */
+/** `fmspc`: 12 hex digits in lower case. Never throws. */
 export const tcbInfoName = (fmspc: string): string => `tcb-info-${fmspc}.json`
 
 function documentEntries({ tcbInfos, qeIdentities }: TdxCollateral): readonly CacheEntry[] {
@@ -162,8 +166,8 @@ function documentEntry({ name, about, member, document }: NamedDocument): CacheE
 }
 
 /**
- * Whether `entry` shall take the place of `old`, both of one name and both vouched for: later evaluations and later dates
- * win, since what a vendor issued last is what it stands by.
+ * Whether `entry` shall take the place of `old`, both of one name and both vouched for: later evaluations and later
+ * dates win, since what a vendor issued last is what it stands by. Never throws.
  */
 export function isNewer(entry: CacheEntry, old: CacheEntry): boolean {
   const rank = ({ content, notBefore }: CacheEntry): readonly [number, number] => [

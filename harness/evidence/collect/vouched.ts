@@ -41,7 +41,7 @@ export function sortOutVouched(
   return { vouched, refused: entries.filter((entry) => !vouched.includes(entry)) }
 }
 
-/** The certificates among entries. Each was parsed before. */
+/** The certificates among entries. Each was parsed before. Never throws. */
 export function certificatesOf(entries: readonly CacheEntry[]): readonly Certificate[] {
   return entries.flatMap(({ content }) => (content.kind === 'certificate' ? [content.certificate] : []))
 }

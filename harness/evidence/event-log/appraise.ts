@@ -18,7 +18,10 @@ import { unknownIn } from './unknown.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView, type Reading } from './view.ts'
 
-/** Every finding, none where the boot is acceptable. Only what a register vouches for counts. Never throws. */
+/**
+ * Every finding, none where the boot is acceptable. Only what a register vouches for counts. Never throws. PFP 1.06,
+ * "Event Logging".
+ */
 export function appraiseEventLog(
   { verified, reading, cover }: CoveredEventLog,
   { policy }: AppraisalContext,

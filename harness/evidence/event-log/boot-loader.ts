@@ -21,14 +21,17 @@ export interface UkiSection {
   readonly digest: Uint8Array
 }
 
-/** A kernel command line that was measured. */
+/** A kernel command line that was measured. Systemd, docs/TPM2_PCR_MEASUREMENTS.md (PCR 12). */
 export interface CommandLine {
   readonly by: 'systemd' | 'grub'
   /** Without a trailing NUL. Text of the guest: escape it. */
   readonly text: string
 }
 
-/** Something that was added to what the UKI brought: its digest is hashed, what the log calls it is not. */
+/**
+ * Something that was added to what the UKI brought: its digest is hashed, what the log calls it is not. Systemd,
+ * docs/TPM2_PCR_MEASUREMENTS.md (PCR 12, 13).
+ */
 export interface Addition {
   readonly labelHint: AdditionLabel
   readonly descriptionHint: string
@@ -55,7 +58,7 @@ export type AdditionLabel =
   | 'file'
   | 'other'
 
-/** What boot loaders and stubs measured. */
+/** What boot loaders and stubs measured. PCR 8, 9 and 11 to 13. */
 export interface BootLoaderReading {
   /** In the order of measuring. In a TD other parts of RTMR2 stand between them. */
   readonly ukiSections: readonly Reading<UkiSection>[]
@@ -66,7 +69,10 @@ export interface BootLoaderReading {
   readonly grubCommands: readonly Reading<string>[]
 }
 
-/** Never throws; what has no meaning here stays unexplained. */
+/**
+ * Never throws; what has no meaning here stays unexplained. Systemd, docs/TPM2_PCR_MEASUREMENTS.md; GRUB manual,
+ * "Measured boot".
+ */
 export function readBootLoader(view: LogView): BootLoaderReading {
   const ukiSections = readUkiSections(view)
   const told = new Set(ukiSections.flatMap(({ event, value }) => [event, value.nameEvent]))

@@ -56,7 +56,7 @@ export interface LoadedImage {
   readonly pathHint: string | undefined
 }
 
-/** How the firmware came to the operating system. */
+/** How the firmware came to the operating system. PFP 1.06, PCR 0 to 5. */
 export interface BootPathReading {
   /** The first of each: what the firmware had before anything else ran. */
   readonly bootOrder: Reading<BootOrder> | undefined
@@ -73,7 +73,7 @@ export interface BootPathReading {
   readonly exitBootServices: Reading<'invoked' | 'returned' | 'failed'> | undefined
 }
 
-/** Never throws; malformed events stay unexplained. */
+/** Never throws; malformed events stay unexplained. PFP 1.06, "PCR Usage". */
 export function readBootPath(view: LogView): BootPathReading {
   const variables = view.eventsOf(1).flatMap((event) => readBootVariable(view, event))
   const actions = [1, 2, 4, 5, 7].flatMap((pcr) => readActions(view, pcr))

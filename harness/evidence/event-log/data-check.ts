@@ -6,7 +6,7 @@ import { EV } from '../../formats/event-log/event-types.ts'
 /**
  * `data`: the digest is over the event's data, so its content is as good as the register. `part`: over the variable's
  * data alone, so its name is not hashed. `opaque`: over something that is not in the log. `mismatch`: the profile wants
- * it over the data, and it is not.
+ * it over the data, and it is not. PFP 1.06, table "Events".
  */
 export type DataCheck = 'data' | 'part' | 'opaque' | 'mismatch'
 
@@ -32,12 +32,12 @@ const VARIABLE_HEADER_BYTES = 32
 const SEPARATORS: readonly Buffer[] = [Buffer.alloc(4), Buffer.alloc(4, 0xff)]
 const ERROR_SEPARATOR = Buffer.from('01000000', 'hex')
 
-/** Whether the profile wants the digest over the data: PFP 1.06, table "Events". */
+/** Whether the profile wants the digest over the data: PFP 1.06, table "Events". Never throws. */
 export function isHashedType({ type }: LogEvent): boolean {
   return HASHED_TYPES.has(type)
 }
 
-/** Compares the digest in `bank` with what the data allow. Never throws. */
+/** Compares the digest in `bank` with what the data allow. Never throws. PFP 1.06, table "Events". */
 export function checkEventData(event: LogEvent, bank: DigestAlgorithm): DataCheck {
   const measured = digestIn(event, bank)
   if (!measured) return 'opaque'
@@ -54,7 +54,7 @@ export function checkEventData(event: LogEvent, bank: DigestAlgorithm): DataChec
 
 /**
  * What the digest is over, as far as the event has it; undefined where it is over something else. A view of the event.
- * Never throws.
+ * Never throws. PFP 1.06, table "Events".
  */
 export function hashedBytes(event: LogEvent, bank: DigestAlgorithm): Uint8Array | undefined {
   const check = checkEventData(event, bank)

@@ -17,7 +17,7 @@ import type { Reading } from './view.ts'
 
 /**
  * Registers and digests in hex; each value says whether a register covers it. Never throws; text of the guest is
- * escaped.
+ * escaped. Names are those of PFP 1.06.
  */
 export function describeEventLog(parsed: ParsedEventLog, covered?: CoveredEventLog): Decoded {
   const { log, systemd } = parsed
@@ -232,7 +232,7 @@ function vouchers(covered: CoveredEventLog): readonly Voucher[] {
 
 /**
  * What the log explains of the registers, beside what vouches for those. One line for PCRs or RTMRs that it explains
- * wholly, one for those it does not.
+ * wholly, one for those it does not. Never throws.
  */
 export function explained({ verified }: CoveredEventLog): readonly Voucher[] {
   const { coverage, replayed, registers } = verified

@@ -11,18 +11,19 @@ import type { Steps } from '../examination.ts'
 import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
 import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
+import { plainBytes } from '../text-forms.ts'
 import { DEFAULT_BANKS } from '../tpm/appraise.ts'
 import { appraiseTpmEvidence, joinedQuotes, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import { readTpmEvidence } from '../tpm/quote-file.ts'
 import { trustedAk } from '../tpm/trusted-key.ts'
-import { isTdxQuote } from '../unwrap.ts'
+import { bareTdxQuote, isTdxQuote } from '../unwrap.ts'
 import { appraiseEventLog } from './appraise.ts'
 import type { Cover, CoveredEventLog, ParsedEventLog } from './covered.ts'
 import { describeEventLog } from './describe.ts'
 import { readEventLog } from './read.ts'
 import { type EventLogRequest, verifyEventLog } from './verify.ts'
 
-/** The steps for event logs: PFP 1.06, "Event Logging". */
+/** The steps for event logs: PFP 1.06, "Event Logging". They throw FormatError, then VerifyError. */
 export function eventLogSteps(
   bytes: Uint8Array,
   request: VerifyRequest,
@@ -55,11 +56,15 @@ const EMPTY_LOG: EventLog = {
   trailer: new Uint8Array(),
 }
 
-/** The log with what user space added to it. Throws FormatError. */
+/**
+ * The log with what user space added to it; bytes in hex or base64 are decoded first. Throws FormatError. PFP 1.06,
+ * "Event Logging"; at most 16 MiB, systemd's 4 MiB.
+ */
 export function parseLogs(
-  bytes: Uint8Array,
+  file: Uint8Array,
   { userspaceLog }: Pick<VerifyRequest, 'userspaceLog'>,
 ): ParsedEventLog {
+  const bytes = plainBytes(file)
   const more = userspaceLog ? parseSystemdLog(userspaceLog) : []
   if (bytes[0] === RECORD_SEPARATOR)
     return { log: EMPTY_LOG, systemd: [...parseSystemdLog(bytes), ...more], carriedQuotes: [] }
@@ -74,7 +79,10 @@ function verifyLogs(parsed: ParsedEventLog, request: VerifyRequest): CoveredEven
   return coverLog(parsed, verifyCover([...request.quotes, ...parsed.carriedQuotes], request), request)
 }
 
-/** A log against quotes that were verified. Throws VerifyError: `endorsement-missing` and those of `verifyEventLog`. */
+/**
+ * A log against quotes that were verified. Throws VerifyError: `endorsement-missing` and those of `verifyEventLog`. TPM
+ * 2.0 Part 3, TPM2_PCR_Extend.
+ */
 export function coverLog(
   parsed: ParsedEventLog,
   cover: Cover,
@@ -87,7 +95,7 @@ export function coverLog(
 function verifyCover(quotes: readonly Uint8Array[], request: VerifyRequest): Cover {
   const tdQuote = quotes.find(isTdxQuote)
   if (tdQuote) {
-    const quote = verifyTdxEvidence(parseTdxQuote(tdQuote), request)
+    const quote = verifyTdxEvidence(parseTdxQuote(bareTdxQuote(tdQuote)), request)
     return { kind: 'tdx', quote }
   }
   const parsed = quotes.map((quote) => parseTpmQuotes(quote, request))

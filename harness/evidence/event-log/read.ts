@@ -29,7 +29,8 @@ export interface BootReading extends BootPathReading, BootLoaderReading {
 
 /**
  * Nothing in the result is believed because the log says so: `covered` tells for each value whether a register vouches
- * for it. Never throws for what a log contains; an event whose data are malformed is `unexplained`.
+ * for it. Never throws for what a log contains; an event whose data are malformed is `unexplained`. PFP 1.06, "Event
+ * Logging".
  */
 export function readEventLog(verified: VerifiedEventLog): BootReading {
   const view = new LogView(verified)

@@ -24,7 +24,7 @@ export interface KeyDatabase {
   readonly bytes: Uint8Array
 }
 
-/** PCR 7 (or its part of RTMR0) in words. */
+/** PCR 7 (or its part of RTMR0) in words. PFP 1.06, PCR 7. */
 export interface SecureBootReading {
   /** Undefined where the firmware's part of the register does not say it exactly once. */
   readonly enabled: Reading<boolean> | undefined

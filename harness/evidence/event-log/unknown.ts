@@ -8,7 +8,7 @@ import type { BootReading } from './read.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView } from './view.ts'
 
-/** "event 12" of the firmware's log, "record 3" of systemd's: in the registers that stand for `pcrs`. */
+/** "event 12" of the firmware's log, "record 3" of systemd's: in the registers that stand for `pcrs`. Never throws. */
 export function unknownIn(
   pcrs: readonly number[],
   verified: VerifiedEventLog,

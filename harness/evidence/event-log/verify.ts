@@ -21,7 +21,10 @@ const FIRMWARE_REGISTERS = { pcr: 8, rtmr: 2 } as const
 /** `pcr`: 0 to 23. `rtmr`: 0 to 3. */
 export type RegisterKind = 'pcr' | 'rtmr'
 
-/** A log and the registers that it has to explain; values as long as the bank. */
+/**
+ * A log and the registers that it has to explain; values as long as the bank. TPM 2.0 Part 2, TPML_PCR_SELECTION; RTMRs
+ * have 48 bytes.
+ */
 export interface EventLogRequest {
   readonly log: EventLog
   /** What systemd measured after the firmware's log ended; records over NV indices prove nothing here. */
@@ -60,7 +63,8 @@ export interface VerifiedEventLog {
 /**
  * Throws VerifyError `replay-mismatch` where a register that the log extends holds another value, where a register of
  * the firmware's (PCR 0 to 7, RTMR0 and 1) was extended without an event, or where no register of the log was given;
- * `event-mismatch` where an event whose digest must be over its data has other data.
+ * `event-mismatch` where an event whose digest must be over its data has other data. TPM 2.0 Part 3, TPM2_PCR_Extend;
+ * Intel TDX module, TDG.MR.RTMR.EXTEND.
  */
 export function verifyEventLog(request: EventLogRequest): VerifiedEventLog {
   const compared = compareEventLog(request)
@@ -84,7 +88,10 @@ export function verifyEventLog(request: EventLogRequest): VerifiedEventLog {
   return compared
 }
 
-/** The same without a verdict: for showing a log that nobody vouches for. `values` may be empty. Never throws. */
+/**
+ * The same without a verdict: for showing a log that nobody vouches for. `values` may be empty. Never throws. TPM 2.0
+ * Part 3, TPM2_PCR_Extend.
+ */
 export function compareEventLog(request: EventLogRequest): VerifiedEventLog {
   const { log, systemd = [], registers, bank, values } = request
   const replayed = replayAll(request)
@@ -136,7 +143,7 @@ function replayMismatch(
   return new VerifyError(`cannot verify the event log: ${problem}`, { code: 'replay-mismatch', ...values })
 }
 
-/** "PCR 7", "RTMR 1". PCR 0 to 23, RTMR 0 to 3. */
+/** "PCR 7", "RTMR 1". PCR 0 to 23, RTMR 0 to 3. Never throws. */
 export function nameOf(kind: RegisterKind, register: number): string {
   return `${kind === 'pcr' ? 'PCR ' : 'RTMR'}${register}`
 }

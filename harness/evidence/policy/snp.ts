@@ -1,4 +1,7 @@
-/** What a policy can ask of an SNP report. Names are those of the report's fields (SEV-SNP ABI, table "ATTESTATION_REPORT"). */
+/**
+ * What a policy can ask of an SNP report. Names are those of the report's fields (SEV-SNP ABI, table
+ * "ATTESTATION_REPORT").
+ */
 import { z } from 'zod'
 import {
   anyOf,

@@ -13,7 +13,9 @@ import {
   saysSomething,
 } from './values.ts'
 
-/** Converged TCB statuses, as Intel spells them; the last two are of quotes that no TCB level or no collateral covers. */
+/**
+ * Converged TCB statuses, as Intel spells them; the last two are of quotes that no TCB level or no collateral covers.
+ */
 export const TCB_STATUSES = [
   'UpToDate',
   'SWHardeningNeeded',

@@ -16,8 +16,8 @@ const EVIDENCE: Readonly<Record<PolicySection, string>> = {
 
 /**
  * One finding `evidence-missing` for each section that demands something and was held against nothing; `appraised` are
- * those that were. A guest runs on one of SNP and TDX, so of a policy for both either meets the demand on both; hardware
- * that the policy does not speak of meets none.
+ * those that were. A guest runs on one of SNP and TDX, so of a policy for both either meets the demand on both;
+ * hardware that the policy does not speak of meets none. Never throws.
  */
 export function unmetSections(
   policy: ResolvedPolicy,

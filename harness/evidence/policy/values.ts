@@ -14,7 +14,7 @@ export function hex(bytes: number): z.ZodType<string, string> {
     .describe(`${bytes} bytes in hex, in quotes`)
 }
 
-/** At most `bytes` bytes as hex digits, at least one. */
+/** At most `bytes` bytes as hex digits, at least one. ZodError as `hex`. */
 export function hexUpTo(bytes: number): z.ZodType<string, string> {
   return z
     .string({ error: `1 to ${bytes} bytes in hex, in quotes` })
@@ -24,7 +24,10 @@ export function hexUpTo(bytes: number): z.ZodType<string, string> {
     .describe(`1 to ${bytes} bytes in hex, in quotes`)
 }
 
-/** One of these values is required. An empty list would refuse everything, which is never meant. */
+/**
+ * One of these values is required. An empty list would refuse everything, which is never meant. ZodError, which
+ * `parsePolicy` makes a UsageError with its place.
+ */
 export function anyOf<Value extends z.ZodType>(value: Value): z.ZodArray<Value> {
   return z.array(value).min(1, 'at least one value; leave the key out to accept any')
 }
@@ -75,7 +78,7 @@ export const fingerprint = z.union([hex(32), z.strictObject({ file })])
 /** SHA-256 in hex, or the file that it is of. */
 export type Fingerprint = z.output<typeof fingerprint>
 
-/** A section that says nothing would accept what nobody looked at. */
+/** A section that says nothing would accept what nobody looked at. ZodError as `anyOf`. */
 export function saysSomething(section: object | undefined): boolean {
   return section === undefined || Object.keys(section).length > 0
 }

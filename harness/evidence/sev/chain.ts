@@ -9,7 +9,10 @@ import { VerifyError } from '../../base/errors.ts'
 import type { SevAuthority, SevPlatformCertificate, SevRole } from '../../formats/sev/certificate.ts'
 import { isEcdsaSignedBy } from '../certificates/signature.ts'
 
-/** SHA-256 of all that an ARK signs of itself: version, ids, usage, exponent, modulus. */
+/**
+ * SHA-256 of all that an ARK signs of itself: version, ids, usage, exponent, modulus. 32 bytes in hex: AMD 55766,
+ * appendix B.
+ */
 export interface SevRoot {
   readonly label: string
   readonly digest: string
@@ -31,7 +34,8 @@ export interface SevChain {
 }
 
 /**
- * Throws VerifyError 'unknown-root', 'bad-chain' (a certificate in another's place), 'certificate-signature'.
+ * Throws VerifyError 'unknown-root', 'bad-chain' (a certificate in another's place), 'certificate-signature'. AMD
+ * 55766, certificate formats; RSA 2048 or 4096, P-384.
  */
 export function verifySevChain(chain: SevChain, roots: readonly SevRoot[] = AMD_SEV_ROOTS): void {
   const { ark, ask, cek, oca, pek, pdh } = chain

@@ -25,7 +25,9 @@ export interface SnpChainRequest {
   readonly roots?: readonly SnpRoot[]
 }
 
-/** Made by verifySnpChain alone; holds for every report of the key, so keep it for many. */
+/**
+ * Made by verifySnpChain alone; holds for every report of the key, so keep it for many. AMD 57230, chapters 2 and 3.
+ */
 export interface VerifiedSnpChain {
   readonly chain: VerifiedChain
   readonly root: SnpRoot
@@ -39,7 +41,7 @@ const ISSUERS: Readonly<Record<SnpSigner, (line: string) => string>> = {
 
 /**
  * Throws VerifyError: those of verifyChain, 'bad-certificate' where a certificate is not as AMD makes them,
- * 'product-mismatch' where the root is another product line's.
+ * 'product-mismatch' where the root is another product line's. AMD 57230, chapters 2 and 3.
  */
 export function verifySnpChain(request: SnpChainRequest): VerifiedSnpChain {
   const { leaf, roots = AMD_ROOTS, certificates, at, crls = [], revocation = 'where-given' } = request

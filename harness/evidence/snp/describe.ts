@@ -11,7 +11,7 @@ import type { VerifiedSnpReport } from './verify.ts'
 
 /**
  * A report with what came beside it. Fields as `describeSnpReport`, and the EK, its name and the ID block where they
- * were verified. Never throws.
+ * were verified. Never throws. AMD 56860, table 23.
  */
 export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvidence): Decoded {
   const decoded = describeSnpReport(report, verified?.snp)
@@ -50,8 +50,8 @@ export function describeSnpEvidence(report: SnpReport, verified?: VerifiedSnpEvi
 }
 
 /**
- * Fields by the names of the ABI's table ATTESTATION_REPORT (AMD 56860) in lower case; bytes in hex as they lie
- * in the report.
+ * Fields by the names of the ABI's table ATTESTATION_REPORT (AMD 56860) in lower case; bytes in hex as they lie in the
+ * report. Never throws.
  */
 export function describeSnpReport(report: SnpReport, verified?: VerifiedSnpReport): Decoded {
   const product = verified?.chain.root.product ?? report.processor?.product

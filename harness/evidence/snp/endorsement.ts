@@ -54,7 +54,8 @@ export function signerOf({ subject }: Certificate): SnpSigner | undefined {
 
 /**
  * Reads the extensions. They are worth what the chain is: call it on certificates that were verified, or compare only
- * to choose one. Throws VerifyError 'bad-certificate' where one is missing, and FormatError where one is malformed.
+ * to choose one. Throws VerifyError 'bad-certificate' where one is missing, and FormatError where one is malformed. AMD
+ * 57230, chapter 3.
  */
 export function readEndorsement(certificate: Certificate): SnpEndorsement {
   const signer = signerOf(certificate)

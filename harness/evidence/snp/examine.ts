@@ -7,6 +7,7 @@ import { readEndorsementFiles } from '../endorsements.ts'
 import type { Steps } from '../examination.ts'
 import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
+import { plainBytes } from '../text-forms.ts'
 import { svsmAttestation, verifySvsmEndorsement } from '../vtpm/svsm.ts'
 import { appraiseSnpReport } from './appraise.ts'
 import { describeSnpEvidence } from './describe.ts'
@@ -22,7 +23,7 @@ export type SnpRequest = Pick<
   'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
 >
 
-/** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. */
+/** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. They throw FormatError, then VerifyError. */
 export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',
@@ -43,7 +44,10 @@ function verifyWithCompanions(evidence: SnpEvidence, request: SnpRequest): Verif
   const { reportData, vmpl } = snp.report
   const svsm =
     svsmManifest &&
-    verifySvsmEndorsement({ ...svsmAttestation(svsmManifest), nonce }, { kind: 'snp', reportData, vmpl })
+    verifySvsmEndorsement(
+      { ...svsmAttestation(plainBytes(svsmManifest)), nonce },
+      { kind: 'snp', reportData, vmpl },
+    )
   return { snp, svsm, idBlock: idBlockOf(snp, request) }
 }
 
@@ -58,20 +62,17 @@ function idBlockOf(
       expected: 'an ID block of 96 bytes and its authentication of 4096 (--id-block, --id-auth)',
       got: idBlock === undefined ? 'only the authentication' : 'only the ID block',
     })
+  // QEMU takes both in base64, so that is how they lie on disks too.
   return verifySnpIdBlock(snp, {
-    block: parseIdBlock(maybeBase64(idBlock)),
-    authentication: parseIdAuthentication(maybeBase64(idAuth)),
+    block: parseIdBlock(plainBytes(idBlock)),
+    authentication: parseIdAuthentication(plainBytes(idAuth)),
   })
 }
 
-/** QEMU takes both in base64, so that is how they lie on disks too; an ID block has bytes that are no text. */
-function maybeBase64(bytes: Uint8Array): Uint8Array {
-  const text = Buffer.from(bytes).toString('latin1').trim()
-  const decoded = Buffer.from(text, 'base64')
-  return decoded.length > 0 && decoded.toString('base64') === text ? decoded : bytes
-}
-
-/** Every finding about a report. An SVSM's is bound to the manifest and, through it, to the nonce: that was verified. */
+/**
+ * Every finding about a report. An SVSM's is bound to the manifest and, through it, to the nonce: that was verified.
+ * FormatError where a list is malformed.
+ */
 export function appraiseWithCompanions(
   { snp, svsm }: VerifiedSnpEvidence,
   request: SnpRequest,
@@ -97,6 +98,7 @@ export function appraiseSnpEvidence(
 
 /**
  * With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError.
+ * AMD 56860, 7.3; AMD 57230.
  */
 export function verifySnpEvidence(
   { report, certificates, crls }: Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>,

@@ -17,7 +17,10 @@ export interface SnpIdEvidence {
   readonly authentication: SnpIdAuthentication
 }
 
-/** Digests are SHA-384 over the 1028 bytes of a key, 48 bytes: what reports and policies name keys by. */
+/**
+ * Digests are SHA-384 over the 1028 bytes of a key, 48 bytes: what reports and policies name keys by. AMD 56860,
+ * ID_KEY_DIGEST and AUTHOR_KEY_DIGEST.
+ */
 export interface VerifiedIdBlock {
   readonly block: SnpIdBlock
   readonly idKeyDigest: Uint8Array
@@ -27,7 +30,8 @@ export interface VerifiedIdBlock {
 
 /**
  * Verifies that the report's guest was launched with this ID block. Throws VerifyError 'id-block-signature' where a key
- * did not sign, 'binding-mismatch' where the report has another key, launch digest, family, image, SVN or policy.
+ * did not sign, 'binding-mismatch' where the report has another key, launch digest, family, image, SVN or policy. AMD
+ * 56860, "Structure of the ID Block"; ECDSA P-384 with SHA-384 over its 96 bytes, and over the ID key's 1028.
  */
 export function verifySnpIdBlock(
   { report }: VerifiedSnpReport,

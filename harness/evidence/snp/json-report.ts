@@ -56,7 +56,7 @@ const SIGNATURE = [
 /**
  * An extended report: 1184 bytes and, where the document has certificates, a table of them. At most 1 MiB of text, 16
  * certificates. Throws FormatError `bad-value` for a member of another form or length than its field (offset: where the
- * field stands in the report), `too-large` above a limit.
+ * field stands in the report), `too-large` above a limit. AMD 56860, table 23; AMD 56421, 4.1.8.1.
  */
 export function reportFromJson(document: Uint8Array): Uint8Array {
   const members = membersOf(JsonText.parse(document, LIMITS), 'document', 0)

@@ -14,7 +14,8 @@ export interface LeafChoice {
 
 /**
  * A certificate of the kind that signed; of several the one for the report's TCB and chip, else the first, so that
- * verification can say what is wrong with it. Nothing is trusted yet. Throws VerifyError 'endorsement-missing'.
+ * verification can say what is wrong with it. Nothing is trusted yet. Throws VerifyError 'endorsement-missing'. AMD
+ * 57230, VCEK and VLEK certificates.
  */
 export function chooseLeaf(report: SnpReport, { signer, certificates }: LeafChoice): Certificate {
   const leaves = certificates.filter((certificate) => signerOf(certificate) === signer)
@@ -72,7 +73,7 @@ const TURIN_HW_ID_BYTES = 8
 
 /**
  * Undefined where nobody can ask: a VLEK signed, or CHIP_ID is masked. Version 2 does not name the product: then it is
- * `product`, and undefined without.
+ * `product`, and undefined without. AMD 57230, chapter 4. Never throws.
  */
 export function vcekIdentity(report: SnpReport, product?: SnpProduct): VcekIdentity | undefined {
   const line = report.processor?.product ?? product

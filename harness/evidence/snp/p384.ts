@@ -6,7 +6,10 @@ const ORDER = Buffer.from(
   'hex',
 )
 
-/** Whether 48 big-endian bytes are a number from 1 to n - 1, as both components of a signature must be. */
+/**
+ * Whether 48 big-endian bytes are a number from 1 to n - 1, as both components of a signature must be. FIPS 186-5,
+ * 6.4.2. Never throws.
+ */
 export function inOrder(component: Uint8Array): boolean {
   return (
     component.length === ORDER.length &&

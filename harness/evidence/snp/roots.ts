@@ -27,7 +27,7 @@ export interface SnpRoot {
   readonly keyId: string
 }
 
-/** As roots, intermediates and leaves of a line spell it. */
+/** As roots, intermediates and leaves of a line spell it. AMD 57230, product names. */
 export const LINE_NAMES = { milan: 'Milan', genoa: 'Genoa', turin: 'Turin' } as const satisfies Record<
   SnpProduct,
   string
@@ -90,12 +90,12 @@ function amdRoot(product: SnpProduct): SnpRoot {
   return { anchor, product, simulated: false, keyId: sha256Hex(spki) }
 }
 
-/** ARK-Milan, ARK-Genoa, ARK-Turin: RSA keys of 4096 bits, pinned. */
+/** ARK-Milan, ARK-Genoa, ARK-Turin: RSA keys of 4096 bits, pinned. AMD 57230, chapter 2. */
 export const AMD_ROOTS: readonly SnpRoot[] = SNP_PRODUCTS.map(amdRoot)
 
 /**
  * A root of the user's own, for a simulated processor. Throws VerifyError where the certificate is no self-signed
- * authority's.
+ * authority's. AMD 57230, chapter 2.
  */
 export function simulatedSnpRoot(certificate: Certificate, product: SnpProduct): SnpRoot {
   const anchor = trustAnchor(certificate, `simulated root for ${LINE_NAMES[product]}`)

@@ -7,6 +7,7 @@ import { AMD_ROOTS, LINE_NAMES, type SnpRoot, simulatedSnpRoot } from './roots.t
 /**
  * AMD's roots, and of the given certificates those whose keys the policy names under `simulatedRoots`: nothing is
  * trusted for being given. The product line is the one in the root's common name; without one it is left out.
+ * VerifyError as `simulatedSnpRoot`.
  */
 export function simulatedRoots(
   certificates: readonly Certificate[],

@@ -29,7 +29,9 @@ export interface TdxCollateral {
 /** Nothing of any kind. */
 export const NO_COLLATERAL: TdxCollateral = { tcbInfos: [], qeIdentities: [], certificates: [], crls: [] }
 
-/** All parts in one, in order; nothing is left out. Never throws; the limits are those of the parts. */
+/**
+ * All parts in one, in order; nothing is left out. Never throws; the limits are those of the parts. Intel PCS API v4.
+ */
 export function mergeTdxCollateral(...parts: readonly TdxCollateral[]): TdxCollateral {
   return {
     tcbInfos: parts.flatMap(({ tcbInfos }) => tcbInfos),

@@ -7,7 +7,10 @@ import type { Decoded, Fields } from '../examination.ts'
 import { day, hexOrZeros, holds, open, type PageSection, row, shortName, type Voucher } from '../page.ts'
 import type { VerifiedTdxQuote } from './verify.ts'
 
-/** Fields by the names of TDREPORT (Intel TDX module ABI) in lower case; bytes in hex as they lie in the quote. */
+/**
+ * Fields by the names of TDREPORT (Intel TDX module ABI) in lower case; bytes in hex as they lie in the quote. Never
+ * throws.
+ */
 export function describeTdxQuote(quote: TdxQuote, verified?: VerifiedTdxQuote): Decoded {
   return {
     fields: { ...quoteFields(quote), ...(verified && verifiedFields(verified)) },

@@ -17,7 +17,10 @@ export type TdxRequest = Pick<
   'certificates' | 'crls' | 'collateral' | 'found' | 'policy' | 'nonce' | 'at'
 >
 
-/** The steps for TDX quotes of version 4 and 5: Intel TDX DCAP Quoting Library, appendix A. */
+/**
+ * The steps for TDX quotes of version 4 and 5: Intel TDX DCAP Quoting Library, appendix A. They throw FormatError, then
+ * VerifyError.
+ */
 export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote, VerifiedTdxQuote> {
   return {
     kind: 'tdx-quote',
@@ -33,6 +36,7 @@ export function tdxSteps(quote: Uint8Array, request: TdxRequest): Steps<TdxQuote
 
 /**
  * Every finding about a quote, and about the revocation lists that were given. FormatError where a list is malformed.
+ * Intel PCS API v4, "Get TDX TCB Info".
  */
 export function appraiseTdxEvidence(
   verified: VerifiedTdxQuote,
@@ -48,7 +52,8 @@ export function appraiseTdxEvidence(
 
 /**
  * A quote with all collateral that was given or found, under the root of its QE vendor. Throws FormatError for a
- * malformed endorsement, and what `verifyTdxQuote` throws.
+ * malformed endorsement, and what `verifyTdxQuote` throws. Intel TDX DCAP Quoting Library API, "Quote Format"; Intel
+ * PCS API v4.
  */
 export function verifyTdxEvidence(
   quote: TdxQuote,

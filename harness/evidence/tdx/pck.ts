@@ -26,7 +26,10 @@ const COMPONENTS = 16
 /** More than the profile has (7); bounds what a certificate can make us read. */
 const MAX_ENTRIES = 64
 
-/** The SGX extensions of a PCK certificate: FMSPC 6 bytes, PCEID 2, PPID 16, CPUSVN 16. */
+/**
+ * The SGX extensions of a PCK certificate: FMSPC 6 bytes, PCEID 2, PPID 16, CPUSVN 16. Intel SGX PCK Certificate and
+ * CRL Profile Specification, 2.3.4.1.
+ */
 export interface PckIdentity {
   /** 16 bytes: the platform's provisioning id, the same in every certificate of this processor package. */
   readonly ppid: Uint8Array
@@ -69,7 +72,10 @@ export function hasSgxExtension(certificate: Certificate): boolean {
   return findExtension(certificate, SGX_EXTENSION) !== undefined
 }
 
-/** Throws FormatError; VerifyError 'bad-certificate' where the extension or one of its parts is missing. */
+/**
+ * Throws FormatError; VerifyError 'bad-certificate' where the extension or one of its parts is missing. Intel SGX PCK
+ * Certificate and CRL Profile Specification, 2.3.4.1.
+ */
 export function readPckIdentity(certificate: Certificate): PckIdentity {
   const extension = findExtension(certificate, SGX_EXTENSION)
   if (extension === undefined) throw lacks(certificate, 'the SGX extension')

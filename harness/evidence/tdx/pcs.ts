@@ -21,7 +21,10 @@ export interface CollateralAnswer {
 /** GET; rejects for every status but 200. Bounds the time and the size, at most 4 MiB. */
 export type CollateralFetch = (url: string) => Promise<CollateralAnswer>
 
-/** What one platform needs: public, the same for all platforms of a model. */
+/**
+ * What one platform needs: public, the same for all platforms of a model. Intel PCS API v4: FMSPC of 6 bytes in hex,
+ * and which authority.
+ */
 export interface PlatformSelector {
   /** 12 lower-case hex digits. */
   readonly fmspc: string
@@ -29,10 +32,12 @@ export interface PlatformSelector {
   readonly authority: 'platform' | 'processor'
 }
 
-/** What is asked for, and renewed, on its own. */
+/** What is asked for, and renewed, on its own. Intel PCS API v4. */
 export type CollateralPart = 'tcb-info' | 'qe-identity' | 'pck-crl' | 'root-crl'
 
-/** One request: the file its answer becomes, and the header in which the issuers' chain comes along. */
+/**
+ * One request: the file its answer becomes, and the header in which the issuers' chain comes along. Intel PCS API v4.
+ */
 export interface CollateralRequest {
   readonly part: CollateralPart
   readonly url: string
@@ -47,8 +52,10 @@ export interface CollateralFile {
   readonly bytes: Uint8Array
 }
 
-/** From the quote's own PCK certificate, unverified: it decides only what is asked for. Undefined
- * where the quote does not carry it. Throws FormatError, VerifyError. */
+/**
+ * From the quote's own PCK certificate, unverified: it decides only what is asked for. Undefined where the quote does
+ * not carry it. Throws FormatError, VerifyError. Intel PCS API v4, "Get TDX TCB Info" and "Get PCK CRL".
+ */
 export function platformSelector(quote: TdxQuote): PlatformSelector | undefined {
   const [leaf] = carriedCertificates(quote)
   if (leaf === undefined) return undefined
@@ -62,7 +69,7 @@ export function platformSelector(quote: TdxQuote): PlatformSelector | undefined 
 
 /**
  * The four requests for a platform. `service` is the address before "/sgx/certification/v4"; http only to a loopback
- * address, where a PCCS of one's own may run. Throws UsageError 'bad-value' for any other address.
+ * address, where a PCCS of one's own may run. Throws UsageError 'bad-value' for any other address. Intel PCS API v4.
  */
 export function collateralRequests(
   { fmspc, authority }: PlatformSelector,
@@ -110,7 +117,8 @@ export interface CollateralFetching {
 
 /**
  * Fetches the parts for a platform, one request after the other; issuers' chains become files of their own. Throws what
- * `fetch` throws, and UsageError 'bad-value' for an address that is no service's.
+ * `fetch` throws, and UsageError 'bad-value' for an address that is no service's. Intel PCS API v4; at most 4 MiB an
+ * answer.
  */
 export async function fetchTdxCollateral(
   selector: PlatformSelector,

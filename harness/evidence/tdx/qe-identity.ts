@@ -31,7 +31,10 @@ export type QeIdentityRules = Pick<
   'miscSelect' | 'miscSelectMask' | 'attributes' | 'attributesMask' | 'mrSigner' | 'isvProdId'
 >
 
-/** Reads the value of "enclaveIdentity". Throws FormatError 'bad-value', also for an identity of another enclave. */
+/**
+ * Reads the value of "enclaveIdentity". Throws FormatError 'bad-value', also for an identity of another enclave. Intel
+ * PCS API v4, "Get TDX QE Identity".
+ */
 export function readQeIdentity(value: unknown): QeIdentity {
   const fields = new JsonFields(value, 'QE identity')
   fields.oneOf('id', ['TD_QE'])
@@ -50,7 +53,10 @@ export function readQeIdentity(value: unknown): QeIdentity {
   }
 }
 
-/** The first way in which `report` is not of the enclave described; values in hex or decimal. */
+/**
+ * The first way in which `report` is not of the enclave described; values in hex or decimal. Intel PCS API v4, "Get TDX
+ * QE Identity".
+ */
 export interface QeMismatch {
   readonly field: 'MRSIGNER' | 'ISVPRODID' | 'MISCSELECT' | 'ATTRIBUTES'
   readonly expected: string
@@ -59,7 +65,7 @@ export interface QeMismatch {
 
 /**
  * Compares as the PCS API says: what the mask selects of the report equals the identity's value. An enclave in debug
- * mode never passes, whatever the mask.
+ * mode never passes, whatever the mask. Never throws.
  */
 export function qeMismatch(report: EnclaveReport, rules: QeIdentityRules): QeMismatch | undefined {
   const attributes = masked(report.attributes, rules.attributesMask)

@@ -6,7 +6,8 @@ import type { TdxModule } from './tcb-info.ts'
 
 /**
  * What a TDX quote is traced back to: a pinned key, and what the vendor behind it lets quote. The key alone is not
- * enough, as the PCK signs the report of any enclave that the platform's owner admits to provisioning.
+ * enough, as the PCK signs the report of any enclave that the platform's owner admits to provisioning. Intel SGX PCK
+ * Certificate and CRL Profile Specification, 2.3.4.1.
  */
 export interface TdxRoot {
   readonly anchor: TrustAnchor

@@ -6,7 +6,7 @@ import { VerifyError } from '../../base/errors.ts'
 /** SubjectPublicKeyInfo of a P-256 key up to its uncompressed point. */
 const SPKI_PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex')
 
-/** X and Y, 32 bytes each. Throws VerifyError 'bad-signing-key' for a point that is not on the curve. */
+/** X and Y, 32 bytes each. Throws VerifyError 'bad-signing-key' for a point that is not on the curve. FIPS 186-5, 6. */
 export function p256Key(point: Uint8Array): KeyObject {
   try {
     return createPublicKey({ key: Buffer.concat([SPKI_PREFIX, point]), format: 'der', type: 'spki' })

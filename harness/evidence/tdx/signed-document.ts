@@ -21,24 +21,27 @@ const MAX_DOCUMENT_BYTES = 2 * 1024 * 1024
 const MAX_DEPTH = 16
 const SIGNATURE_BYTES = 64
 
-/** JSON of at most 2 MiB and 16 levels, no key twice. Throws FormatError: `too-large`, `bad-value`. */
+/** JSON of at most 2 MiB and 16 levels, no key twice. Throws FormatError: `too-large`, `bad-value`. RFC 8259. */
 export function parseJson(input: Uint8Array | string, what: string): JsonText {
   return JsonText.parse(input, { what, maxBytes: MAX_DOCUMENT_BYTES, maxDepth: MAX_DEPTH })
 }
 
-/** A value and its signature, from `{"tcbInfo":…,"signature":…}`; undefined where the object has no such member. */
+/**
+ * A value and its signature, from `{"tcbInfo":…,"signature":…}`; undefined where the object has no such member. Throws
+ * FormatError. Intel PCS API v4, "Get TDX TCB Info".
+ */
 export function tcbInfoOf(document: JsonText): SignedDocument<TcbInfo> | undefined {
   return signedMember(document, 'tcbInfo', readTcbInfo)
 }
 
-/** The same for `{"enclaveIdentity":…,"signature":…}`. Throws FormatError. */
+/** The same for `{"enclaveIdentity":…,"signature":…}`. Throws FormatError. Intel PCS API v4, "Get TDX QE Identity". */
 export function qeIdentityOf(document: JsonText): SignedDocument<QeIdentity> | undefined {
   return signedMember(document, 'enclaveIdentity', readQeIdentity)
 }
 
 /**
  * The value alone, its signature of 64 bytes from elsewhere. Throws FormatError for another length, or what `read`
- * throws.
+ * throws. Intel PCS API v4; ECDSA P-256 with SHA-256.
  */
 export function signedDocument<Content>(
   value: JsonText,

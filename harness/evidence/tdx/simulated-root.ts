@@ -1,4 +1,6 @@
-/** Roots of emulated TDX platforms: what one vouches for says SIMULATED everywhere, and no default policy accepts it. */
+/**
+ * Roots of emulated TDX platforms: what one vouches for says SIMULATED everywhere, and no default policy accepts it.
+ */
 import { sha256Hex } from '../../base/digest.ts'
 import type { Certificate } from '../../formats/x509.ts'
 import { trustAnchor } from '../certificates/chain.ts'
@@ -7,10 +9,10 @@ import { INTEL_TDX_MODULE, INTEL_TDX_ROOT, type TdxRoot } from './root.ts'
 
 /** 16 bytes where a quote has the vendor of its quoting enclave. */
 export const SIMULATED_QE_VENDOR = Buffer.from('SIMULATED QE....')
-/** MRSIGNER of the emulated quoting enclave. */
+/** MRSIGNER of the emulated quoting enclave. 32 bytes. */
 export const SIMULATED_MRSIGNER = Buffer.alloc(32, 0x5a)
 
-/** Throws VerifyError where the certificate is no self-signed authority's. */
+/** Throws VerifyError where the certificate is no self-signed authority's. RFC 5280, 4.2.1.9. */
 export function simulatedTdxRoot(certificate: Certificate): TdxRoot {
   return {
     anchor: trustAnchor(certificate, 'SIMULATED SGX Root CA'),
@@ -26,8 +28,8 @@ export function simulatedTdxRoot(certificate: Certificate): TdxRoot {
 }
 
 /**
- * Intel's root, or the one of the given certificates whose key the policy names under `simulatedRoots`, for a quote of an
- * emulated quoting enclave: nothing is trusted for being given.
+ * Intel's root, or the one of the given certificates whose key the policy names under `simulatedRoots`, for a quote of
+ * an emulated quoting enclave: nothing is trusted for being given. VerifyError as `simulatedTdxRoot`.
  */
 export function tdxRoot(
   qeVendorId: Uint8Array,

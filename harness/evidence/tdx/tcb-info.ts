@@ -21,10 +21,13 @@ export type LevelStatus = (typeof LEVEL_STATUSES)[number]
 
 /** What Intel says of one level of a module or an enclave. */
 export const COMPONENT_STATUSES = ['UpToDate', 'OutOfDate', 'Revoked'] as const
-/** `tcbStatus` of a module or an enclave level. */
+/** `tcbStatus` of a module or an enclave level. Intel PCS API v4, "Get TDX TCB Info". */
 export type ComponentStatus = (typeof COMPONENT_STATUSES)[number]
 
-/** A platform level: SVNs of 16 SGX and 16 TDX components, one byte each, and PCESVN. */
+/**
+ * A platform level: SVNs of 16 SGX and 16 TDX components, one byte each, and PCESVN. Intel PCS API v4, "Get TDX TCB
+ * Info".
+ */
 export interface TcbLevel {
   /** 16 SVNs of the processor's components, and the PCE's: compared with the PCK certificate's. */
   readonly sgxComponents: Uint8Array
@@ -36,7 +39,7 @@ export interface TcbLevel {
   readonly advisoryIds: readonly string[]
 }
 
-/** A level of a TDX module or a quoting enclave, by ISVSVN. */
+/** A level of a TDX module or a quoting enclave, by ISVSVN. Intel PCS API v4, "Get TDX TCB Info". */
 export interface ComponentLevel {
   readonly isvSvn: number
   readonly tcbDate: Date
@@ -44,14 +47,17 @@ export interface ComponentLevel {
   readonly advisoryIds: readonly string[]
 }
 
-/** What a TDX module must be: MRSIGNERSEAM (48 bytes), and SEAMATTRIBUTES (8 bytes) under a mask. */
+/**
+ * What a TDX module must be: MRSIGNERSEAM (48 bytes), and SEAMATTRIBUTES (8 bytes) under a mask. Intel PCS API v4,
+ * `tdxModule`.
+ */
 export interface TdxModule {
   readonly mrSigner: Uint8Array
   readonly attributes: Uint8Array
   readonly attributesMask: Uint8Array
 }
 
-/** One family of TDX modules: MRSIGNER of 48 bytes, attributes of 8. */
+/** One family of TDX modules: MRSIGNER of 48 bytes, attributes of 8. Intel PCS API v4, `tdxModuleIdentities`. */
 export interface TdxModuleIdentity extends TdxModule {
   /** `TDX_01`: the family, TEE_TCB_SVN[1] in hex. */
   readonly id: string
@@ -81,8 +87,8 @@ const U16 = 0xffff
 const U32 = 0xffff_ffff
 
 /**
- * Reads the value of "tcbInfo". Throws FormatError 'bad-value' with the path of the field, also for an SGX document
- * and for a level that occurs twice.
+ * Reads the value of "tcbInfo". Throws FormatError 'bad-value' with the path of the field, also for an SGX document and
+ * for a level that occurs twice. Intel PCS API v4, "Get TDX TCB Info"; at most 256 levels.
  */
 export function readTcbInfo(value: unknown): TcbInfo {
   const fields = new JsonFields(value, 'TCB info')

@@ -47,7 +47,7 @@ export interface TdxTcb {
   readonly qe: TcbPart<ComponentStatus>
 }
 
-/** What is compared: SVNs of the platform, the module and the enclave. */
+/** What is compared: SVNs of the platform, the module and the enclave. A byte each, PCESVN 16 bits. */
 export interface TcbInputs {
   readonly body: Pick<TdReport, 'teeTcbSvn' | 'teeTcbSvn2'>
   readonly qeIsvSvn: number
@@ -56,19 +56,22 @@ export interface TcbInputs {
   readonly qeIdentity: QeIdentity
 }
 
-/** TEE_TCB_SVN[1]: the family of modules, 0 before TDX 1.5. */
+/** TEE_TCB_SVN[1]: the family of modules, 0 before TDX 1.5. One byte. Never throws. */
 export function moduleFamily(teeTcbSvn: Uint8Array): number {
   return teeTcbSvn[1] ?? 0
 }
 
-/** The identity of the family in the TCB info; undefined for family 0 and for a family that the document lacks. */
+/**
+ * The identity of the family in the TCB info; undefined for family 0 and for a family that the document lacks. Intel
+ * PCS API v4, `tdxModuleIdentities`. Never throws.
+ */
 export function moduleIdentity(tcbInfo: TcbInfo, teeTcbSvn: Uint8Array): TdxModuleIdentity | undefined {
   const family = moduleFamily(teeTcbSvn)
   if (family === 0) return undefined
   return tcbInfo.moduleIdentities.find(({ id }) => id === moduleId(family))
 }
 
-/** "TDX_01" of a family. Intel PCS API v4, `tdxModuleIdentities`. */
+/** "TDX_01" of a family. Intel PCS API v4, `tdxModuleIdentities`. Never throws. */
 export function moduleId(family: number): string {
   return family === 0 ? 'TDX' : `TDX_${family.toString(16).padStart(2, '0').toUpperCase()}`
 }

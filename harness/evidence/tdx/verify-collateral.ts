@@ -32,7 +32,7 @@ export interface VerifiedCollateral {
 /**
  * The documents that fit, verified. Throws VerifyError 'fmspc-mismatch' and 'pce-mismatch' where TCB info was given,
  * but for other platforms; 'collateral-signature', 'collateral-expired', 'collateral-not-yet-valid'; and those of
- * verifyChain for the certificate that signed them.
+ * verifyChain for the certificate that signed them. Intel PCS API v4, "Get TDX TCB Info" and "Get TDX QE Identity".
  */
 export function verifyCollateral(collateral: TdxCollateral, context: CollateralContext): VerifiedCollateral {
   const signers = tcbSigners(collateral, context.at)
@@ -98,7 +98,10 @@ function matching(
   return ofPce
 }
 
-/** Any leaf of the root could sign a text; this name is given only to what signs collateral. */
+/**
+ * Any leaf of the root could sign a text; this name is given only to what signs collateral. Intel PCS API v4,
+ * TCB-Info-Issuer-Chain.
+ */
 export const TCB_SIGNING = 'SGX TCB Signing'
 
 /** Valid ones first: Intel renewed the certificate in 2025 and kept the key, so the old one fits as well. */

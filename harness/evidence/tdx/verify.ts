@@ -21,7 +21,10 @@ export interface TdxVerification {
   readonly root?: TdxRoot
 }
 
-/** Made by verifyTdxQuote alone: every byte of `quote.signedBytes` is vouched for by `root`. */
+/**
+ * Made by verifyTdxQuote alone: every byte of `quote.signedBytes` is vouched for by `root`. Intel TDX DCAP Quoting
+ * Library API, "Quote Format".
+ */
 export interface VerifiedTdxQuote {
   readonly quote: TdxQuote
   readonly root: TdxRoot

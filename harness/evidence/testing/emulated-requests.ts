@@ -1,4 +1,6 @@
-/** Requests about emulated platforms: authentic because the policy names their roots, so that appraisal can be tested. */
+/**
+ * Requests about emulated platforms: authentic because the policy names their roots, so that appraisal can be tested.
+ */
 import { sha256Hex } from '../../base/digest.ts'
 import { parseEventLog } from '../../formats/event-log/parse.ts'
 import { replayEventLog, replaySystemdLog } from '../../formats/event-log/replay.ts'

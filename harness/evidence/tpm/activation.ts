@@ -18,13 +18,16 @@ export interface CredentialRecord {
   readonly secretSha256: Uint8Array
 }
 
-/** Its digest is in the record: what is shorter can be found by trying. */
+/**
+ * Its digest is in the record: what is shorter can be found by trying. TPM 2.0 Part 1, "Credential Protection", leaves
+ * it open.
+ */
 export const LEAST_SECRET_BYTES = 16
 
 /**
- * A record as JSON with a newline at its end: `version` 1, and the three in hex as `ek_name`, `ak_name`, `secret_sha256`.
- * Throws UsageError `bad-value` for a secret of less than 16 bytes, and for a name whose algorithm is SHA-1 or one that is
- * not known: parseCredentialRecord takes no such record.
+ * A record as JSON with a newline at its end: `version` 1, and the three in hex as `ek_name`, `ak_name`,
+ * `secret_sha256`. Throws UsageError `bad-value` for a secret of less than 16 bytes, and for a name whose algorithm is
+ * SHA-1 or one that is not known: parseCredentialRecord takes no such record. TPM 2.0 Part 1, "Credential Protection".
  */
 export function encodeCredentialRecord(input: {
   readonly ek: TpmPublic
@@ -41,7 +44,7 @@ export function encodeCredentialRecord(input: {
   return `${JSON.stringify({ version: 1, ek_name, ak_name, secret_sha256 }, null, 2)}\n`
 }
 
-/** Throws UsageError `bad-value` where a credential cannot rest on a key's name. */
+/** Throws UsageError `bad-value` where a credential cannot rest on a key's name. TPM 2.0 Part 1, "Names". */
 export function mustHaveName(what: 'EK' | 'AK', { nameAlgorithm: { bank, name } }: TpmPublic): void {
   if (bank === undefined || !NAME_BYTES.includes(2 + DIGEST_LENGTHS[bank]))
     throw refused(`the name of the ${what} is by ${name}, SHA-256 to SHA-512 are needed`)
@@ -51,7 +54,7 @@ const LIMITS = { what: 'credential record', maxBytes: 4096, maxDepth: 2 }
 /** Algorithm and SHA-256 to SHA-512; a name of SHA-1 would be one that an attacker can choose two keys for. */
 const NAME_BYTES = [34, 50, 66]
 
-/** Parses a record of at most 4 KiB. Throws FormatError with the member. */
+/** Parses a record of at most 4 KiB. Throws FormatError with the member. RFC 8259. */
 export function parseCredentialRecord(bytes: Uint8Array): CredentialRecord {
   const members = JsonText.parse(bytes, LIMITS).members()
   if (members?.get('version')?.value !== 1) throw malformed('version', 'is not 1')

@@ -32,7 +32,10 @@ export function appraiseTpmQuotes(
   ]
 }
 
-/** Banks whose PCRs count where a policy names none: all but SHA-1, whose collisions are had for money. */
+/**
+ * Banks whose PCRs count where a policy names none: all but SHA-1, whose collisions are had for money. TCG Algorithm
+ * Registry 1.34, table 3.
+ */
 export const DEFAULT_BANKS: readonly BankName[] = ['sha256', 'sha384', 'sha512']
 
 /** One bank that counts is enough: what a weak one says besides is not looked at unless the policy names it. */

@@ -10,8 +10,8 @@ import type { PcrBank, TpmQuote } from './quote.ts'
 import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
 /**
- * Fields by the names of TPMS_ATTEST (TPM 2.0 Part 2) in lower case; bytes in hex, the clock in
- * milliseconds.
+ * Fields by the names of TPMS_ATTEST (TPM 2.0 Part 2) in lower case; bytes in hex, the clock in milliseconds. Never
+ * throws.
  */
 export function describeTpmQuotes(
   { attests, quotes }: ParsedTpmQuotes,

@@ -29,7 +29,10 @@ export type TpmRequest = Pick<
   | 'at'
 >
 
-/** The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote). Nothing is read before the first of them runs. */
+/**
+ * The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote). Nothing is read before the first of them runs. They throw
+ * FormatError, then VerifyError.
+ */
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
     kind: 'tpm-quote',
@@ -45,7 +48,7 @@ export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTp
 
 /**
  * Every finding about quotes, and about the revocation lists that were given for the AK's certificate. FormatError
- * where a list is malformed.
+ * where a list is malformed. TPM 2.0 Part 2, TPMS_ATTEST.
  */
 export function appraiseTpmEvidence(
   verified: VerifiedTpmQuotes,
@@ -86,7 +89,7 @@ export function joinedQuotes(files: readonly TpmEvidence[]): TpmEvidence {
 /**
  * Every quote by the one AK, and fresh where a nonce was given. An AK that only the evidence itself vouches for is used
  * to see whether the evidence is consistent, and then refused: anyone can sign with a key of their own. Throws
- * FormatError and VerifyError.
+ * FormatError and VerifyError. TPM 2.0 Part 3, TPM2_Quote.
  */
 export function verifyTpmQuotes(
   { quotes, carriedAk, unsigned }: TpmEvidence,

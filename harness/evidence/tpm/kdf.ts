@@ -11,7 +11,7 @@ export interface KdfaInput {
   readonly contextV?: Uint8Array
 }
 
-/** TPM 2.0 Part 1, KDFa(): `bits` is a multiple of 8; returns bits / 8 bytes. */
+/** TPM 2.0 Part 1, KDFa(): `bits` is a multiple of 8; returns bits / 8 bytes. Never throws. */
 export function kdfa(hash: DigestAlgorithm, input: KdfaInput, bits: number): Buffer {
   const { key, label, contextU = Buffer.alloc(0), contextV = Buffer.alloc(0) } = input
   return counterBlocks(bits, (counter) =>
@@ -35,7 +35,7 @@ export interface KdfeInput {
   readonly partyV: Uint8Array
 }
 
-/** TPM 2.0 Part 1, KDFe(): `bits` is a multiple of 8; returns bits / 8 bytes. */
+/** TPM 2.0 Part 1, KDFe(): `bits` is a multiple of 8; returns bits / 8 bytes. Never throws. */
 export function kdfe(hash: DigestAlgorithm, { z, label, partyU, partyV }: KdfeInput, bits: number): Buffer {
   return counterBlocks(bits, (counter) =>
     createHash(hash).update(counter).update(z).update(`${label}\0`).update(partyU).update(partyV).digest(),

@@ -19,7 +19,7 @@ export interface TpmKeyCertificateRequest extends Omit<ChainRequest, 'require'> 
   readonly key?: TpmPublic | undefined
 }
 
-/** A key, and the path that vouches for it. */
+/** A key, and the path that vouches for it. RFC 5280, 6.1. */
 export interface CertifiedTpmKey {
   readonly key: KeyObject
   readonly chain: VerifiedChain
@@ -28,7 +28,7 @@ export interface CertifiedTpmKey {
 /**
  * Throws what `verifyChain` throws, `bad-certificate` where the leaf was not issued for this purpose, and
  * `binding-mismatch` where it is of another key than the one that came beside it. No manufacturer's root is pinned:
- * `anchors` are those of the verifier.
+ * `anchors` are those of the verifier. TCG EK Credential Profile for TPM 2.0; RFC 5280, 6.1.
  */
 export function verifyTpmKeyCertificate(request: TpmKeyCertificateRequest): CertifiedTpmKey {
   const { purpose, key: area, ...chainRequest } = request

@@ -9,6 +9,7 @@ import {
   publicKeyObject,
   type TpmPublic,
 } from '../../formats/tpm2/public.ts'
+import { plainBytes } from '../text-forms.ts'
 import { isJson } from '../unwrap.ts'
 import { parseAzureEvidence, parseAzureQuote, parseTrusteeTpmEvidence } from '../vtpm/azure-evidence.ts'
 import { parseAzCvmVtpmQuote } from './files/az-cvm-vtpm.ts'
@@ -40,12 +41,15 @@ const LETTER_R = 0x72
 const PROTOBUF_FIELD_1 = 0x0a
 
 /**
- * At least one quote, or one without its signature. JSON has at most 1 MiB, Keylime's text 64 KiB, a protobuf 4 MiB;
- * all else is as long as its counts say. Throws FormatError.
+ * At least one quote, or one without its signature; files in hex or base64 are decoded first. JSON has at most 1 MiB,
+ * Keylime's text 64 KiB, a protobuf 4 MiB; all else is as long as its counts say. Throws FormatError. TPM 2.0 Part 2,
+ * TPMS_ATTEST.
  */
-export function readTpmEvidence(bytes: Uint8Array, parts: QuoteParts = {}): TpmEvidence {
+export function readTpmEvidence(file: Uint8Array, parts: QuoteParts = {}): TpmEvidence {
+  const bytes = plainBytes(file)
   const attest = bareAttest(bytes)
-  const { signature, pcrs } = parts
+  const signature = parts.signature && plainBytes(parts.signature)
+  const pcrs = parts.pcrs && plainBytes(parts.pcrs)
   if (attest && signature === undefined) return { quotes: [], unsigned: attest }
   if (attest && signature) return { quotes: [parseTpm2ToolsQuote({ attest, signature, pcrs })] }
   const text = () => Buffer.from(bytes).toString('utf8')
@@ -83,9 +87,10 @@ function fromJson(text: string): TpmEvidence {
 /**
  * An AK as a file: PEM or DER of a public key or a certificate, TPM2B_PUBLIC, TPMT_PUBLIC, or evidence that carries
  * one. PEM and DER have at most 64 KiB. Whoever gives it vouches for it. Throws FormatError; VerifyError `expired` or
- * `not-yet-valid` for a certificate.
+ * `not-yet-valid` for a certificate. RFC 5280, 4.1; TPM 2.0 Part 2, TPM2B_PUBLIC.
  */
-export function readAttestationKey(bytes: Uint8Array, at: Date): AttestationKey {
+export function readAttestationKey(file: Uint8Array, at: Date): AttestationKey {
+  const bytes = looksLikePem(file) ? file : plainBytes(file)
   if (isJson(bytes) || bytes[0] === PROTOBUF_FIELD_1) return carriedKey(bytes)
   if (bytes.length > MAX_KEY_BYTES)
     throw noKey(`it has ${bytes.length} bytes, at most ${MAX_KEY_BYTES} are read`, { code: 'too-large' })
@@ -157,7 +162,7 @@ function noKey(
 
 /**
  * SHA-256 of the key's SubjectPublicKeyInfo, hex: what a policy names. 64 digits. Throws FormatError for numbers that
- * are no key.
+ * are no key. RFC 5280, 4.1.2.7.
  */
 export function attestationKeyId(ak: AttestationKey): string {
   const key = isPublicArea(ak) ? publicKeyObject(ak) : ak

@@ -8,13 +8,13 @@ import type { PcrSelection } from '../../formats/tpm2/pcr-selection.ts'
 import { publicKeyObject, type TpmPublic } from '../../formats/tpm2/public.ts'
 import type { TpmSignature } from '../../formats/tpm2/signature.ts'
 
-/** Values of one bank, by index; each as long as the bank's digest. */
+/** Values of one bank, by index; each as long as the bank's digest. TPM 2.0 Part 2, TPML_DIGEST. */
 export interface PcrBank {
   readonly bank: DigestAlgorithm
   readonly values: ReadonlyMap<number, Uint8Array>
 }
 
-/** A quote as a guest sends it, whatever file it came in. */
+/** A quote as a guest sends it, whatever file it came in. TPM 2.0 Part 3, TPM2_Quote. */
 export interface TpmQuote {
   /** TPMS_ATTEST: the bytes that were signed. */
   readonly attest: Uint8Array
@@ -23,7 +23,7 @@ export interface TpmQuote {
   readonly pcrs: readonly PcrBank[]
 }
 
-/** A public area says what the key may sign; a bare key does not. */
+/** A public area says what the key may sign; a bare key does not. TPM 2.0 Part 2, TPMT_PUBLIC. */
 export type AttestationKey = TpmPublic | KeyObject
 
 /** What is held against a quote beside its signature. */
@@ -32,7 +32,7 @@ export interface QuoteOptions {
   readonly nonce?: Uint8Array | undefined
 }
 
-/** Every value in it was signed by the attestation key. */
+/** Every value in it was signed by the attestation key. TPM 2.0 Part 2, TPMS_ATTEST. */
 export interface VerifiedQuote {
   readonly kind: 'tpm-quote'
   /** Only the values that the quote's digest covers; empty where the guest sent none. */

@@ -25,10 +25,10 @@ type AkRequest = Pick<
 >
 
 /**
- * Undefined where no AK was given. With a credential the AK must be in the TPM that opened it. With roots `ak` must be a certificate for a TPM's attestation key (TCG
- * tcg-kp-AIKCertificate) with a path to one of them through `certificates`; a list of none trusts nobody. Throws
- * FormatError, and VerifyError as verifyActivated and verifyTpmKeyCertificate; `expired` and `not-yet-valid` for a certificate that is
- * trusted itself.
+ * Undefined where no AK was given. With a credential the AK must be in the TPM that opened it. With roots `ak` must be
+ * a certificate for a TPM's attestation key (TCG tcg-kp-AIKCertificate) with a path to one of them through
+ * `certificates`; a list of none trusts nobody. Throws FormatError, and VerifyError as verifyActivated and
+ * verifyTpmKeyCertificate; `expired` and `not-yet-valid` for a certificate that is trusted itself.
  */
 export function trustedAk(request: AkRequest): TrustedAk | undefined {
   const { ak, akRoots, at } = request

@@ -1,4 +1,7 @@
-/** Evidence of an Azure confidential VM as Trustee's attester packs it: an HCL report, a quote, the hardware's endorsement. */
+/**
+ * Evidence of an Azure confidential VM as Trustee's attester packs it: an HCL report, a quote, the hardware's
+ * endorsement.
+ */
 import { FormatError } from '../../base/errors.ts'
 import { type HclReport, parseHclReport } from '../../formats/hcl-report.ts'
 import { hashAlgorithm } from '../../formats/tpm2/hash-algorithms.ts'
@@ -20,7 +23,10 @@ export interface AzureEvidence {
   readonly tdQuote: Uint8Array | undefined
 }
 
-/** `az-snp-vtpm` versions 0 (arrays of numbers) and 1 (hex and base64url), `az-tdx-vtpm` version 1. Throws FormatError. */
+/**
+ * `az-snp-vtpm` versions 0 (arrays of numbers) and 1 (hex and base64url), `az-tdx-vtpm` version 1. Throws FormatError.
+ * Microsoft, "Guest attestation for confidential VMs"; RFC 8259; at most 1 MiB.
+ */
 export function parseAzureEvidence(text: string): AzureEvidence {
   const document = parseObject(text)
   const { vcek, td_quote: tdQuote } = document
@@ -33,7 +39,10 @@ export function parseAzureEvidence(text: string): AzureEvidence {
   }
 }
 
-/** A quote alone, in the form that it has within the evidence. Throws FormatError. */
+/**
+ * A quote alone, in the form that it has within the evidence. Throws FormatError. TPM 2.0 Part 3, TPM2_Quote; at most 1
+ * MiB.
+ */
 export function parseAzureQuote(text: string): TpmQuote {
   return quoteOf(parseObject(text))
 }

@@ -15,6 +15,7 @@ import type { ParsedHcl, VerifiedHcl } from './verified.ts'
 
 /**
  * Keys as SHA-256 of their SubjectPublicKeyInfo in hex; claims escaped. Never throws; what is malformed is left out.
+ * Microsoft, "Guest attestation for confidential VMs".
  */
 export function describeHclReport(parsed: ParsedHcl, verified?: VerifiedHcl): Decoded {
   const { hcl } = parsed

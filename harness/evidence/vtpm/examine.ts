@@ -18,7 +18,7 @@ import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
 import { joinedQuotes, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
-import { isJson, isTdxQuote } from '../unwrap.ts'
+import { bareTdxQuote, isJson, isTdxQuote } from '../unwrap.ts'
 import { appraiseHclClaims } from './appraise.ts'
 import { parseAzureEvidence } from './azure-evidence.ts'
 import { describeHclReport } from './describe.ts'
@@ -28,7 +28,7 @@ import type { ParsedHcl, VerifiedHardware, VerifiedHcl } from './verified.ts'
 
 /**
  * The steps for HCL reports, alone or in an Azure attester's JSON, with quotes and logs beside them. SNP: AMD 56860;
- * TDX: TDREPORT_STRUCT; the vTPM: TPM 2.0 Part 2.
+ * TDX: TDREPORT_STRUCT; the vTPM: TPM 2.0 Part 2. They throw FormatError, then VerifyError.
  */
 export function hclSteps(bytes: Uint8Array, request: VerifyRequest): Steps<ParsedHcl, VerifiedHcl> {
   return {
@@ -73,7 +73,8 @@ function verifySnp({ hcl, vcek }: ParsedHcl, request: VerifyRequest): VerifiedHa
 
 /** The TDREPORT inside is sealed for the platform alone, so the TD quote has to come beside it. */
 function verifyTdx({ tdQuote }: ParsedHcl, request: VerifyRequest): VerifiedHardware {
-  const quote = tdQuote ?? request.quotes.find(isTdxQuote)
+  const beside = request.quotes.find(isTdxQuote)
+  const quote = tdQuote ?? (beside && bareTdxQuote(beside))
   if (quote === undefined)
     throw new VerifyError(
       'cannot verify the HCL report: its TDREPORT proves nothing outside of the platform',

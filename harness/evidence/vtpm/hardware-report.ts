@@ -1,6 +1,8 @@
 import { VerifyError } from '../../base/errors.ts'
 
-/** What a vTPM's endorsement needs of a hardware report that has been *verified*: nothing here looks at its signature. */
+/**
+ * What a vTPM's endorsement needs of a hardware report that has been *verified*: nothing here looks at its signature.
+ */
 export type EndorsingReport =
   /** `vmpl`: who asked, as the report says; `host` is the hypervisor. */
   | { readonly kind: 'snp'; readonly reportData: Uint8Array; readonly vmpl: number | 'host' }

@@ -30,6 +30,7 @@ export interface VtpmEndorsement extends HclRuntimeData {
 /**
  * `report` is the verified SNP report out of the HCL report, or the verified TD quote beside it. Throws VerifyError
  * `binding-mismatch` where REPORT_DATA is not the runtime data's digest, FormatError where that is no JSON of keys.
+ * Microsoft, "Guest attestation for confidential VMs".
  */
 export function verifyHclEndorsement(hcl: HclReport, report: EndorsingReport): VtpmEndorsement {
   if (report.kind !== hcl.hardware)
@@ -48,7 +49,10 @@ export function verifyHclEndorsement(hcl: HclReport, report: EndorsingReport): V
   return { kind: 'hcl', hardware: hcl.hardware, ...parseRuntimeData(hcl) }
 }
 
-/** What the runtime data says, before anything vouches for it: for showing. Throws FormatError. */
+/**
+ * What the runtime data says, before anything vouches for it: for showing. Throws FormatError. Microsoft, "Guest
+ * attestation for confidential VMs"; RFC 7517 for its keys.
+ */
 export function parseRuntimeData({ runtimeData }: Pick<HclReport, 'runtimeData'>): HclRuntimeData {
   const document = parseJson(runtimeData)
   const keys = document['keys']

@@ -1,6 +1,6 @@
 /**
- * The whole of a guest over an SVSM: its report, the EK that the manifest names, the credential that binds an AK to that
- * EK, the vTPM's quotes by this AK, and the log that they cover.
+ * The whole of a guest over an SVSM: its report, the EK that the manifest names, the credential that binds an AK to
+ * that EK, the vTPM's quotes by this AK, and the log that they cover.
  */
 import { equalBytes } from '../../base/digest.ts'
 import { type Finding, VerifyError } from '../../base/errors.ts'
@@ -36,7 +36,10 @@ export interface VerifiedSvsmGuest {
   readonly log: CoveredEventLog | undefined
 }
 
-/** The steps for an SNP report (AMD 56860) with an SVSM's manifest (AMD 58019, 7) and quotes of the vTPM it names. */
+/**
+ * The steps for an SNP report (AMD 56860) with an SVSM's manifest (AMD 58019, 7) and quotes of the vTPM it names. They
+ * throw FormatError, then VerifyError.
+ */
 export function svsmSteps(
   bytes: Uint8Array,
   request: VerifyRequest,

@@ -27,8 +27,8 @@ export function svsmAttestation(manifest: Uint8Array): Pick<SvsmAttestation, 'fo
 }
 
 /**
- * What configfs-tsm demands, and Coconut's SVSM: no longer one is hashed. Nothing says where in what is hashed the nonce
- * ends, so after a shorter one a guest could begin a manifest of its own, and have the true one follow in it.
+ * What configfs-tsm demands, and Coconut's SVSM: no longer one is hashed. Nothing says where in what is hashed the
+ * nonce ends, so after a shorter one a guest could begin a manifest of its own, and have the true one follow in it.
  */
 const NONCE_BYTES = 64
 
@@ -43,7 +43,8 @@ export interface SvsmVtpmEndorsement {
 
 /**
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
- * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed manifest.
+ * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed
+ * manifest.
  */
 export function verifySvsmEndorsement(
   attestation: SvsmAttestation,

@@ -4,7 +4,7 @@ import { ByteReader } from '../../base/bytes.ts'
 /** Bytes of the table: ACPI 6.5, "CC Event Log ACPI Table". */
 export const CCEL_TABLE_BYTES = 56
 
-/** Where the log of a TD lies. */
+/** Where the log of a TD lies. Address and size in bytes. ACPI 6.5, "CC Event Log ACPI Table". */
 export interface CcelTable {
   /** 1 AMD SEV, 2 Intel TDX: UEFI 2.10, EFI_CC_TYPE. */
   readonly ccType: number
@@ -20,7 +20,10 @@ export interface CcelTable {
   readonly checksumValid: boolean
 }
 
-/** Throws FormatError. The table is not measured: it says where to look, never what to believe. */
+/**
+ * Throws FormatError. The table is not measured: it says where to look, never what to believe. ACPI 6.5, "CC Event Log
+ * ACPI Table"; 56 bytes.
+ */
 export function parseCcelTable(bytes: Uint8Array): CcelTable {
   const reader = new ByteReader(bytes, { what: 'CCEL table' })
   reader.magic(Buffer.from('CCEL'), 'Signature')

@@ -57,7 +57,10 @@ export interface ImageLoadEvent {
   readonly path: DevicePath | undefined
 }
 
-/** Parses 32 bytes and a device path of exactly the length that they say. Throws FormatError. */
+/**
+ * Parses 32 bytes and a device path of exactly the length that they say. Throws FormatError. PFP 1.06,
+ * UEFI_IMAGE_LOAD_EVENT.
+ */
 export function parseImageLoadEvent(data: Uint8Array): ImageLoadEvent {
   const reader = new ByteReader(data, { what: 'UEFI_IMAGE_LOAD_EVENT' })
   const address = reader.u64le('ImageLocationInMemory')
@@ -92,7 +95,10 @@ export interface GptEvent {
   readonly partitions: readonly LoggedPartition[]
 }
 
-/** Parses a partition table's header and at most 1024 entries. Throws FormatError; nothing may follow the entries. */
+/**
+ * Parses a partition table's header and at most 1024 entries. Throws FormatError; nothing may follow the entries. PFP
+ * 1.06, UEFI_GPT_DATA.
+ */
 export function parseGptEvent(data: Uint8Array): GptEvent {
   const reader = new ByteReader(data, { what: 'UEFI_GPT_DATA' })
   const header = reader.sub(GPT_HEADER_BYTES, 'UEFIPartitionHeader')
@@ -134,7 +140,7 @@ export interface TaggedEvent {
   readonly data: Uint8Array
 }
 
-/** Throws FormatError; nothing may follow the data. */
+/** Throws FormatError; nothing may follow the data. PFP 1.06, TCG_PCClientTaggedEvent: u32 id, u32 size in bytes. */
 export function parseTaggedEvent(bytes: Uint8Array): TaggedEvent {
   const reader = new ByteReader(bytes, { what: 'tagged event' })
   const id = reader.u32le('taggedEventID')

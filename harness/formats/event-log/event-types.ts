@@ -44,7 +44,9 @@ const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(EV).map(([name, value]) => [value, `EV_${name}`]),
 )
 
-/** "EV_SEPARATOR", or "0x00000402" for a type that the profile does not name. */
+/**
+ * "EV_SEPARATOR", or "0x00000402" for a type that the profile does not name. PFP 1.06, table "Events". Never throws.
+ */
 export function eventTypeName(type: number): string {
   return NAMES.get(type) ?? `0x${type.toString(16).padStart(8, '0')}`
 }

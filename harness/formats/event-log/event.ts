@@ -2,7 +2,7 @@ import type { DigestAlgorithm } from '../../base/digest.ts'
 
 /** An event log as firmware leaves it: TCG PC Client Platform Firmware Profile (PFP) 1.06, "Event Logging". */
 
-/** A digest of one event in one bank; `bytes` is as long as the bank's algorithm. */
+/** A digest of one event in one bank; `bytes` is as long as the bank's algorithm. TPM 2.0 Part 2, TPMT_HA. */
 export interface EventDigest {
   /** TPM_ALG_ID. */
   readonly algorithm: number
@@ -13,7 +13,7 @@ export interface EventDigest {
 
 /**
  * One entry. Only its digests reach a register: `type` and `data` are whatever the writer of the log says, until a
- * digest over them is compared.
+ * digest over them is compared. PFP 1.06, TCG_PCR_EVENT2 and TCG_PCClientPCREvent.
  */
 export interface LogEvent {
   /** Position in the log, from 0; the header of a crypto-agile log counts. */
@@ -29,7 +29,7 @@ export interface LogEvent {
   readonly data: Uint8Array
 }
 
-/** A bank that the header names. */
+/** A bank that the header names. PFP 1.06, TCG_EfiSpecIdEventAlgorithmSize. */
 export interface BankDescription {
   readonly algorithm: number
   readonly bank: DigestAlgorithm | undefined
@@ -46,7 +46,10 @@ export interface SpecId {
   readonly vendorInfo: Uint8Array
 }
 
-/** A whole log, at most 16 MiB and 65536 events. Offsets are in bytes from its start; byte fields are views of it. */
+/**
+ * A whole log, at most 16 MiB and 65536 events. Offsets are in bytes from its start; byte fields are views of it. PFP
+ * 1.06, "Event Logging".
+ */
 export interface EventLog {
   /** `crypto-agile`: TCG_PCR_EVENT2 behind a Spec ID event; `sha1`: TCG_PCClientPCREvent only. */
   readonly format: 'crypto-agile' | 'sha1'
@@ -63,7 +66,7 @@ export interface EventLog {
   readonly trailer: Uint8Array
 }
 
-/** The digest of `event` in `bank`; undefined where the log does not have that bank. */
+/** The digest of `event` in `bank`; undefined where the log does not have that bank. Never throws. */
 export function digestIn(event: LogEvent, bank: DigestAlgorithm): Uint8Array | undefined {
   return event.digests.find((digest) => digest.bank === bank)?.bytes
 }

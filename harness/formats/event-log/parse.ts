@@ -4,7 +4,10 @@ import { hashAlgorithm } from '../tpm2/hash-algorithms.ts'
 import type { BankDescription, EventDigest, EventLog, LogEvent, SpecId } from './event.ts'
 import { EV } from './event-types.ts'
 
-/** Far above any firmware's log area (64 KiB in practice); bounds what a hostile log makes us read. */
+/**
+ * Far above any firmware's log area (64 KiB in practice); bounds what a hostile log makes us read. 16 MiB; PFP 1.06
+ * sets no limit.
+ */
 export const MAX_LOG_BYTES = 16 * 1024 * 1024
 /** Real logs have about 100; the smallest entry has 32 bytes. */
 export const MAX_EVENTS = 65_536
@@ -190,7 +193,10 @@ function readBanks(reader: ByteReader): BankDescription[] {
   return banks
 }
 
-/** The locality of TPM2_Startup, from its TCG_EfiStartupLocalityEvent (PFP 1.06); undefined for any other event. */
+/**
+ * The locality of TPM2_Startup, from its TCG_EfiStartupLocalityEvent (PFP 1.06); undefined for any other event. One
+ * byte, of which `parseEventLog` takes 0, 3 and 4. Never throws.
+ */
 export function startupLocality({ type, register, data }: LogEvent): number | undefined {
   const isOne = type === EV.NO_ACTION && register === 0 && startsWith(data, STARTUP_LOCALITY)
   return isOne && data.length === STARTUP_LOCALITY.length + 1 ? data[STARTUP_LOCALITY.length] : undefined

@@ -7,20 +7,20 @@ import { EV } from './event-types.ts'
 import { startupLocality } from './parse.ts'
 import type { SystemdRecord } from './systemd-log.ts'
 
-/** EV_NO_ACTION is never extended: PFP 1.06, EV_NO_ACTION. */
+/** EV_NO_ACTION is never extended: PFP 1.06, EV_NO_ACTION. Never throws. */
 export function extendsRegister(event: LogEvent): boolean {
   return event.type !== EV.NO_ACTION
 }
 
-/** new = H(old ‖ digest). */
+/** new = H(old ‖ digest). TPM 2.0 Part 3, TPM2_PCR_Extend; both as long as the bank's digest. Never throws. */
 export function extend(bank: DigestAlgorithm, old: Uint8Array, with_: Uint8Array): Buffer {
   return digest(bank, Buffer.concat([old, with_]))
 }
 
 /**
- * The value of each register that the log names, in `bank`, keyed as the log numbers them. Registers start at zero;
- * PCR 0 starts at the locality of TPM2_Startup (4 where a hardware core root measured before it). Empty where the log
- * does not have the bank.
+ * The value of each register that the log names, in `bank`, keyed as the log numbers them. Registers start at zero; PCR
+ * 0 starts at the locality of TPM2_Startup (4 where a hardware core root measured before it). Empty where the log does
+ * not have the bank. Never throws.
  */
 export function replayEventLog(log: EventLog, bank: DigestAlgorithm): ReadonlyMap<number, Uint8Array> {
   const registers = new Map<number, Uint8Array>()
@@ -46,7 +46,7 @@ export interface SystemdReplay {
 
 /**
  * Goes on from `start` (PCR, or RTMR 0 to 3, to value) with what systemd measured. A record without a digest in `bank`
- * did not extend that bank. The result is a new map.
+ * did not extend that bank. The result is a new map. Never throws.
  */
 export function replaySystemdLog(
   start: ReadonlyMap<number, Uint8Array>,
@@ -62,7 +62,10 @@ export function replaySystemdLog(
   return values
 }
 
-/** All zero but for the last byte, which holds the locality in PCR 0. */
+/**
+ * All zero but for the last byte, which holds the locality in PCR 0. As long as the bank's digest, in bytes: PFP 1.06,
+ * "Startup Locality". Never throws.
+ */
 export function initialValue(bank: DigestAlgorithm, locality = 0): Buffer {
   const value = Buffer.alloc(DIGEST_LENGTHS[bank])
   value[value.length - 1] = locality

@@ -7,7 +7,7 @@ import { DIGEST_LENGTHS, type DigestAlgorithm } from '../../base/digest.ts'
 import { hashAlgorithmId } from '../tpm2/hash-algorithms.ts'
 import type { EventDigest } from './event.ts'
 
-/** Above what years of measurements fill. */
+/** Above what years of measurements fill. 4 MiB; systemd sets no limit. */
 export const MAX_SYSTEMD_LOG_BYTES = 4 * 1024 * 1024
 const MAX_RECORDS = 16_384
 const MAX_RECORD_BYTES = 64 * 1024
@@ -17,7 +17,7 @@ const MAX_PCR = 23
 const MAX_RTMR = 3
 const HEX = /^(?:[0-9a-f]{2})+$/
 
-/** What a record extended. */
+/** What a record extended. PCR 0 to 23, RTMR 0 to 3, or an NV index: systemd, docs/TPM2_PCR_MEASUREMENTS.md. */
 export type SystemdRegister =
   | { readonly kind: 'pcr'; readonly index: number }
   /** RTMR0 to RTMR3, and the PCR that systemd would have used with a TPM. */

@@ -86,7 +86,10 @@ export function parseOvmf(file: Uint8Array): OvmfFirmware {
   }
 }
 
-/** Throws FormatError where the build does not say where processors but the first start. */
+/**
+ * Throws FormatError where the build does not say where processors but the first start. OVMF, ResetVector: the entry of
+ * the GUIDed table for SEV-ES. 32 bits, guest-physical.
+ */
 export function resetAddressOf({ resetAddress }: Pick<OvmfFirmware, 'resetAddress'>): number {
   if (resetAddress !== undefined) return resetAddress
   throw new FormatError(

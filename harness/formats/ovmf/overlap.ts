@@ -2,7 +2,7 @@
 import type { ByteView } from '../byte-view.ts'
 import { type Area, hex } from './pointed.ts'
 
-/** A piece of guest memory that the firmware describes, and where it does. */
+/** A piece of guest memory that the firmware describes, and where it does. Guest-physical, in bytes. */
 export interface NamedArea extends Area {
   /** As in messages: "SEV section 3". */
   readonly name: string
@@ -10,7 +10,7 @@ export interface NamedArea extends Area {
   readonly offset: number
 }
 
-/** Throws FormatError `bad-value` at the later of two areas that overlap. */
+/** Throws FormatError `bad-value` at the later of two areas that overlap. By pages of 4096 bytes. */
 export function expectDisjoint(view: ByteView, areas: readonly NamedArea[]): void {
   const sorted = areas.toSorted((a, b) => a.gpa - b.gpa)
   for (const [index, area] of sorted.entries()) {

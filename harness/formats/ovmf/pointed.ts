@@ -16,12 +16,12 @@ export interface Area {
   readonly size: number
 }
 
-/** As messages spell a number: "0x1000". */
+/** As messages spell a number: "0x1000". Never throws. */
 export function hex(value: number): string {
   return `0x${value.toString(16)}`
 }
 
-/** The one u32 that is all of the entry's data. */
+/** The one u32 that is all of the entry's data. Throws FormatError for data of another length than 4 bytes. */
 export function entryU32(view: ByteView, { data, offset }: TableEntry, field: string): number {
   expectBytes(view, { data, offset }, 4, field)
   return view.u32(offset, field)
@@ -29,7 +29,7 @@ export function entryU32(view: ByteView, { data, offset }: TableEntry, field: st
 
 /**
  * A guest area as `u32 base, u32 size`; undefined where both are zero: how a build says that it lacks it. Throws
- * FormatError where the area is empty or reaches past 4 GiB.
+ * FormatError where the area is empty or reaches past 4 GiB. 8 bytes, little-endian.
  */
 export function entryArea(view: ByteView, entry: TableEntry, field: string): Area | undefined {
   expectBytes(view, entry, 8, field)

@@ -106,8 +106,8 @@ function parseSection(view: ByteView, at: number, name: string): TdvfSection {
 }
 
 /**
- * Throws FormatError `truncated` where sections have their bytes outside of the file. That tells a file that was cut off
- * at its start, whatever it is to be launched for.
+ * Throws FormatError `truncated` where sections have their bytes outside of the file. That tells a file that was cut
+ * off at its start, whatever it is to be launched for.
  */
 export function expectWholeFile(view: ByteView, table: MetadataTable): void {
   for (const [index, offset] of table.sectionOffsets.entries())

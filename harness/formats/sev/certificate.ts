@@ -11,7 +11,7 @@ import {
   readEcdsaSignature,
 } from '../snp/ecdsa.ts'
 
-/** KEY_USAGE: who may hold a key. */
+/** KEY_USAGE: who may hold a key. AMD 55766, certificate formats. */
 export type SevRole = 'ark' | 'ask' | 'oca' | 'pek' | 'pdh' | 'cek'
 
 const AUTHORITY_ROLES: Readonly<Record<number, 'ark' | 'ask'>> = { 0: 'ark', 19: 'ask' }
@@ -23,7 +23,10 @@ const PLATFORM_ROLES: Readonly<Record<number, 'oca' | 'pek' | 'pdh' | 'cek'>> = 
 }
 const UNUSED_SIGNATURE = 0x1000
 
-/** An ARK or ASK: RSA 2048 (Naples) or 4096 (Rome and later). */
+/**
+ * An ARK or ASK: RSA 2048 (Naples) or 4096 (Rome and later). AMD 55766, certificate formats; numbers in
+ * bytes, little-endian.
+ */
 export interface SevAuthority {
   readonly role: 'ark' | 'ask'
   /** 16 bytes each, hex; equal in an ARK. */
@@ -39,7 +42,10 @@ export interface SevAuthority {
   readonly signature: Uint8Array
 }
 
-/** Exactly 832 or 1600 bytes. Throws FormatError: also for sizes of exponent and modulus that differ. */
+/**
+ * Exactly 832 or 1600 bytes. Throws FormatError: also for sizes of exponent and modulus that differ. AMD 55766,
+ * certificate formats.
+ */
 export function parseSevAuthority(bytes: Uint8Array): SevAuthority {
   const reader = new ByteReader(bytes, { what: 'SEV authority certificate' })
   readVersion(reader)
@@ -77,12 +83,12 @@ function readVersion(reader: ByteReader): void {
 /** Hashes of the signatures: AMD 55766 (SEV API). */
 export type SevHash = 'sha256' | 'sha384'
 
-/** By whom a platform's certificate is signed; a certificate has none, one or two. */
+/** By whom a platform's certificate is signed; a certificate has none, one or two. AMD 55766, certificate formats. */
 export type SevSignature =
   | { readonly by: SevRole; readonly kind: 'rsa'; readonly hash: SevHash; readonly littleEndian: Uint8Array }
   | { readonly by: SevRole; readonly kind: 'ecdsa'; readonly hash: SevHash; readonly value: EcdsaSignature }
 
-/** A key of the platform or its owner: P-384. */
+/** A key of the platform or its owner: P-384. AMD 55766, certificate formats; 2084 bytes. */
 export interface SevPlatformCertificate {
   readonly role: 'oca' | 'pek' | 'pdh' | 'cek'
   readonly key: EcdsaPublicKey

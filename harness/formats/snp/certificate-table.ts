@@ -92,7 +92,10 @@ function guidText(bytes: Uint8Array): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }
 
-/** The table with its terminating entry, no padding; for tests and the emulated security processor. */
+/**
+ * The table with its terminating entry, no padding; for tests and the emulated security processor. AMD 56421, 4.1.8.1:
+ * entries of 24 bytes. Throws FormatError for a text that is no GUID.
+ */
 export function encodeCertificateTable(
   entries: readonly { readonly guid: string; readonly bytes: Uint8Array }[],
 ): Buffer {

@@ -13,13 +13,19 @@ export const SIGNATURE_BYTES = 512
 export const PUBLIC_KEY_BYTES = 0x404
 const CURVE_P384 = 2
 
-/** r and s, 48 bytes big-endian each; that they lie within 1 to n-1 is not checked here. */
+/**
+ * r and s, 48 bytes big-endian each; that they lie within 1 to n-1 is not checked here. AMD 56860, "Digital
+ * Signatures".
+ */
 export interface EcdsaSignature {
   readonly r: Uint8Array
   readonly s: Uint8Array
 }
 
-/** x and y, 48 bytes big-endian each; that the point is on the curve is not checked here. */
+/**
+ * x and y, 48 bytes big-endian each; that the point is on the curve is not checked here. AMD 56860, "Digital
+ * Signatures".
+ */
 export interface EcdsaPublicKey {
   readonly x: Uint8Array
   readonly y: Uint8Array
@@ -27,7 +33,7 @@ export interface EcdsaPublicKey {
   readonly raw: Uint8Array
 }
 
-/** 512 bytes. Throws FormatError 'reserved-bit' where padding is not zero. */
+/** 512 bytes. Throws FormatError 'reserved-bit' where padding is not zero. AMD 56860, "Digital Signatures". */
 export function readEcdsaSignature(reader: ByteReader, field: string): EcdsaSignature {
   const r = readNumber(reader, `${field}.R`)
   const s = readNumber(reader, `${field}.S`)
@@ -35,7 +41,7 @@ export function readEcdsaSignature(reader: ByteReader, field: string): EcdsaSign
   return { r, s }
 }
 
-/** 1028 bytes. Throws FormatError 'bad-value' for another curve than P-384. */
+/** 1028 bytes. Throws FormatError 'bad-value' for another curve than P-384. AMD 56860, "Digital Signatures". */
 export function readEcdsaPublicKey(reader: ByteReader, field: string): EcdsaPublicKey {
   const { offset } = reader
   const raw = reader.bytes(PUBLIC_KEY_BYTES, field)
@@ -55,7 +61,10 @@ function readNumber(reader: ByteReader, field: string): Uint8Array {
   return Uint8Array.from(littleEndian).reverse()
 }
 
-/** 512 bytes from r and s of 48 each, big-endian. */
+/**
+ * 512 bytes from r and s of 48 each, big-endian. AMD 56860, "Digital Signatures". Never throws: lengths are the
+ * caller's to keep.
+ */
 export function encodeEcdsaSignature({ r, s }: EcdsaSignature): Buffer {
   const bytes = Buffer.alloc(SIGNATURE_BYTES)
   bytes.set(Uint8Array.from(r).reverse(), 0)
@@ -63,7 +72,10 @@ export function encodeEcdsaSignature({ r, s }: EcdsaSignature): Buffer {
   return bytes
 }
 
-/** 1028 bytes from x and y of 48 each, big-endian. */
+/**
+ * 1028 bytes from x and y of 48 each, big-endian. AMD 56860, "Digital Signatures". Never throws: lengths are the
+ * caller's to keep.
+ */
 export function encodeEcdsaPublicKey({ x, y }: Pick<EcdsaPublicKey, 'x' | 'y'>): Buffer {
   const bytes = Buffer.alloc(PUBLIC_KEY_BYTES)
   bytes.writeUInt32LE(CURVE_P384)

@@ -4,10 +4,13 @@ import { encodeEcdsaSignature } from './ecdsa.ts'
 import type { FirmwareVersion, SnpReport } from './report.ts'
 import { SNP_SIGNED_BYTES } from './report.ts'
 
-/** What is written; the decoded forms and the bytes they were read from are not. */
+/** What is written; the decoded forms and the bytes they were read from are not. AMD 56860, table 23. */
 export type SnpReportFields = Omit<SnpReport, 'raw' | 'signed' | 'processor' | 'tcbLayout'>
 
-/** 1184 bytes. Throws FormatError 'bad-value' where a field does not have its length. */
+/**
+ * 1184 bytes. Throws FormatError 'bad-value' where a field does not have its length. AMD 56860, table 23
+ * (ATTESTATION_REPORT).
+ */
 export function encodeSnpReport(report: SnpReportFields): Buffer {
   const { vmpl, cpuid, launchMitigations, currentMitigations } = report
   const writer = new ByteWriter({ what: 'SNP report' })

@@ -1,6 +1,6 @@
 /** Bit fields of an SNP report: AMD 56860, "Guest Policy" and table 23 (ATTESTATION_REPORT). */
 
-/** What the guest's owner allows the host; the firmware enforced it at launch. */
+/** What the guest's owner allows the host; the firmware enforced it at launch. AMD 56860, "Guest Policy"; 64 bits. */
 export interface GuestPolicy {
   readonly raw: bigint
   /** Smallest ABI of the firmware that the guest may run on. */
@@ -21,7 +21,7 @@ const bit = (value: bigint, index: number): boolean => ((value >> BigInt(index))
 /** Bit 17 of POLICY: AMD 56860, "Guest Policy". */
 export const POLICY_MUST_BE_ONE = 1n << 17n
 
-/** POLICY, 64 bits: AMD 56860, "Guest Policy". Reserved bits are for the report's parser to refuse. */
+/** POLICY, 64 bits: AMD 56860, "Guest Policy". Reserved bits are for the report's parser to refuse. Never throws. */
 export function decodeGuestPolicy(raw: bigint): GuestPolicy {
   return {
     raw,
@@ -38,7 +38,7 @@ export function decodeGuestPolicy(raw: bigint): GuestPolicy {
   }
 }
 
-/** How the host is set up. */
+/** How the host is set up. AMD 56860, table 23 (PLATFORM_INFO); 64 bits. */
 export interface PlatformInfo {
   readonly raw: bigint
   readonly smt: boolean
@@ -52,7 +52,7 @@ export interface PlatformInfo {
   readonly sevTio: boolean
 }
 
-/** PLATFORM_INFO, 64 bits: AMD 56860, table 23 (ATTESTATION_REPORT). */
+/** PLATFORM_INFO, 64 bits: AMD 56860, table 23 (ATTESTATION_REPORT). Never throws. */
 export function decodePlatformInfo(raw: bigint): PlatformInfo {
   return {
     raw,
@@ -67,7 +67,10 @@ export function decodePlatformInfo(raw: bigint): PlatformInfo {
   }
 }
 
-/** Which key signed; `none`: the host asked for a report without a signature. */
+/**
+ * Which key signed; `none`: the host asked for a report without a signature. AMD 56860, table 23 (KEY_INFO,
+ * SIGNING_KEY); 3 bits.
+ */
 export type SnpSigningKey = 'vcek' | 'vlek' | 'none'
 
 /** KEY_INFO, 32 bits at 0x48 of a report: AMD 56860, table 23 (ATTESTATION_REPORT). */
@@ -81,16 +84,19 @@ export interface KeyInfo {
 }
 
 const SIGNING_KEYS: Readonly<Record<number, SnpSigningKey>> = { 0: 'vcek', 1: 'vlek', 7: 'none' }
-/** Bits of KEY_INFO that are defined. */
+/** Bits of KEY_INFO that are defined. AMD 56860, table 23. */
 export const KEY_INFO_DEFINED = 0x1f
 
-/** Undefined for the reserved values of SIGNING_KEY, 2 to 6; bits from 5 on are for the report's parser to refuse. */
+/**
+ * Undefined for the reserved values of SIGNING_KEY, 2 to 6; bits from 5 on are for the report's parser to refuse. AMD
+ * 56860, table 23; 32 bits. Never throws.
+ */
 export function decodeKeyInfo(raw: number): KeyInfo | undefined {
   const signingKey = SIGNING_KEYS[(raw >> 2) & 7]
   return signingKey && { raw, authorKeyEnabled: (raw & 1) !== 0, maskChipKey: (raw & 2) !== 0, signingKey }
 }
 
-/** The number that KEY_INFO is. */
+/** The number that KEY_INFO is. AMD 56860, table 23; 32 bits. Never throws. */
 export function encodeKeyInfo({ authorKeyEnabled, maskChipKey, signingKey }: Omit<KeyInfo, 'raw'>): number {
   const key = { vcek: 0, vlek: 1, none: 7 }[signingKey]
   return (authorKeyEnabled ? 1 : 0) | (maskChipKey ? 2 : 0) | (key << 2)

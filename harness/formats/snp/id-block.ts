@@ -11,9 +11,12 @@ import {
   readEcdsaSignature,
 } from './ecdsa.ts'
 
-/** Bytes of the ID block. */
+/** Bytes of the ID block. AMD 56860, "Structure of the ID Block". */
 export const ID_BLOCK_BYTES = 96
-/** Bytes of the ID authentication, its reserved ones with it. */
+/**
+ * Bytes of the ID authentication, its reserved ones with it. AMD 56860, "Structure of the ID Authentication
+ * Information".
+ */
 export const ID_AUTH_BYTES = 4096
 
 /** The ID block, 96 bytes, numbers little-endian: AMD 56860, SNP_LAUNCH_FINISH. */
@@ -97,7 +100,10 @@ function skipAuthor(reader: ByteReader): undefined {
   reader.mustBeZero(0xc84 - 0x680, 'ID_KEY_SIG and AUTHOR_KEY')
 }
 
-/** 96 bytes; for tests and the emulated security processor. */
+/**
+ * 96 bytes; for tests and the emulated security processor. AMD 56860, "Structure of the ID Block". Lengths are the
+ * caller's to keep; RangeError for a number that does not fit its field.
+ */
 export function encodeIdBlock(block: Omit<SnpIdBlock, 'raw'>): Buffer {
   const bytes = Buffer.alloc(ID_BLOCK_BYTES)
   bytes.set(block.launchDigest, 0)
@@ -109,7 +115,10 @@ export function encodeIdBlock(block: Omit<SnpIdBlock, 'raw'>): Buffer {
   return bytes
 }
 
-/** 4096 bytes. */
+/**
+ * 4096 bytes. AMD 56860, "Structure of the ID Authentication Information". Never throws: lengths are the caller's to
+ * keep.
+ */
 export function encodeIdAuthentication({ idSignature, idKey, author }: SnpIdAuthentication): Buffer {
   const bytes = Buffer.alloc(ID_AUTH_BYTES)
   bytes.writeUInt32LE(ECDSA_P384_SHA384, 0)

@@ -27,22 +27,22 @@ import {
   tcbLayout,
 } from './tcb.ts'
 
-/** 1184, of which 672 are signed. */
+/** 1184, of which 672 are signed. AMD 56860, table 23. */
 export const SNP_REPORT_BYTES = 0x4a0
-/** What the signature covers, from the start. */
+/** What the signature covers, from the start. Bytes 0 to 0x29F: AMD 56860, table 23. */
 export const SNP_SIGNED_BYTES = 0x2a0
 
-/** Versions that are read. */
+/** Versions that are read. AMD 56860, table 23 (VERSION). */
 export type SnpReportVersion = 2 | 3 | 4 | 5
 
-/** One byte each. */
+/** One byte each. AMD 56860, table 23 (CURRENT_BUILD to COMMITTED_MAJOR). */
 export interface FirmwareVersion {
   readonly major: number
   readonly minor: number
   readonly build: number
 }
 
-/** Byte fields are views of the input, of the length given. */
+/** Byte fields are views of the input, of the length given. AMD 56860, table 23 (ATTESTATION_REPORT). */
 export interface SnpReport {
   /** All 1184 bytes, and the first 672, which the signature covers. */
   readonly raw: Uint8Array
@@ -194,7 +194,7 @@ function layoutByChipId(raw: Uint8Array): TcbLayout {
   return short && !isZero(chipId) ? 'turin' : 'milan-genoa'
 }
 
-/** For up to 64 bytes. */
+/** For up to 64 bytes. Never throws. */
 export function isZero(bytes: Uint8Array): boolean {
   return Buffer.compare(bytes, ZEROS.subarray(0, bytes.length)) === 0
 }

@@ -6,10 +6,10 @@
 /** Product lines as AMD's key service and roots name them; Bergamo and Siena belong to Genoa's. */
 export type SnpProduct = 'milan' | 'genoa' | 'turin'
 
-/** Product lines: Bergamo and Siena are of Genoa's. */
+/** Product lines: Bergamo and Siena are of Genoa's. AMD 57230, product names. */
 export const SNP_PRODUCTS: readonly SnpProduct[] = ['milan', 'genoa', 'turin']
 
-/** How the eight bytes of a TCB_VERSION are laid out. */
+/** How the eight bytes of a TCB_VERSION are laid out. AMD 56860, table 3. */
 export type TcbLayout = 'milan-genoa' | 'turin'
 
 /** Components of a TCB_VERSION, one byte each: AMD 56860, 2.2. */
@@ -24,7 +24,7 @@ export interface SnpTcb {
   readonly microcode: number
 }
 
-/** Bytes of a TCB_VERSION. */
+/** Bytes of a TCB_VERSION. AMD 56860, table 3. */
 export const TCB_BYTES = 8
 
 /** Where each component stands; what no component names is reserved and zero. */
@@ -33,18 +33,21 @@ const OFFSETS = {
   turin: { fmc: 0, bootloader: 1, tee: 2, snp: 3, microcode: 7 },
 } as const
 
-/** Offsets of its reserved bytes, by layout. */
+/** Offsets of its reserved bytes, by layout. AMD 56860, table 3. */
 export const TCB_RESERVED: Readonly<Record<TcbLayout, { readonly from: number; readonly to: number }>> = {
   'milan-genoa': { from: 2, to: 6 },
   turin: { from: 4, to: 7 },
 }
 
-/** Which layout a product line has. */
+/** Which layout a product line has. AMD 56860, 2.2. Never throws. */
 export function tcbLayout(product: SnpProduct): TcbLayout {
   return product === 'turin' ? 'turin' : 'milan-genoa'
 }
 
-/** Components of 8 bytes; whether the reserved ones are zero is the caller's to check. */
+/**
+ * Components of 8 bytes; whether the reserved ones are zero is the caller's to check. AMD 56860, table 3 (TCB_VERSION).
+ * Never throws.
+ */
 export function decodeTcb(raw: Uint8Array, layout: TcbLayout): SnpTcb {
   const at = (offset: number): number => raw[offset] ?? 0
   const { bootloader, tee, snp, microcode } = OFFSETS[layout]
@@ -55,7 +58,7 @@ export function decodeTcb(raw: Uint8Array, layout: TcbLayout): SnpTcb {
   }
 }
 
-/** The 8 bytes; every component from 0 to 255. */
+/** The 8 bytes; every component from 0 to 255, RangeError for another. AMD 56860, table 3. */
 export function encodeTcb(tcb: Omit<SnpTcb, 'raw'>, layout: TcbLayout): Buffer {
   const raw = Buffer.alloc(TCB_BYTES)
   const { bootloader, tee, snp, microcode } = OFFSETS[layout]
@@ -67,13 +70,16 @@ export function encodeTcb(tcb: Omit<SnpTcb, 'raw'>, layout: TcbLayout): Buffer {
   return raw
 }
 
-/** "bootloader 4, TEE 0, SNP 24, microcode 219", for people. */
+/** "bootloader 4, TEE 0, SNP 24, microcode 219", for people. Never throws. */
 export function tcbText({ fmc, bootloader, tee, snp, microcode }: Omit<SnpTcb, 'raw'>): string {
   const first = fmc === undefined ? '' : `FMC ${fmc}, `
   return `${first}bootloader ${bootloader}, TEE ${tee}, SNP ${snp}, microcode ${microcode}`
 }
 
-/** CPUID Fn0000_0001_EAX, family and model with their extensions. */
+/**
+ * CPUID Fn0000_0001_EAX, family and model with their extensions. AMD 56860, table 23 (CPUID_FAM_ID, CPUID_MOD_ID,
+ * CPUID_STEP); a byte each.
+ */
 export interface CpuidSignature {
   readonly family: number
   readonly model: number
@@ -94,14 +100,17 @@ const PROCESSORS: readonly Processor[] = [
   { family: 0x1a, models: [0x00, 0x1f], product: 'turin', name: 'Turin' },
 ]
 
-/** A processor by CPUID. */
+/** A processor by CPUID. AMD 57230, product names. */
 export interface SnpProcessor {
   readonly product: SnpProduct
   /** For people; Bergamo and Siena have the same models. */
   readonly name: string
 }
 
-/** Undefined for processors whose TCB layout and root are not known here. */
+/**
+ * Undefined for processors whose TCB layout and root are not known here. By AMD 56860, table 23 (CPUID_FAM_ID,
+ * CPUID_MOD_ID). Never throws.
+ */
 export function snpProcessor({ family, model }: CpuidSignature): SnpProcessor | undefined {
   const found = PROCESSORS.find(
     ({ family: known, models: [first, last] }) => family === known && model >= first && model <= last,

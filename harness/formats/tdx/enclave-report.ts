@@ -2,10 +2,12 @@ import type { ByteReader } from '../../base/bytes.ts'
 
 /** The report of an SGX enclave, here of the quoting enclave (QE): Intel SDM volume 3D, table "Layout of REPORT". */
 
-/** Bytes of an SGX REPORTBODY. */
+/** Bytes of an SGX REPORTBODY. Intel SDM volume 3D, "Layout of REPORT". */
 export const ENCLAVE_REPORT_BYTES = 384
 
-/** Bit 1 of ATTRIBUTES: the enclave can be debugged, so what it signs proves nothing. */
+/**
+ * Bit 1 of ATTRIBUTES: the enclave can be debugged, so what it signs proves nothing. Intel SDM volume 3D, ATTRIBUTES.
+ */
 export const ENCLAVE_DEBUG = 0x02
 
 /** SGX REPORTBODY: Intel SDM volume 3D, "Report (REPORT)". */
@@ -25,6 +27,7 @@ export interface EnclaveReport {
 
 /**
  * Reads ENCLAVE_REPORT_BYTES bytes. Throws FormatError 'truncated' or, for a reserved byte that is set, 'reserved-bit'.
+ * Intel SDM volume 3D, "Layout of REPORT".
  */
 export function readEnclaveReport(reader: ByteReader): EnclaveReport {
   const cpuSvn = reader.bytes(16, 'QE CPUSVN')

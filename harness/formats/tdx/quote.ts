@@ -40,7 +40,10 @@ export interface TdxQuoteHeader {
   readonly userData: Uint8Array
 }
 
-/** How the PCK certificate is named or carried; `data` is a view of the input. */
+/**
+ * How the PCK certificate is named or carried; `data` is a view of the input. Intel TDX DCAP Quoting Library API, "QE
+ * Certification Data"; the type has 16 bits, the length 32.
+ */
 export interface CertificationData {
   /** 1 to 3: identifiers of the PCK; 4: the certificate; 5: its chain, PEM; 7: a platform manifest. */
   readonly type: number
@@ -49,7 +52,7 @@ export interface CertificationData {
 
 /**
  * A quote of version 4 or 5: header of 48 bytes, body of 584 or 648, signature data. Byte fields are views of the
- * input.
+ * input. Intel TDX DCAP Quoting Library API, "Quote Format".
  */
 export interface TdxQuote {
   readonly header: TdxQuoteHeader
@@ -78,6 +81,7 @@ export interface TdxQuote {
 /**
  * Parses a quote of at most 64 KiB. Throws FormatError: 'bad-value' for what is no TDX quote of version 4 or 5 with an
  * ECDSA P-256 key, 'truncated', 'reserved-bit', 'too-large', and 'trailing-bytes' for slack inside the signature data.
+ * Intel TDX DCAP Quoting Library API, "Quote Format".
  */
 export function parseTdxQuote(bytes: Uint8Array): TdxQuote {
   const reader = new ByteReader(bytes, { what: 'TDX quote' })

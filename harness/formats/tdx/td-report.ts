@@ -54,15 +54,21 @@ export const TD_ATTRIBUTES = {
   perfmon: 63,
 } as const
 
-/** Names of the bits of TDATTRIBUTES. */
+/** Names of the bits of TDATTRIBUTES. Intel TDX module ABI, ATTRIBUTES; 64 bits. */
 export type TdAttribute = keyof typeof TD_ATTRIBUTES
 
-/** Bits 7:0, the group "TD under debug": with any of them set, the host can look into the TD or profile it. */
+/**
+ * Bits 7:0, the group "TD under debug": with any of them set, the host can look into the TD or profile it. Intel TDX
+ * module ABI, ATTRIBUTES. Never throws.
+ */
 export function isUnderDebug(attributes: bigint): boolean {
   return (attributes & 0xffn) !== 0n
 }
 
-/** The names of the bits that are set, and whether a reserved one is among them. */
+/**
+ * The names of the bits that are set, and whether a reserved one is among them. Intel TDX module ABI, ATTRIBUTES; 64
+ * bits. Never throws.
+ */
 export function decodeTdAttributes(attributes: bigint): {
   readonly names: readonly TdAttribute[]
   readonly reservedBits: bigint
@@ -80,7 +86,10 @@ export function decodeTdAttributes(attributes: bigint): {
 
 const REGISTER_BYTES = 48
 
-/** Reads a body of TD_REPORT_10_BYTES or TD_REPORT_15_BYTES. Throws FormatError 'truncated'. */
+/**
+ * Reads a body of TD_REPORT_10_BYTES or TD_REPORT_15_BYTES. Throws FormatError 'truncated'. Intel TDX DCAP Quoting
+ * Library API, "TD Quote Body": 584 or 648 bytes.
+ */
 export function readTdReport(reader: ByteReader, version: TdReport['version']): TdReport {
   const register = (field: string) => reader.bytes(REGISTER_BYTES, field)
   const base = {

@@ -1,7 +1,7 @@
 /**
- * A model of edk2's variable driver on its flash, written from its source (MdeModulePkg/Universal/Variable/RuntimeDxe) and
- * sharing nothing with our parser: what UpdateVariable writes, byte by byte, as QemuFlashWrite passes it on; and what the
- * driver makes of a flash when it starts. Names of functions are the driver's own.
+ * A model of edk2's variable driver on its flash, written from its source (MdeModulePkg/Universal/Variable/RuntimeDxe)
+ * and sharing nothing with our parser: what UpdateVariable writes, byte by byte, as QemuFlashWrite passes it on; and
+ * what the driver makes of a flash when it starts. Names of functions are the driver's own.
  */
 import { guidBytes } from '../guid.ts'
 import { ucs2Bytes } from '../ucs2.ts'

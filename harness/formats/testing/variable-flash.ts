@@ -29,8 +29,8 @@ export interface FlashWrite {
 }
 
 /**
- * FV header, variable store, an event log block, the working block, and two spare blocks. `moreBlocks`: as many blocks more
- * for records, and for what is spare.
+ * FV header, variable store, an event log block, the working block, and two spare blocks. `moreBlocks`: as many blocks
+ * more for records, and for what is spare.
  */
 export function variableFlash(
   records: readonly FlashRecord[],

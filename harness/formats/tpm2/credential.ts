@@ -13,7 +13,10 @@ export interface Credential {
   readonly encryptedSecret: Uint8Array
 }
 
-/** As tpm2_activatecredential reads it. */
+/**
+ * As tpm2_activatecredential reads it. Tpm2-tools 5, lib/files.c: magic, version, TPM2B_ID_OBJECT,
+ * TPM2B_ENCRYPTED_SECRET; at most 65535 bytes each. FormatError above.
+ */
 export function encodeCredentialFile({ idObject, encryptedSecret }: Credential): Buffer {
   const writer = new ByteWriter({ what: 'credential' }).bytes(FILE_MAGIC, 'magic')
   return writeSized(writeSized(writer, idObject, 'credentialBlob'), encryptedSecret, 'secret').finish()

@@ -22,12 +22,15 @@ const ALGORITHMS: readonly HashAlgorithm[] = [
 
 const BY_ID: ReadonlyMap<number, HashAlgorithm> = new Map(ALGORITHMS.map((each) => [each.id, each]))
 
-/** Undefined for an identifier that the registry does not give to a hash algorithm. */
+/**
+ * Undefined for an identifier that the registry does not give to a hash algorithm. TCG Algorithm Registry 1.34, table
+ * 3; 16 bits. Never throws.
+ */
 export function hashAlgorithm(id: number): HashAlgorithm | undefined {
   return BY_ID.get(id)
 }
 
-/** TPM_ALG_ID of a bank. */
+/** TPM_ALG_ID of a bank, 16 bits: TCG Algorithm Registry 1.34, table 3. TypeError for one that has none. */
 export function hashAlgorithmId(bank: DigestAlgorithm): number {
   const found = ALGORITHMS.find((each) => each.bank === bank)
   if (!found) throw new TypeError(`no TPM_ALG_ID is known for ${bank}`)

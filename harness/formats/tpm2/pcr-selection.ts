@@ -17,7 +17,7 @@ export interface PcrSelection {
 
 /**
  * Reads at most 16 banks of 1 to 4 bytes, big-endian as it is signed. Throws FormatError, also where a bank occurs
- * twice.
+ * twice. TPM 2.0 Part 2, TPML_PCR_SELECTION.
  */
 export function readPcrSelections(reader: ByteReader): readonly PcrSelection[] {
   const at = reader.offset
@@ -55,14 +55,14 @@ function readBitmap(reader: ByteReader): readonly number[] {
   return selectedPcrs(reader.bytes(length, 'pcrSelect.pcrSelect'))
 }
 
-/** Bit n of byte m selects PCR 8 m + n. */
+/** Bit n of byte m selects PCR 8 m + n. TPM 2.0 Part 2, TPMS_PCR_SELECTION. Never throws. */
 export function selectedPcrs(bitmap: Uint8Array): readonly number[] {
   return Array.from({ length: bitmap.length * 8 }, (_, pcr) => pcr).filter(
     (pcr) => ((bitmap[pcr >> 3] ?? 0) >> (pcr & 7)) & 1,
   )
 }
 
-/** Writes a TPML_PCR_SELECTION (TPM 2.0 Part 2): 3 bytes for each bank, PCRs 0 to 23. */
+/** Writes a TPML_PCR_SELECTION (TPM 2.0 Part 2): 3 bytes for each bank, PCRs 0 to 23. Never throws. */
 export function writePcrSelections(writer: ByteWriter, selections: readonly PcrSelection[]): ByteWriter {
   writer.u32be(selections.length, 'pcrSelect.count')
   for (const { algorithm, pcrs } of selections) {

@@ -43,10 +43,10 @@ export const ECC_CURVES = {
   'P-384': { id: 4, bytes: 48 },
   'P-521': { id: 5, bytes: 66 },
 } as const
-/** By the names of node:crypto. */
+/** By the names of node:crypto. TCG Algorithm Registry 1.34, TPM_ECC_CURVE. */
 export type EccCurve = keyof typeof ECC_CURVES
 
-/** The number that is the key, big-endian. */
+/** The number that is the key, big-endian. TPM 2.0 Part 2, TPMU_PUBLIC_ID. */
 export type KeyMaterial =
   | { readonly kind: 'rsa'; readonly bits: number; readonly exponent: number; readonly modulus: Uint8Array }
   | { readonly kind: 'ecc'; readonly curve: EccCurve; readonly x: Uint8Array; readonly y: Uint8Array }
@@ -107,7 +107,9 @@ export function tpmName({ bytes, nameAlgorithm }: TpmPublic): Buffer {
   return Buffer.concat([name, digest(nameAlgorithm.bank, bytes)])
 }
 
-/** Throws FormatError where the numbers are no key: a point off the curve, an even modulus. */
+/**
+ * Throws FormatError where the numbers are no key: a point off the curve, an even modulus. TPM 2.0 Part 2, TPMT_PUBLIC.
+ */
 export function publicKeyObject({ key }: TpmPublic): KeyObject {
   const jwk: JsonWebKey =
     key.kind === 'rsa'

@@ -5,7 +5,7 @@ import { readSized } from './sized-buffer.ts'
 
 /** TPMI_ALG_SIG_SCHEME, as far as they are read: TPM 2.0 Part 2. */
 export const SIGNATURE_SCHEMES = { rsassa: 0x0014, rsapss: 0x0016, ecdsa: 0x0018 } as const
-/** One of them. */
+/** One of them. TPM 2.0 Part 2, TPMU_SIGNATURE. */
 export type SignatureScheme = keyof typeof SIGNATURE_SCHEMES
 
 /** Coordinates of P-521 and moduli of RSA 4096 are the longest. */

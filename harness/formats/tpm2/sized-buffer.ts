@@ -3,7 +3,7 @@ import type { ByteReader, ByteWriter } from '../../base/bytes.ts'
 /** The largest of TPM 2.0's sized buffers that we read: a public area, a key of RSA 4096. */
 const MAX_BYTES = 4096
 
-/** Bytes that are allowed, both ends included. */
+/** Bytes that are allowed, both ends included. TPM 2.0 Part 2, TPM2B. */
 export interface SizedBufferLimits {
   readonly min?: number
   readonly max?: number
@@ -25,7 +25,7 @@ export function readSized(
   return reader.bytes(length, field)
 }
 
-/** A TPM2B: two bytes of size, big-endian, and the bytes. */
+/** A TPM2B: two bytes of size, big-endian, and the bytes. TPM 2.0 Part 2; at most 65535 bytes, FormatError above. */
 export function writeSized(writer: ByteWriter, bytes: Uint8Array, field: string): ByteWriter {
   return writer.u16be(bytes.length, `${field}.size`).bytes(bytes, field)
 }

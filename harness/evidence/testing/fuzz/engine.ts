@@ -11,6 +11,8 @@ export interface FuzzTarget {
   readonly maxBytes: number
   /** Changes that keep what an attacker has to keep; three of four inputs have only these. Default: none. */
   readonly mutate?: (input: Uint8Array, random: Random) => Uint8Array
+  /** Whether an input is authentic, where a target can find forgeries: every seed must be. */
+  readonly isBelieved?: (input: Uint8Array) => boolean
   /** Throws where something happened that never may: a crash, or a forgery that was believed. */
   readonly run: (input: Uint8Array) => void
 }

@@ -10,7 +10,7 @@ import { SNP_SIGNED_BYTES } from '../../../formats/snp/report.ts'
 import { parseTdxQuote } from '../../../formats/tdx/quote.ts'
 import { readEndorsementFiles } from '../../endorsements.ts'
 import { eventLogSteps } from '../../event-log/examine.ts'
-import { type Examination, examine, findingOf, type Steps } from '../../examination.ts'
+import { examine, findingOf, type Steps } from '../../examination.ts'
 import type { VerifyRequest } from '../../request.ts'
 import { snpSteps } from '../../snp/examine.ts'
 import { parseTdxCollateral } from '../../tdx/collateral.ts'
@@ -23,42 +23,10 @@ import { hclSteps } from '../../vtpm/examine.ts'
 import { emulatedAkArea, logRequest, snpRequest, tdxRequest, tpmRequest } from '../emulated-requests.ts'
 import { hclRequest } from '../hcl-report.ts'
 import { ukiBoot } from '../measured-boot.ts'
+import { carriedTargets } from './carried.ts'
 import type { FuzzTarget } from './engine.ts'
-import { Forgery } from './forgery.ts'
+import { evidenceTarget, MAX_BYTES, sameAs } from './evidence-target.ts'
 import { lyingLogTargets } from './lying-logs.ts'
-
-const MAX_BYTES = 128 * 1024
-
-interface Believing {
-  readonly run: (input: Uint8Array) => Pick<Examination, 'authentic' | 'acceptable'>
-  /** Whether what the input says was really signed: asked where it is believed. */
-  readonly isGenuine: (input: Uint8Array) => boolean
-}
-
-function evidenceTarget(
-  name: string,
-  seeds: readonly Uint8Array[],
-  { run, isGenuine }: Believing,
-): FuzzTarget {
-  return {
-    ...{ name, seeds, maxBytes: MAX_BYTES },
-    run: (input) => {
-      const { authentic, acceptable } = run(input)
-      if (acceptable && !authentic) throw new Forgery('acceptable without being authentic')
-      if (authentic && !isGenuine(input)) throw new Forgery('authentic, and not what was signed')
-    },
-  }
-}
-
-/** The part of an input that a signature covers is that of one of the seeds. */
-function sameAs(
-  seeds: readonly Uint8Array[],
-  signed: (input: Uint8Array) => Uint8Array | string,
-): (input: Uint8Array) => boolean {
-  const textOf = (input: Uint8Array) => Buffer.from(signed(input)).toString('latin1')
-  const known = new Set(seeds.map(textOf))
-  return (input) => known.has(textOf(input))
-}
 
 /** A parser alone: it answers, or says which field is wrong. */
 function parserTarget(
@@ -85,6 +53,7 @@ export function fuzzTargets(): readonly FuzzTarget[] {
     ...tdxTargets(),
     ...measuredBootTargets(),
     ...lyingLogTargets(),
+    ...carriedTargets(),
     ...recordedTargets(),
   ]
 }

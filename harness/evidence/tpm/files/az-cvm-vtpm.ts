@@ -1,4 +1,6 @@
-/** A quote as the Rust crate az-cvm-vtpm serialises it (bincode): signature, TPMS_ATTEST, 24 values of the SHA-256 bank. */
+/**
+ * A quote as the Rust crate az-cvm-vtpm serialises it (bincode): signature, TPMS_ATTEST, 24 values of the SHA-256 bank.
+ */
 import { ByteReader } from '../../../base/bytes.ts'
 import { hashAlgorithm } from '../../../formats/tpm2/hash-algorithms.ts'
 import type { TpmQuote } from '../quote.ts'
@@ -7,7 +9,10 @@ const MAX_BYTES = 4096
 const MAX_PCRS = 32
 const DIGEST_BYTES = 32
 
-/** Throws FormatError. The signature is RSASSA with SHA-256: the format has no field for it. */
+/**
+ * Throws FormatError. The signature is RSASSA with SHA-256: the format has no field for it. Azure-cvm-tooling,
+ * az-cvm-vtpm: the bincode form of its Quote; lengths of 64 bits, little-endian.
+ */
 export function parseAzCvmVtpmQuote(bytes: Uint8Array): TpmQuote {
   const reader = new ByteReader(bytes, { what: 'az-cvm-vtpm quote' })
   const signature = reader.bytes(readCount(reader, 'signature', MAX_BYTES), 'signature')

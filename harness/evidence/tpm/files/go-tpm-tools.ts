@@ -14,7 +14,7 @@ const FIXED64 = 1
 const LENGTH_DELIMITED = 2
 const FIXED32 = 5
 
-/** The message Attestation of go-tpm-tools, as far as it is used. */
+/** The message Attestation of go-tpm-tools, as far as it is used. Go-tpm-tools, proto/attest.proto. */
 export interface GoTpmToolsAttestation {
   /** ak_pub: as the guest sent it. */
   readonly ak: TpmPublic
@@ -27,6 +27,7 @@ export interface GoTpmToolsAttestation {
 
 /**
  * At most 4 MiB, 16 quotes, 32 PCR values in each. Throws FormatError; fields that we do not use are passed over.
+ * Go-tpm-tools, proto/attest.proto; Protocol Buffers, "Encoding".
  */
 export function parseGoTpmToolsAttestation(bytes: Uint8Array): GoTpmToolsAttestation {
   const reader = new ByteReader(bytes, { what: 'Attestation protobuf' })

@@ -7,7 +7,10 @@ import { parseTpm2ToolsQuote } from './tpm2-tools.ts'
 
 const MAX_CHARACTERS = 64 * 1024
 
-/** Text of at most 64 KiB, each part canonical base64. Throws FormatError, also for what a part holds. */
+/**
+ * Text of at most 64 KiB, each part canonical base64. Throws FormatError, also for what a part holds. Keylime,
+ * tpm_quote: "r", then message, signature and PCRs.
+ */
 export function parseKeylimeQuote(text: string): TpmQuote {
   if (text.length > MAX_CHARACTERS)
     throw malformed('too-large', 'quote', `has ${text.length} characters, at most ${MAX_CHARACTERS} are read`)

@@ -24,12 +24,18 @@ export interface Tpm2ToolsFiles {
   readonly pcrs?: Uint8Array | undefined
 }
 
-/** A quote of its files; `attest` is taken as it was signed. Throws FormatError for signature and PCR values. */
+/**
+ * A quote of its files; `attest` is taken as it was signed. Throws FormatError for signature and PCR values. TPM 2.0
+ * Part 2, TPMS_ATTEST and TPMT_SIGNATURE.
+ */
 export function parseTpm2ToolsQuote({ attest, signature, pcrs }: Tpm2ToolsFiles): TpmQuote {
   return { attest, signature: parseTpmSignature(signature), pcrs: pcrs ? parseSerializedPcrs(pcrs) : [] }
 }
 
-/** The file of `tpm2_quote -o`, and the third part of Keylime's quote. Throws FormatError. */
+/**
+ * The file of `tpm2_quote -o`, and the third part of Keylime's quote. Throws FormatError. Tpm2-tools 5, lib/pcr.c; at
+ * most 16 banks and 64 lists of 8 digests.
+ */
 export function parseSerializedPcrs(bytes: Uint8Array): readonly PcrBank[] {
   const reader = new ByteReader(bytes, { what: 'PCR values of tpm2-tools' })
   const wanted = readSelections(reader).flatMap(({ algorithm, pcrs }) =>
