@@ -89,6 +89,9 @@ t.test('the user narrows the TEEs, and says what emulated ones run on', async (t
   const onTcg = { platforms: [platform('tcg')] }
   t.strictSame(planned(SNP_HOST, onTcg), ['sev-snp on tcg, amdsev', 'tdx on tcg, combined'])
   t.strictSame(planned(LAPTOP, { platforms: [platform('sev')] }), ['sev, scenario-lacks'])
+  const emulated = { platforms: [platform('sev-snp')], emulatedOn: platform('tcg') }
+  for (const context of [SNP_HOST, LAPTOP])
+    t.strictSame(planned(context, emulated), ['sev-snp on tcg, amdsev'], 'whatever the host has')
 })
 
 t.test('without any platform, and for another host, the TEE itself is planned', async (t) => {

@@ -16,10 +16,11 @@ const LARGEST_BILL = 4 * 1024 * 1024
 const RUN_RECORD_FILE = 'run.json'
 const LARGEST_RECORD = 4 * 1024 * 1024
 
-/** Which states of a power cut were booted: the words behind `--seed` and `--states`. */
+/** Which states of a power cut were booted: the words behind `--seed`, `--states` and `--order`. */
 interface Sampling {
   readonly seed: number
   readonly states: 'all' | { readonly first: number; readonly last: number }
+  readonly order?: string
 }
 
 /** `run`: where the whole run lies now; its scenarios lie in it, wherever they were when it ran. */
@@ -69,9 +70,10 @@ async function samplingIn(run: string | undefined): Promise<Sampling | undefined
   const file = join(run, RUN_RECORD_FILE)
   try {
     if ((await stat(file)).size > LARGEST_RECORD) return undefined
-    const { seed, states } = JSON.parse(await readFile(file, 'utf8')).sampling
+    const { seed, states, order } = JSON.parse(await readFile(file, 'utf8')).sampling
     const numbers = states === 'all' ? [seed] : [seed, states.first, states.last]
-    return numbers.every(Number.isSafeInteger) ? { seed, states } : undefined
+    if (!numbers.every(Number.isSafeInteger)) return undefined
+    return { seed, states, ...(typeof order === 'string' && { order }) }
   } catch {
     return undefined
   }
@@ -187,9 +189,11 @@ export function commandOf({
   readonly variant: Variant
   readonly sampling?: Sampling | undefined
 }): string {
-  const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  const { platform, emulatedOn, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
   const words = [
-    ...['attestbed', 'run', scenario, '--platform', platform, '--vtpm', vtpm, '--firmware', firmware],
+    ...['attestbed', 'run', scenario, '--platform', platform],
+    ...(emulatedOn === undefined ? [] : ['--emulated-on', emulatedOn]),
+    ...['--vtpm', vtpm, '--firmware', firmware],
     ...['--image', image, ...(qemu === 'tools' ? [] : ['--qemu', qemu])],
     ...['--vcpus', String(vcpus), '--memory', `${memoryMiB}M`],
     ...(sampling ? samplingWords(sampling) : []),
@@ -197,9 +201,9 @@ export function commandOf({
   return words.map(quoted).join(' ')
 }
 
-function samplingWords({ seed, states }: Sampling): readonly string[] {
+function samplingWords({ seed, states, order }: Sampling): readonly string[] {
   const range = states === 'all' ? ['--exhaustive'] : ['--states', `${states.first}-${states.last}`]
-  return ['--seed', String(seed), ...range]
+  return ['--seed', String(seed), ...range, ...(order === undefined ? [] : ['--order', order])]
 }
 
 function quoted(word: string): string {

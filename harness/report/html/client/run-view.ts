@@ -146,7 +146,7 @@ function Details({ detail, query }: { readonly detail: RunDetail; readonly query
       ? [h('h3', {}, 'Registers, predicted against seen'), h(Registers, { tables: detail.registers })]
       : null,
     detail.evidence.length > 0
-      ? [h('h3', {}, 'Evidence'), detail.evidence.map(({ page }) => h(Evidence, { page }))]
+      ? [h('h3', {}, 'Evidence'), detail.evidence.map((each) => h(Evidence, each))]
       : null,
     detail.broken.length > 0
       ? [
