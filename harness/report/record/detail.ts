@@ -38,10 +38,11 @@ export async function readDetail(stored: ScenarioResult, run?: string): Promise<
     ...{
       startedAt: since,
       reason: result.reason,
-      command: commandOf({ ...result, sampling: await samplingIn(run) }),
+      command: commandOf({ ...result, ...(isSampled(events) && { sampling: await samplingIn(run) }) }),
       directory: result.dir,
     },
     ...(result.hint !== undefined && { hint: result.hint }),
+    ...(isBundled(result) && { makeBundle: shellWords(['attestbed', 'bundle', result.dir]) }),
     ...{ claims: result.claims, broken: result.broken ?? [], ms: until - since },
     vms: bootBars(events, { since, until }),
     marks: marks.slice(0, MOST_MARKS),
@@ -56,6 +57,16 @@ export async function readDetail(stored: ScenarioResult, run?: string): Promise<
     ),
     problems,
   }
+}
+
+/** To others, seed and range say nothing. */
+function isSampled(events: readonly RunEvent[]): boolean {
+  return events.some((event) => event.type === 'scenario-started' && event.isSampled)
+}
+
+/** What failed, and ran. */
+function isBundled({ outcome, dir }: ScenarioResult): boolean {
+  return dir !== '' && (outcome === 'fail' || outcome === 'error')
 }
 
 async function directoryNow({ dir }: ScenarioResult, run: string | undefined): Promise<string> {
@@ -198,6 +209,11 @@ export function commandOf({
     ...['--vcpus', String(vcpus), '--memory', `${memoryMiB}M`],
     ...(sampling ? samplingWords(sampling) : []),
   ]
+  return shellWords(words)
+}
+
+/** Safe to paste into a shell. */
+export function shellWords(words: readonly string[]): string {
   return words.map(quoted).join(' ')
 }
 

@@ -231,6 +231,11 @@ t.test('details of a run', async (t) => {
     const moved = join(scratch(t), 'moved')
     cpSync(directory, moved, { recursive: true })
     const sampling = { seed: 7, states: { first: 2, last: 5 } }
+    const events = join(moved, basename(stored.dir), 'events.jsonl')
+    const unsampled = readFileSync(events, 'utf8')
+    writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
+    t.notMatch((await readDetail(stored, moved)).command, /seed/, 'of a scenario that boots no states')
+    writeFileSync(events, unsampled.replace('"attempt":1', '"attempt":1,"isSampled":true'))
     writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
     const away = await readDetail({ ...stored, dir: join('/nowhere', basename(stored.dir)) }, moved)
     t.match(away, { problems: [], directory: join(moved, 'one'), command: /--seed 7 --states 2-5$/ })

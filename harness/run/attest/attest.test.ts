@@ -240,7 +240,7 @@ t.test('what a broker was shown is in the record of the run, with what it made o
   await shown.decided({ ...of('33'), verdicts: [], outcome: 'refused', code: 'malformed-request' })
   t.match(pages.at(-1), { title: /not looked at/, says: [{ rows: [{ value: 'malformed-request' }] }] })
   await shown.decided(of('11'))
-  t.match(pages.at(-1), { title: /^evidence of snp/ }, 'what cannot be decoded is named all the same')
+  t.match(pages.at(-1), { title: /^evidence that cannot be read/ }, 'named all the same')
   t.equal(pages.length, 3)
 })
 
