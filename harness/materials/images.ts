@@ -63,7 +63,10 @@ async function kernelOfSuite(
   const kernel = await ensureKernel(context, { image: own.id, ...about })
   const missing = await missingModules({ ...kernel, names: own.initrd.modules })
   if (missing.length > 0)
-    context.progress?.({ image: own.id, step: `kernel ${kernel.release} has no ${missing.join(', ')}: left out` })
+    context.progress?.({
+      image: own.id,
+      step: `kernel ${kernel.release} has no ${missing.join(', ')}: left out`,
+    })
   const modules = own.initrd.modules.filter((name) => !missing.includes(name))
   return { kernel, recipe: { ...own, kernel: about, initrd: { ...own.initrd, modules } } }
 }
