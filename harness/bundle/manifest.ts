@@ -89,6 +89,10 @@ const manifestSchema = z.strictObject({
         z.strictObject({ first: z.number().int().min(1).max(1e6), last: z.number().int().min(1).max(1e6) }),
         z.literal('all'),
       ]),
+      order: z
+        .string()
+        .regex(/^[0-9a-f]{8}$/)
+        .exactOptional(),
     })
     .optional(),
   tools: z.strictObject({ kind: z.enum(['tree', 'host']), digest: sha256 }).optional(),

@@ -10,6 +10,7 @@ import { constants, createZstdDecompress } from 'node:zlib'
 import { AttestbedError, FormatError, UsageError } from '../base/errors.ts'
 import { requireFreeSpace } from '../system/disk-space.ts'
 import { diskFullOr, errorCode } from '../system/files.ts'
+import { removeAtExit } from '../system/leftovers.ts'
 import type { Scope } from '../system/scope.ts'
 import {
   MOST_FILE_BYTES,
@@ -50,7 +51,11 @@ export async function openBundle(
 ): Promise<OpenedBundle> {
   const fileBytes = await requireBundleFile(file)
   const directory = await mkdtemp(join(temporary, 'attestbed-bundle-'))
-  scope.defer(`unpacked bundle ${directory}`, () => rm(directory, { recursive: true, force: true }))
+  const kept = removeAtExit(directory)
+  scope.defer(`unpacked bundle ${directory}`, async () => {
+    await rm(directory, { recursive: true, force: true })
+    kept[Symbol.dispose]()
+  })
   const unpacker = new Unpacker(directory)
   try {
     const most = Math.min(

@@ -50,7 +50,7 @@ const materialOf = (role: string, content: Uint8Array, member?: string) => ({
 })
 
 t.test('the scenario of this checkout runs on the variant of the bundle, with its seed', async (t) => {
-  const sampling = { seed: 7, states: 'all' }
+  const sampling = { seed: 7, states: { first: 36, last: 1e6 }, order: 'f62a05c2' }
   const { plan } = await planned({ changes: { sampling, argv: ['run', '--qemu', '/tmp/evil'] } })
   const seen: RunRequest[] = []
   const here = { ...RESULT, seconds: 1, dir: '/x' }
@@ -175,6 +175,21 @@ t.test('where the platform cannot be used, it says which claims cannot be reprod
   const { plan } = await planned({ changes: { variant, claims }, host: { usable: ['tcg'] } })
   t.equal(plan.variant.platform, 'tcg')
   t.match(plan.cannot, [/tcg, since sev-snp cannot be used here/, /claim digest rested on hardware/])
+})
+
+t.test('what was emulated is emulated here, too, whatever the host has', async (t) => {
+  const variant = { ...RESULT.variant, platform: 'sev-snp', emulatedOn: 'kvm' }
+  const on = async (...usable: ('tcg' | 'kvm' | 'sev-snp')[]) =>
+    (await planned({ changes: { variant }, host: { usable } })).plan
+  const there = await on('tcg', 'kvm', 'sev-snp')
+  t.match(there, { variant: { platform: 'sev-snp', emulatedOn: 'kvm' }, cannot: [] })
+  const here = await on('tcg', 'sev-snp')
+  t.match(here, { variant: { emulatedOn: 'tcg' }, cannot: [/emulated on tcg, since kvm cannot be used/] })
+  const rest = { signal: AbortSignal.any([]), onEvent: () => {} }
+  await reproduce(here, rest, async (request) => {
+    t.match(request, { platforms: ['sev-snp'], emulatedOn: 'tcg' })
+    return { results: [RESULT] }
+  })
 })
 
 t.test('what this checkout does not have is said, and nothing is run in its place', async (t) => {

@@ -53,6 +53,7 @@ export async function planRepro(
   const variant: Variant = {
     ...manifest.variant,
     ...{ platform: place.id, firmware },
+    ...(place.emulatedOn && { emulatedOn: place.emulatedOn }),
     qemu: versions.find((version) => version.qemu)?.qemu ?? qemu.id,
   }
   const swaps = Object.assign({}, chosen.swaps, ...versions.map((version) => version.swaps ?? {}))
@@ -105,15 +106,23 @@ async function theScenario({ scenario: { id, sourceSha256 } }: Manifest) {
   throw new UsageError(`this checkout has no scenario ${id}`, { code: 'unknown-scenario' })
 }
 
+interface Place {
+  readonly id: PlatformId
+  /** The TEE is emulated there. */
+  readonly emulatedOn?: PlatformId
+  readonly cannot: readonly string[]
+}
+
 function choosePlatform(
   { variant, claims }: Manifest,
   { host }: Pick<PlanningOffice, 'host'>,
   tees: readonly string[],
-): { readonly id: PlatformId; readonly cannot: readonly string[] } {
+): Place {
   const theirs = platform(variant.platform)
+  const { emulatedOn } = variant
+  if (emulatedOn !== undefined) return { id: theirs.id, ...chooseBase(emulatedOn, host) }
   const verdict = host.report.platforms[theirs.id]
-  // The plan emulates it where the host lacks it, as it was then.
-  if (verdict?.usable || variant.emulatedOn !== undefined) return { id: theirs.id, cannot: [] }
+  if (verdict?.usable) return { id: theirs.id, cannot: [] }
   const best = bestPlatform(host)
   const isEmulated = tees.includes(theirs.id)
   const where = isEmulated ? `${theirs.id} emulated on ${best.id}` : best.id
@@ -123,6 +132,16 @@ function choosePlatform(
     id: isEmulated ? theirs.id : best.id,
     cannot: [why, ...lost.map(({ id, basis }) => `claim ${id} rested on ${basis} evidence`)],
   }
+}
+
+/** An emulated TEE is emulated here, too, also on a host that has it: its hardware would be another platform. */
+function chooseBase(theirs: PlatformId, host: PlanningOffice['host']) {
+  const verdict = host.report.platforms[theirs]
+  if (verdict?.usable) return { emulatedOn: theirs, cannot: [] }
+  const best = bestPlatform(host)
+  const on = best.basis === 'emulated' ? best.id : 'tcg'
+  const why = `it is emulated on ${on}, since ${theirs} cannot be used here: ${verdict?.reason ?? 'not probed'}`
+  return { emulatedOn: on, cannot: [why] } as const
 }
 
 /** A path in a bundle is not one that is run here. */
@@ -176,6 +195,7 @@ export async function reproduce(
   const { results } = await runScenarios({
     ...{ keep: false, ...rest, ...request, onEvent },
     ...{ platforms: [variant.platform], vtpms: [variant.vtpm], firmware: [variant.firmware] },
+    ...(variant.emulatedOn && { emulatedOn: variant.emulatedOn }),
     ...{ images: [variant.image], qemus: [variant.qemu] },
     ...{ vcpus: [variant.vcpus], memoryMiB: [variant.memoryMiB] },
   })

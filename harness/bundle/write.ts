@@ -10,6 +10,7 @@ import { create } from 'tar'
 import { sha256Hex } from '../base/digest.ts'
 import { MaterialError, UsageError } from '../base/errors.ts'
 import { diskFullOr } from '../system/files.ts'
+import { removeAtExit } from '../system/leftovers.ts'
 import type { Collected, Source } from './collect.ts'
 import {
   MOST_MANIFEST_BYTES,
@@ -57,6 +58,8 @@ export async function writeBundle(
 ): Promise<WrittenBundle> {
   const staging = await mkdtemp(join(tmpdir(), 'attestbed-bundle-'))
   const partial = `${file}.part`
+  using _staging = removeAtExit(staging)
+  using _partial = removeAtExit(partial)
   try {
     const manifest = await stage(staging, content, options)
     const text = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)

@@ -41,7 +41,10 @@ export function addRepro(root: Command, finish: (exitCode: number) => void): voi
     .description('run again what a bundle is about, and say whether it fails the same way')
     .argument('<file>', 'a bundle')
     .option('-y, --yes', 'boot the guest without asking')
-    .option('--shell', 'stop at the failure, with the console of the guest in this terminal')
+    .option(
+      '--shell',
+      'stop at the failure, with a shell of the guest in this terminal, or its console where it gives none; Ctrl-] leaves',
+    )
     .addOption(
       new Option('--with <material=version>', WITH_HELP).argParser((text: string, all: string[] = []) => [
         ...all,

@@ -10,6 +10,7 @@ import { SECRET_KINDS } from '../bundle/secrets.ts'
 import { megabytes } from '../system/disk-space.ts'
 import { resolvePaths } from '../system/paths.ts'
 import { readManifest } from '../system/tools-manifest.ts'
+import { exitOnSignals } from './interruption.ts'
 import { forPeople, writeDocument } from './output.ts'
 import { chosenTools, type ToolsFlag } from './tools-flag.ts'
 
@@ -29,6 +30,7 @@ export async function bundle(name: string, flags: BundleFlags): Promise<number> 
     throw new UsageError(`"${unknown}" is no kind of secret; there are ${SECRET_KINDS.join(', ')}`, {
       code: 'bad-value',
     })
+  using _ = exitOnSignals()
   const paths = resolvePaths()
   const found = await findPoint(paths.runs, name)
   const file = resolve(flags.output ?? `${found.result.scenario.replace('/', '-')}.attestbed`)

@@ -9,12 +9,17 @@ type OnFailure = NonNullable<RunRequest['onFailure']>
 /** Hands over the console of the last VM that still runs; the scenario ends when somebody leaves it. */
 export function shellAtFailure(say: Say, signal: AbortSignal): OnFailure {
   return async ({ error, machines, image }) => {
-    say(`stopped: ${escapeControls(error instanceof Error ? error.message : String(error))}`)
-    const machine = machines.map((each) => each.machine).findLast((each) => each && !each.end)
-    if (machine === undefined) {
+    say(`stopped: ${escapeControls(wordsOf(error))}`)
+    const last = machines.findLast((each) => each.machine && !each.machine.end)
+    const machine = last?.machine
+    if (last === undefined || machine === undefined) {
       say('no VM runs any more, so there is no console to look at')
       return
     }
+    // A guest that hangs has none to give; its console is what there is to look at.
+    await last.giveShell?.().catch((reason: unknown) => {
+      say(`the guest gives no shell, this is its console as it is: ${escapeControls(wordsOf(reason))}`)
+    })
     const interrupted = new Promise<void>((resolve) => {
       signal.addEventListener('abort', () => resolve(), { once: true })
     })
@@ -23,4 +28,8 @@ export function shellAtFailure(say: Say, signal: AbortSignal): OnFailure {
     await Promise.race([attached, interrupted])
     say('left the console; the VM is stopped')
   }
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

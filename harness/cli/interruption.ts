@@ -2,12 +2,24 @@
 
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 type InterruptSignal = keyof typeof EXIT_CODES
+const SIGNALS = Object.keys(EXIT_CODES) as InterruptSignal[]
 
 export interface Interruption extends Disposable {
   /** Aborted by the first signal. */
   readonly signal: AbortSignal
   /** Exit code that the signal leads to; undefined when none came. */
   readonly exitCode: number | undefined
+}
+
+/** For what has no VM to stop: a signal ends the command at once, and what it began to write is removed. */
+export function exitOnSignals(): Disposable {
+  const onSignal = (name: NodeJS.Signals): void => process.exit(EXIT_CODES[name as InterruptSignal])
+  for (const name of SIGNALS) process.on(name, onSignal)
+  return {
+    [Symbol.dispose]: () => {
+      for (const name of SIGNALS) process.removeListener(name, onSignal)
+    },
+  }
 }
 
 /** Watches the signals until disposed. `announce` is called once, at the first of them. */
@@ -22,15 +34,14 @@ export function watchInterrupts(announce: (words: string) => void): Interruption
     announce(`interrupted (${name}): stopping the VMs; once more to leave at once`)
     controller.abort(new Error('interrupted'))
   }
-  const names = Object.keys(EXIT_CODES) as InterruptSignal[]
-  for (const name of names) process.on(name, onSignal)
+  for (const name of SIGNALS) process.on(name, onSignal)
   return {
     signal: controller.signal,
     get exitCode() {
       return exitCode
     },
     [Symbol.dispose]: () => {
-      for (const name of names) process.removeListener(name, onSignal)
+      for (const name of SIGNALS) process.removeListener(name, onSignal)
     },
   }
 }

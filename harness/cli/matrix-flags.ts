@@ -8,11 +8,13 @@ import type { PlanRequest } from '../run/planning.ts'
 import { listOf, names, wholeNumber } from './values.ts'
 
 export const PLATFORMS = ['tcg', 'kvm', 'sev', 'sev-es', 'sev-snp', 'tdx'] as const
+const PLAIN = ['tcg', 'kvm'] as const
 export const VTPMS = ['stateful', 'stateless', 'none'] as const
 
 /** The flags as commander hands them over. */
 export interface MatrixFlags {
   readonly platform?: readonly PlatformId[]
+  readonly emulatedOn?: PlatformId
   readonly vtpm?: readonly VtpmKind[]
   readonly firmware?: readonly string[]
   readonly image?: readonly string[]
@@ -31,6 +33,9 @@ export const platformOption = (words: string): Option =>
 export function addMatrixFlags(command: Command): Command {
   return command
     .addOption(platformOption('on these platforms (default: the best one this host has)'))
+    .addOption(
+      new Option('--emulated-on <id>', 'emulate TEEs on it, also where this host has them').choices(PLAIN),
+    )
     .addOption(new Option('--vtpm <kind,...>', 'only these kinds of vTPM').argParser(listOf(VTPMS)))
     .addOption(new Option('--firmware <id,...>', 'only these firmware builds').argParser(names))
     .addOption(new Option('--image <id|file.yaml>', 'on this image, or on your own disk').argParser(names))
@@ -56,6 +61,7 @@ export function planRequestOf(patterns: readonly string[], flags: MatrixFlags): 
   return {
     patterns,
     ...(flags.platform && { platforms: flags.platform }),
+    ...(flags.emulatedOn && { emulatedOn: flags.emulatedOn }),
     ...(flags.vtpm && { vtpms: flags.vtpm }),
     ...(flags.firmware && { firmware: flags.firmware }),
     ...(flags.image && { images: flags.image }),
@@ -72,6 +78,7 @@ export function planRequestOf(patterns: readonly string[], flags: MatrixFlags): 
 export function wordsOf(flags: MatrixFlags): readonly string[] {
   const lists = {
     platform: flags.platform,
+    'emulated-on': flags.emulatedOn && [flags.emulatedOn],
     vtpm: flags.vtpm,
     firmware: flags.firmware,
     image: flags.image,

@@ -42,11 +42,11 @@ export function addReport(root: Command, finish: (exitCode: number) => void): vo
   root
     .command('report')
     .description('make a report of runs that are over, from what is stored of them')
-    .argument('<run...>', 'run directories, or the result.json of one')
+    .argument('<run...>', 'run directories, the result.json of one, or bundles')
     .addOption(new Option('--format <kind>', 'what to make').choices(REPORT_KINDS).default('html'))
     .option(
       '-o, --output <file>',
-      'where to (default: report.html in the run directory; stdout for the others)',
+      'where to (default: report.html in the run directory, or beside the bundle; stdout for the others)',
     )
     .option('--compare <run>', 'html: say what is new, fixed, slower since this run')
     .addHelpText(
@@ -55,6 +55,7 @@ export function addReport(root: Command, finish: (exitCode: number) => void): vo
 Examples:
   attestbed report ~/.local/state/attestbed/runs/20261122T034100Z-1a2b
   attestbed report tonight --compare yesterday -o nightly.html
+  attestbed report bug.attestbed
   attestbed report shard-1 shard-2 shard-3 --format junit -o junit.xml
 
 Exit code 0 whatever became of the run: \`attestbed run\` gave its own.`,

@@ -181,9 +181,10 @@ t.test(
     )
     t.equal(await run.locator('.tl').count(), 2, 'a bar each boot')
     t.match(
-      await run.locator('.command pre').textContent(),
+      await run.locator('.command pre').first().textContent(),
       /^attestbed run encrypted-root\/sealed-by-guest --platform tcg/,
     )
+    t.match(await run.locator('.command pre').last().textContent(), /^attestbed bundle .*broken$/)
     t.match(await run.locator('.register').first().textContent(), 'PCR 7')
     t.match(await run.textContent(), 'SNP report')
     t.match(await run.textContent(), 'OVMF_<b>.fd')

@@ -1,10 +1,21 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inflateRawSync } from 'node:zlib'
 import t from 'tap'
 import { Parser } from 'tap-parser'
+import { makeBundle } from '../bundle/make.ts'
 import { result } from '../report/testing/fake-run.ts'
 import { storeRun } from '../report/testing/stored-run.ts'
 import { wantedReports } from './report-flags.ts'
@@ -136,6 +147,61 @@ t.test('report makes any view later, of several runs as of one', async (t) => {
   t.match(readFileSync(join(directory, 'both.xml'), 'utf8'), '<testsuites name="attestbed" tests="2"')
   t.equal(JSON.parse(json.stdout).results.length, 2)
   t.same(html, { code: 0, stdout: `${join(runs[0] ?? '', 'report.html')}\n`, stderr: '' })
+})
+
+t.test('report takes a bundle as it takes a run, wherever its paths lay', async (t) => {
+  const run = fresh('bundled')
+  const [stored = result()] = storeRun(run, { results: [result({ outcome: 'fail', dir: 'one' })] })
+  const point = join(directory, 'elsewhere')
+  renameSync(stored.dir, point)
+  const file = join(directory, 'b.attestbed')
+  await makeBundle({
+    ...{
+      found: { run, point, result: stored },
+      file,
+      include: [],
+      checkout: directory,
+      version: '0',
+      packages: [],
+    },
+  })
+  rmSync(point, { recursive: true })
+  rmSync(run, { recursive: true })
+  const json = await cli('report', file, '--format', 'json')
+  t.match(JSON.parse(json.stdout).results, [{ scenario: stored.scenario, outcome: 'fail' }])
+  t.same(await cli('report', file), { code: 0, stdout: `${file}.html\n`, stderr: '' })
+  const [, block = ''] = /id="block-0">([^<]*)</.exec(readFileSync(`${file}.html`, 'utf8')) ?? []
+  const [detail] = JSON.parse(inflateRawSync(Buffer.from(block, 'base64')).toString())
+  t.match(detail, { problems: [], directory: file, command: `attestbed repro ${file}` })
+  t.match(detail.consoles, [{ file: `run/owner/boot-1/console.raw in ${file}` }])
+  t.notOk('makeBundle' in detail)
+  writeFileSync(file, readFileSync(file).subarray(0, 200))
+  t.match(await cli('report', file), { code: 5, stderr: /FormatError \[truncated\]/ })
+})
+
+t.test('what a signal ends removes what it had begun', async (t) => {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    const left = fresh(`left-${signal}`)
+    const program = join(directory, `${signal}.ts`)
+    const module = (path: string) => JSON.stringify(join(import.meta.dirname, path))
+    writeFileSync(
+      program,
+      [
+        `import { exitOnSignals } from ${module('interruption.ts')}`,
+        `import { removeAtExit } from ${module('../system/leftovers.ts')}`,
+        `exitOnSignals(); removeAtExit(${JSON.stringify(left)})`,
+        `process.stdin.resume(); process.stdout.write('ready')`,
+      ].join('\n'),
+    )
+    const child = spawn(process.execPath, [program])
+    await once(child.stdout, 'data')
+    child.kill(signal)
+    t.same(await once(child, 'close'), [code, null])
+    t.notOk(existsSync(left))
+  }
 })
 
 t.test(

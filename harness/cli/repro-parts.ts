@@ -77,14 +77,16 @@ function isAxis(text: string): text is VersionAxis {
 
 /** What is about to happen, before anybody is asked. */
 export function planLines({ manifest, title, variant, words, cannot }: ReproPlan): readonly string[] {
-  const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  const { platform, emulatedOn, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  const on = emulatedOn === undefined ? '' : ` emulated on ${emulatedOn}`
+  const kind = vtpm === 'none' ? 'no' : vtpm
   const { signature, argv } = manifest
   return [
     `${manifest.scenario.id}: ${title}`,
     `made ${manifest.made} by attestbed ${manifest.madeBy}${argv.length > 0 ? ` of: attestbed ${argv.join(' ')}` : ''}`,
     `it was: ${signature.outcome}${signature.reason ? `: ${signature.reason}` : ''}`,
     ...signature.falseClaims.map(({ id, expected, got }) => `  ${id}: expected ${expected}, got ${got}`),
-    `here: ${platform}, ${vtpm} vTPM, ${firmware}, ${image}, QEMU of ${qemu}, ${vcpus} vCPUs, ${memoryMiB} MiB`,
+    `here: ${platform}${on}, ${kind} vTPM, ${firmware}, ${image}, QEMU of ${qemu}, ${vcpus} ${vcpus === 1 ? 'vCPU' : 'vCPUs'}, ${memoryMiB} MiB`,
     ...words.map((line) => `  ${line}`),
     ...cannot.map((line) => `  cannot be reproduced here: ${line}`),
   ]

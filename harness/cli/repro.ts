@@ -12,7 +12,7 @@ import {
 } from '../bundle/repro.ts'
 import { errorCode } from '../system/files.ts'
 import { Scope } from '../system/scope.ts'
-import { watchInterrupts } from './interruption.ts'
+import { exitOnSignals, watchInterrupts } from './interruption.ts'
 import { writeDocument } from './output.ts'
 import { mayBoot, openCase, openWith, plainViews, planLines, type Say, sayTo } from './repro-parts.ts'
 import { INSIDE_PTY, inFront } from './shell.ts'
@@ -102,6 +102,7 @@ function requireTerminal(): void {
 }
 
 async function look(scope: Scope, file: string, { list, extract, json }: ReproFlags): Promise<number> {
+  using _ = exitOnSignals()
   const { manifest, directory } = await openBundle(scope, file)
   if (extract !== undefined) await extractTo(directory, resolve(extract))
   const say = sayTo(json ? process.stderr : process.stdout)

@@ -9,6 +9,7 @@ import { ensureInitrd, type Initrd } from './initrd.ts'
 import { ensureKernel, type Kernel } from './kernel.ts'
 import { type KernelSwap, withKernelFile } from './kernel-swap.ts'
 import type { PcrKeyName, SigningKeyName, SigningKeys } from './keys.ts'
+import { missingModules } from './module-closure.ts'
 import { ensurePlainDisk, type PlainDisk } from './plain-disk.ts'
 import { ESP_ONLY_MIB, type Recipe, readRecipe, recipeFile } from './recipe.ts'
 import { ensureUki, type Uki, type UkiProfile } from './uki.ts'
@@ -38,8 +39,10 @@ export async function ensureImage(
   { kernel: swap }: ImageOptions = {},
 ): Promise<BuiltImage> {
   const own = await readRecipe(recipeFile(context.paths.checkout, id))
-  const recipe = swap && 'suite' in swap ? { ...own, kernel: { ...own.kernel, suite: swap.suite } } : own
-  const kernel = await ensureKernel(context, { image: id, ...recipe.kernel })
+  const { kernel, recipe } =
+    swap && 'suite' in swap
+      ? await kernelOfSuite(context, own, swap.suite)
+      : { kernel: await ensureKernel(context, { image: id, ...own.kernel }), recipe: own }
   const { suite, exclude } = recipe
   const packages = await ensurePackages(context, {
     image: id,
@@ -55,6 +58,24 @@ export async function ensureImage(
     plainDisk: () => ensurePlainDisk(context, { recipe, packages }),
   }
   return swap && 'image' in swap ? withKernelFile(image, swap) : image
+}
+
+/** A kernel of another age need not have every driver of today's: a guest without one is told of, and still worth a try. */
+async function kernelOfSuite(
+  context: MaterialContext,
+  own: Recipe,
+  suite: string,
+): Promise<{ readonly kernel: Kernel; readonly recipe: Recipe }> {
+  const about = { ...own.kernel, suite }
+  const kernel = await ensureKernel(context, { image: own.id, ...about })
+  const missing = await missingModules({ ...kernel, names: own.initrd.modules })
+  if (missing.length > 0)
+    context.progress?.({
+      image: own.id,
+      step: `kernel ${kernel.release} has no ${missing.join(', ')}: left out`,
+    })
+  const modules = own.initrd.modules.filter((name) => !missing.includes(name))
+  return { kernel, recipe: { ...own, kernel: about, initrd: { ...own.initrd, modules } } }
 }
 
 async function ensureDisk(

@@ -39,6 +39,25 @@ export async function moduleClosure(tools: Tools, request: ModuleRequest): Promi
   return [...modules, { kind: 'file', path: `${directory}/modules.dep`, content }]
 }
 
+/** Names that the kernel has neither as a module nor built in; what only an alias names counts as missing, too. */
+export async function missingModules({ tree, release, names }: ModuleRequest): Promise<readonly string[]> {
+  const directory = join(tree, 'usr/lib/modules', release)
+  const lists = await Promise.all(
+    ['modules.dep', 'modules.builtin'].map((name) => readFile(join(directory, name), 'utf8')),
+  )
+  const known = new Set(lists.flatMap((list) => list.split('\n').map(moduleName)))
+  return names.filter((name) => !known.has(name.replaceAll('-', '_')))
+}
+
+/** Of a line of modules.dep or modules.builtin: the kernel takes `-` and `_` for the same. */
+function moduleName(line: string): string {
+  const [path = ''] = line.split(':')
+  return path
+    .slice(path.lastIndexOf('/') + 1)
+    .replace(/\.ko.*$/, '')
+    .replaceAll('-', '_')
+}
+
 async function resolveModules(
   tools: Tools,
   { tree, release, names }: ModuleRequest,

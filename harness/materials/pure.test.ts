@@ -7,7 +7,7 @@ import { directoriesOf } from './boot-disk.ts'
 import { contentKey } from './context.ts'
 import { layOut, MIB } from './disk.ts'
 import { sha256OfTree } from './file-digest.ts'
-import { selectDependencies } from './module-closure.ts'
+import { missingModules, selectDependencies } from './module-closure.ts'
 
 t.test('contentKey depends on every input and not on the order of names', async (t) => {
   const key = contentKey({ a: 1, b: ['x', 'y'], c: { d: null, e: true } })
@@ -59,6 +59,17 @@ t.test('selectDependencies keeps the lines of wanted modules only', async (t) =>
     selectDependencies(index, new Set(['kernel/a.ko.xz', 'kernel/b.ko.xz'])),
     'kernel/a.ko.xz: kernel/b.ko.xz\nkernel/b.ko.xz:\n',
   )
+})
+
+t.test('missingModules knows what is a module, what is built in, and neither by half a name', async (t) => {
+  const tree = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(tree, { recursive: true }))
+  const directory = join(tree, 'usr/lib/modules/6.1')
+  await mkdir(directory, { recursive: true })
+  await writeFile(join(directory, 'modules.dep'), 'kernel/virt/sev-guest.ko.xz: kernel/tdx_guest.ko\n')
+  await writeFile(join(directory, 'modules.builtin'), 'kernel/fs/efivarfs.ko\n')
+  const names = ['sev_guest', 'tdx_guest', 'efivarfs', 'fs', 'guest']
+  t.same(await missingModules({ tree, release: '6.1', names }), ['tdx_guest', 'fs', 'guest'])
 })
 
 t.test('nearest gives what was meant, or nothing', async (t) => {

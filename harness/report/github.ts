@@ -62,11 +62,12 @@ function annotationsOf(result: ScenarioResult): readonly Annotation[] {
   const title = `${scenario} (${describeVariant(variant)})`
   const remark = unstable === undefined ? '' : `\nmarked unstable: ${unstable}`
   const wrong = claims.filter((claim) => claim.outcome === 'fail')
-  if (wrong.length === 0) return [{ level, place, title, text: `${outcome}: ${reason}${remark}` }]
-  return wrong.map(({ claim, basis, expected, got }) => ({
-    ...{ level, place, title },
-    text: `false: ${claim} (${basis})\nexpected ${expected}\ngot ${got}${remark}`,
-  }))
+  const say = (text: string): Annotation => ({ level, place, title, text: `${text}${remark}` })
+  const claimed = wrong.map(({ claim, basis, expected, got }) =>
+    say(`false: ${claim} (${basis})\nexpected ${expected}\ngot ${got}`),
+  )
+  // Of a fail, the reason is the claims; what broke beside them would otherwise be told nowhere.
+  return wrong.length === 0 || outcome === 'error' ? [...claimed, say(`${outcome}: ${reason}`)] : claimed
 }
 
 /** `::error file=F,line=1,title=T::message`; a line feed in a message is `%0A`, all else of a guest is escaped. */

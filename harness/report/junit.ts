@@ -156,7 +156,12 @@ function caseLines(
   const open = `    <testcase classname="${attribute(className.replaceAll('/', '.'))}" name="${attribute(name)}" time="${seconds.toFixed(3)}"`
   if (kind === 'pass') return [`${open}/>`]
   const said = `message="${attribute(message)}"`
-  if (kind === 'skipped') return [`${open}>`, `      <skipped ${said}/>`, '    </testcase>']
+  if (kind === 'skipped')
+    return [
+      `${open}>`,
+      text === '' ? `      <skipped ${said}/>` : `      <skipped ${said}>${content(text)}</skipped>`,
+      '    </testcase>',
+    ]
   const type = kind === 'failure' ? 'claim-false' : 'infrastructure'
   return [`${open}>`, `      <${kind} ${said} type="${type}">${content(text)}</${kind}>`, '    </testcase>']
 }

@@ -42,10 +42,11 @@ export class PlainReporter implements TerminalView {
         return [`${event.planned.length} more to run: nothing has failed yet`]
       case 'scenario-started':
         return [`${this.#label(event.key)}: started${attemptWords(event.attempt)}`]
-      case 'attempt-ended':
-        return [
-          `${this.#label(event.key)}: broke, and is tried again: ${escapeControls(event.result.reason)}`,
-        ]
+      case 'attempt-ended': {
+        // The rest of it, lines of a console most of all, stands in the table at the end.
+        const [reason = ''] = event.result.reason.split('\n')
+        return [`${this.#label(event.key)}: broke, and is tried again: ${escapeControls(reason)}`]
+      }
       case 'run-note':
         return [escapeControls(event.text)]
       case 'phase':

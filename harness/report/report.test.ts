@@ -67,7 +67,7 @@ t.test('the verdict table', async (t) => {
     t.match(words, /try 1 +qemu-start: ok 1 - forged/)
     t.match(words, /FAIL {2}\S+ 1:01, unstable\n.*1024 MiB, no\. 3\n/)
     t.match(words, /unstable +resets now and then/)
-    t.match(words, 'Retried after an error: 1 scenarios, 1 times in all')
+    t.match(words, 'Retried after an error: 1 scenario, 1 time in all')
     t.match(words, 'Marked unstable: 1, of which 1 did not pass')
     t.match(words, /Out of date: m\.yaml:3:5 skips 2 until 2026-01-01 \(old\)/)
     t.notMatch(words, CONTROLS)

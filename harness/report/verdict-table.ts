@@ -140,7 +140,7 @@ function matrixSentences({ results, expired = [] }: RunResult): readonly string[
   return [
     ...(retried.length > 0
       ? [
-          `Retried after an error: ${retried.length} scenarios, ${retries} times in all; a fail is never retried.`,
+          `Retried after an error: ${amount(retried.length, 'scenario')}, ${amount(retries, 'time')} in all; a fail is never retried.`,
         ]
       : []),
     ...(unstable.length > 0
@@ -188,4 +188,8 @@ function countBy<Item>(items: readonly Item[], keyOf: (item: Item) => string): R
   const counts = new Map<string, number>()
   for (const item of items) counts.set(keyOf(item), (counts.get(keyOf(item)) ?? 0) + 1)
   return counts
+}
+
+function amount(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`
 }

@@ -21,6 +21,8 @@ function withoutPlatforms(host: Diagnosis, reason: string): Diagnosis {
 /** Values that the user named; an absent axis is the matrix's, or the plan's to choose. */
 export interface NamedAxes {
   readonly platforms?: readonly PlatformId[]
+  /** What TEEs are emulated on, also where the host has them. */
+  readonly emulatedOn?: PlatformId
   readonly vtpms?: readonly VtpmKind[]
   readonly firmware?: readonly string[]
   /** Image ids, or paths of descriptions of somebody's own disk. */
@@ -91,6 +93,7 @@ export class AxisCatalogue {
       ...(platforms
         ? { platforms: platforms.map(platform) }
         : { platforms: [bestPlatform(host)], isOwnPlatform: true }),
+      ...(named.emulatedOn && { emulatedOn: platform(named.emulatedOn) }),
       ...(vtpms && { vtpms }),
       ...(own.vtpm && { vtpmsOf: whoNamesVtpms(named, block) }),
       ...(firmware && { firmware }),

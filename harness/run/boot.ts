@@ -9,6 +9,7 @@ import { FAILURE_PATTERNS } from '../machine/console/failure-patterns.ts'
 import { openTranscript } from '../machine/console/transcript.ts'
 import type { GuestEnd } from '../machine/end.ts'
 import { forwardedPort } from '../machine/forwarded-port.ts'
+import { giveShell } from '../machine/guest/give-shell.ts'
 import { login } from '../machine/guest/login.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
@@ -202,6 +203,7 @@ export class Boot {
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
     const { emit } = this.#vm.spec
+    this.#shellBy(() => giveShell(guest))
     const vm = this.#vm.name
     this.#guest = new LabGuest(
       guest,
@@ -287,8 +289,15 @@ export class Boot {
     return this.#vm.boot()
   }
 
+  /** How somebody who looks at a failure gets a shell; after a reset nobody is logged in. */
+  #shellBy(giveShell: (() => Promise<void>) | undefined): void {
+    const end = this.#vm.spec.ends.find(({ machine }) => machine === this.machine)
+    if (end) end.giveShell = giveShell
+  }
+
   #inSameProcess(): Boot {
     this.#stopListening()
+    this.#shellBy(undefined)
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'firmware' })
     return new Boot(this.#vm, this.#process)
   }

@@ -25,12 +25,12 @@ export function freshNonce(): Buffer {
 export async function collectEvidence(guest: LabGuest, reportData: Uint8Array): Promise<TsmReport> {
   const { exitCode } = await guest.run(['test', '-e', PORT])
   const report = await (exitCode === 0 ? askPort(guest, reportData) : askKernel(guest, reportData))
-  guest.showEvidence(await readable(report.outblob))
+  guest.showEvidence(await readableEvidence(report.outblob))
   return report
 }
 
 /** What it says, for the record; nothing of it is verified here. */
-async function readable(evidence: Uint8Array): Promise<EvidenceText> {
+export async function readableEvidence(evidence: Uint8Array): Promise<EvidenceText> {
   const { inspectEvidence } = await import('../evidence/verify-evidence.ts')
   try {
     return (await inspectEvidence({ evidence })).page

@@ -118,6 +118,7 @@ export const eventSchema = z.discriminatedUnion('type', [
   event('run-extended', { planned }),
   ofScenario('scenario-started', {
     ...{ scenario: text, title: text, variant, directory: text, attempt: count },
+    isSampled: maybe(z.literal(true)),
   }),
   ofScenario('phase', { vm: text, phase: z.enum(PHASES) }),
   ofScenario('vm-started', { vm: text, argv }),

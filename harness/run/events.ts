@@ -200,6 +200,8 @@ export type RunEvent =
       readonly directory: string
       /** From 1; above it where an attempt before this one broke. */
       readonly attempt: number
+      /** It boots states of a power cut, by the seed and the range of the run's record. */
+      readonly isSampled?: true
     })
   | (OfScenario & { readonly type: 'phase'; readonly vm: string; readonly phase: Phase })
   | (OfScenario & { readonly type: 'vm-started'; readonly vm: string; readonly argv: readonly string[] })

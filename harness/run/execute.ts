@@ -89,7 +89,10 @@ async function tryOnce(execution: Execution): Promise<Tried> {
   const ends: VmEnd[] = []
   const claims = new ClaimBook(scenario.claims, point.platform.basis)
   const processors = new Processors(point.platform)
-  send({ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory, attempt })
+  send({
+    ...{ type: 'scenario-started', scenario: id, title: scenario.title, variant, directory, attempt },
+    ...(scenario.budget.secondsPerState !== undefined && { isSampled: true }),
+  })
   const thrown = await caught(async () => {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await using scope = new Scope(key)

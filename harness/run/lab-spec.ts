@@ -23,6 +23,8 @@ export interface VmEnd {
   readonly ended: Promise<GuestEnd>
   /** Absent where a test stands in for it. */
   readonly machine?: Machine
+  /** Puts a shell where the harness has taken the console for its commands; absent where it has not. */
+  giveShell?: (() => Promise<void>) | undefined
 }
 
 type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never

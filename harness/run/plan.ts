@@ -27,6 +27,8 @@ export interface Axes {
   readonly platforms: readonly PlatformDescriptor[]
   /** Nobody named one: `platforms` is the best that this host has, and another host's may be another. */
   readonly isOwnPlatform?: boolean
+  /** TEEs are emulated on this, also where the host has them. */
+  readonly emulatedOn?: PlatformDescriptor
   readonly vtpms?: readonly VtpmKind[]
   /**
    * Who names the vTPMs; absent: flags. Flags and axes select among the kinds that a scenario has. But where an include
@@ -110,13 +112,16 @@ export function spanOf({ scenario }: FoundScenario, axes: Axes, context: PlanCon
  */
 function teesOf(
   tees: readonly Tee[],
-  { platforms, isOwnPlatform }: Axes,
+  { platforms, isOwnPlatform, emulatedOn }: Axes,
   { host, anyHost }: PlanContext,
 ): readonly PlatformDescriptor[] {
   const named = isOwnPlatform ? [] : platforms
   const isUsable = ({ id }: PlatformDescriptor) => host.report.platforms[id]?.usable === true
-  const real = (tee: PlatformDescriptor) => (anyHost || isUsable(tee) ? tee : undefined)
-  const own = PLATFORMS.filter((each) => each.basis === 'emulated' && isUsable(each))
+  const real = (tee: PlatformDescriptor) =>
+    emulatedOn === undefined && (anyHost || isUsable(tee)) ? tee : undefined
+  const own = emulatedOn
+    ? [emulatedOn]
+    : PLATFORMS.filter((each) => each.basis === 'emulated' && isUsable(each))
   const emulated = (tee: PlatformDescriptor, bases: readonly PlatformDescriptor[]) =>
     bases.map((on) => emulatedPlatform(tee, on)).find((each) => each !== undefined)
   const all = tees.map(platformOf)

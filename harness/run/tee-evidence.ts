@@ -5,6 +5,7 @@ import { type Verdict, verifyEvidence } from '../evidence/verify-evidence.ts'
 import { parseTdxQuote } from '../formats/tdx/quote.ts'
 import type { EndorsementFault } from '../platforms/emulated/processor.ts'
 import type { TsmReport } from './collect-evidence.ts'
+import { judgedPage } from './judged-page.ts'
 import type { VmTee } from './tee.ts'
 
 export interface TeeAppraisal {
@@ -58,6 +59,8 @@ export async function verifyTeeEvidence(
     ...{ crls, collateral, quotes: [], nonce, at: new Date() },
     policy: named ? { ...policy, simulatedRoots: [simulatedRoot] } : policy,
   })
+  const by = trust === 'default' ? 'by the strict defaults' : "by the owner's policy"
+  tee.showEvidence(judgedPage(verdict.page, verdict, by))
   const { authentic, acceptable, findings, fields } = verdict
   const [first] = findings
   return {

@@ -14,6 +14,7 @@ import type {
 import type { TsmService } from '../platforms/emulated/tsm-port.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import type { LaunchRequest } from '../platforms/rehearsed-launch.ts'
+import type { EvidenceText } from './events.ts'
 import type { ExpectedRegisters } from './expected-registers.ts'
 import type { GuestRegisters } from './guest-registers.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -43,19 +44,28 @@ const NO_ENDORSEMENTS = { certificates: [], crls: [], collateral: [] } as const
 export class VmTee {
   readonly platform: PlatformId
   readonly basis: Basis
-  readonly #spec: LabSpec
+  readonly #spec: LabSpec & { readonly name?: string }
   readonly #request: () => LaunchRequest
   readonly #emulation: Emulation | undefined
   readonly #records: TeeRecord[] = []
   readonly #host = new TeeHost()
   #launches = 0
 
-  constructor(spec: LabSpec, request: () => LaunchRequest, emulation?: Emulation) {
+  constructor(
+    spec: LabSpec & { readonly name?: string },
+    request: () => LaunchRequest,
+    emulation?: Emulation,
+  ) {
     this.#spec = spec
     this.#request = request
     this.#emulation = emulation
     this.platform = spec.variant.platform
     this.basis = spec.basis
+  }
+
+  /** For the record: what somebody made of evidence that is said to be of this VM. */
+  showEvidence(page: EvidenceText): void {
+    this.#spec.emit({ type: 'evidence', vm: this.#spec.name ?? '', page })
   }
 
   /** Whether its host is ours, so that it can lie. */

@@ -16,6 +16,7 @@ import type { LabSpec } from './lab-spec.ts'
 import { type Axes, type PlanContext, plan } from './plan.ts'
 import { defineScenario, type Tee } from './scenario.ts'
 import { VmTee } from './tee.ts'
+import { verifyTeeEvidence } from './tee-evidence.ts'
 import { TeeHost } from './tee-host.ts'
 
 const image: ImageDescription = {
@@ -89,6 +90,9 @@ t.test('the user narrows the TEEs, and says what emulated ones run on', async (t
   const onTcg = { platforms: [platform('tcg')] }
   t.strictSame(planned(SNP_HOST, onTcg), ['sev-snp on tcg, amdsev', 'tdx on tcg, combined'])
   t.strictSame(planned(LAPTOP, { platforms: [platform('sev')] }), ['sev, scenario-lacks'])
+  const emulated = { platforms: [platform('sev-snp')], emulatedOn: platform('tcg') }
+  for (const context of [SNP_HOST, LAPTOP])
+    t.strictSame(planned(context, emulated), ['sev-snp on tcg, amdsev'], 'whatever the host has')
 })
 
 t.test('without any platform, and for another host, the TEE itself is planned', async (t) => {
@@ -161,6 +165,17 @@ t.test('the host of hardware is honest, and cannot be made to lie', async (t) =>
   const tee = new VmTee(spec, () => t.fail('nothing is launched') as never)
   t.doesNotThrow(() => tee.fault())
   t.throws(() => tee.fault('forged'), { constructor: HostError, code: 'emulation-required' })
+})
+
+t.test('what an owner made of evidence is in the record of the run', async (t) => {
+  const events: unknown[] = []
+  const spec = { variant: { platform: 'sev-snp' }, basis: 'hardware', name: 'owner' }
+  const emit = (event: unknown) => events.push(event)
+  const tee = new VmTee({ ...spec, emit } as unknown as LabSpec, () => t.fail('nothing is launched') as never)
+  const evidence = { outblob: Buffer.from('no report'), auxblob: Buffer.alloc(0) }
+  await verifyTeeEvidence(tee, evidence, { nonce: Buffer.alloc(64), policy: {} })
+  const says = [{ title: 'Verdict', rows: [{ label: /policy/, value: 'not authentic' }, { label: /./ }] }]
+  t.match(events, [{ type: 'evidence', vm: 'owner', page: { title: /: not authentic$/, says } }])
 })
 
 t.test('a claim about the launch rests on what the emulated processor rests on', async (t) => {

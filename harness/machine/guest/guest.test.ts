@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { GuestError, TimeoutError } from '../../base/errors.ts'
 import { Console } from '../console/engine.ts'
 import { MARKER_LENGTH, newFraming, OutputLines, parseFrame } from './frames.ts'
+import { giveShell } from './give-shell.ts'
 import { login } from './login.ts'
 import { execScript, quoteWord } from './quote.ts'
 import { Guest } from './run.ts'
@@ -116,6 +117,28 @@ const oddArguments = [
   'two\nlines\n',
   '"',
 ]
+
+for (const shell of SHELLS) {
+  t.test(
+    `a person gets a shell on the console of ${shell.name}, which its commands had`,
+    onPty(),
+    async (t) => {
+      const guest = await openGuest(t, shell)
+      const { console } = guest
+      await guest.run(['true'])
+      const asked = console.mark()
+      await console.send('echo typed-$((6*7))\n')
+      await t.rejects(console.expect('typed-42', { since: asked, deadlineMs: 500 }), { code: 'expect' })
+      await giveShell(guest)
+      const since = console.mark()
+      await console.send('echo "typed-$((6*7)) $TERM"; [ -t 0 ] && echo on-$((1+1))-terminal\n')
+      await console.expect('typed-42 linux', { since, deadlineMs: 10_000 })
+      await console.expect('on-2-terminal', { since, deadlineMs: 10_000 })
+      await console.send('exit\n')
+      t.equal((await guest.run(['echo', 'again'])).stdout.toString(), 'again\n', 'and the harness after it')
+    },
+  )
+}
 
 for (const shell of SHELLS) {
   t.test(`guest.run over ${shell.name}`, onPty(), async (t) => {

@@ -92,6 +92,8 @@ export interface RunDetail {
   readonly hint?: string
   /** Words for a shell. */
   readonly command: string
+  /** The same, of what failed: makes one file of it. */
+  readonly makeBundle?: string
   readonly directory: string
   readonly claims: readonly ClaimResult[]
   readonly broken: readonly BrokenAttempt[]

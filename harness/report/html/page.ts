@@ -3,11 +3,13 @@
  * is the one whose digest its policy names; the data lies in elements that browsers do not run, as base64.
  */
 import { createHash } from 'node:crypto'
-import { readDetail } from '../record/detail.ts'
+import { dirname, relative } from 'node:path'
+import type { ScenarioResult } from '../../run/events.ts'
+import { readDetail, shellWords } from '../record/detail.ts'
 import type { RunRecord } from '../record/run-record.ts'
 import { type Block, BlockWriter, pack } from './blocks.ts'
 import type { ClientBundle } from './client-bundle.ts'
-import type { ReportIndex } from './data.ts'
+import type { ReportIndex, RunDetail } from './data.ts'
 import { makeIndex, type PlacedResult } from './index-of.ts'
 import { safeTexts } from './safe-texts.ts'
 
@@ -25,13 +27,29 @@ export async function htmlReport({ runs, before, client }: HtmlReport): Promise<
   const placed: PlacedResult[] = []
   for (const run of runs)
     for (const result of run.result.results) {
-      const { consoles, ...detail } = await readDetail(result, run.directory)
+      const { consoles, ...detail } = await detailOf(run, result)
       // Consoles are safe as they are read, and most of all text.
       placed.push({ result, place: writer.add({ ...safeTexts(detail), consoles }) })
     }
   writer.flush()
   const index: ReportIndex = makeIndex({ runs, placed, ...(before && { before }) })
   return document([pack('index', safeTexts(index)), ...blocks], client)
+}
+
+async function detailOf(run: RunRecord, result: ScenarioResult): Promise<RunDetail> {
+  const { directory, isPoint, bundle } = run
+  // One scenario alone may lie anywhere, too: in a bundle, in place of where it ran.
+  const detail = isPoint
+    ? await readDetail({ ...result, dir: directory }, dirname(directory))
+    : await readDetail(result, directory)
+  if (bundle === undefined) return detail
+  const { makeBundle: _, ...rest } = detail
+  return {
+    ...{ ...rest, directory: bundle, command: shellWords(['attestbed', 'repro', bundle]) },
+    consoles: detail.consoles.map((each) => {
+      return { ...each, file: `${relative(dirname(directory), each.file)} in ${bundle}` }
+    }),
+  }
 }
 
 function document(blocks: readonly Block[], { script, style }: ClientBundle): string {

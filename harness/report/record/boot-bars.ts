@@ -12,6 +12,8 @@ interface Track {
   readonly bars: Bar[]
   processes: number
   isOn: boolean
+  /** QEMU tells of resets; phases are what the guest prints, and say nothing of them. */
+  readonly hasQmp: boolean
 }
 
 /** `since`: what times are relative to; `until`: when the attempt ended. */
@@ -20,9 +22,10 @@ export function bootBars(
   { since, until }: { readonly since: number; readonly until: number },
 ): readonly VmTrack[] {
   const tracks = new Map<string, Track>()
+  const hasQmp = events.some(({ type }) => type === 'qmp-event')
   for (const event of events) {
     if (!('vm' in event)) continue
-    const track = tracks.get(event.vm) ?? { bars: [], processes: 0, isOn: false }
+    const track = tracks.get(event.vm) ?? { bars: [], processes: 0, isOn: false, hasQmp }
     tracks.set(event.vm, track)
     follow(track, event, event.at - since)
   }
@@ -78,7 +81,7 @@ function enter(track: Track, phase: Phase, at: number): void {
   const last = bar?.segments.at(-1)
   if (!bar || !last || last.phase === phase) return
   if (phase === 'launching' || phase === 'preparing') return
-  if (phase === 'firmware') {
+  if (phase === 'firmware' && !track.hasQmp) {
     end(bar, at, 'reset')
     begin(track, at)
     return

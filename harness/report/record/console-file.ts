@@ -67,12 +67,14 @@ async function readRange(file: FileHandle, { from, to }: Range, times: Times): P
     const fresh = cleaner.write(chunk.bytes, target, written)
     let start = 0
     const limit = written + fresh
-    for (let lf = target.indexOf(LF, written); lf >= 0 && lf < limit; lf = target.indexOf(LF, lf + 1)) {
+    // Of this chunk's bytes each is looked at once: a guest can print a megabyte byte by byte, without a line feed.
+    const known = target.subarray(0, limit)
+    for (let lf = known.indexOf(LF, written); lf >= 0; lf = known.indexOf(LF, lf + 1)) {
       lines.push(shown(target.subarray(start, lf)))
       at.push(chunk.ms)
       start = lf + 1
     }
-    target.copyWithin(0, start, limit)
+    if (start > 0) target.copyWithin(0, start, limit)
     written = limit - start
   }
   if (written > 0) end(at.at(-1) ?? times.at(-1)?.ms ?? 0)

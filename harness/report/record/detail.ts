@@ -16,10 +16,11 @@ const LARGEST_BILL = 4 * 1024 * 1024
 const RUN_RECORD_FILE = 'run.json'
 const LARGEST_RECORD = 4 * 1024 * 1024
 
-/** Which states of a power cut were booted: the words behind `--seed` and `--states`. */
+/** Which states of a power cut were booted: the words behind `--seed`, `--states` and `--order`. */
 interface Sampling {
   readonly seed: number
   readonly states: 'all' | { readonly first: number; readonly last: number }
+  readonly order?: string
 }
 
 /** `run`: where the whole run lies now; its scenarios lie in it, wherever they were when it ran. */
@@ -37,10 +38,11 @@ export async function readDetail(stored: ScenarioResult, run?: string): Promise<
     ...{
       startedAt: since,
       reason: result.reason,
-      command: commandOf({ ...result, sampling: await samplingIn(run) }),
+      command: commandOf({ ...result, ...(isSampled(events) && { sampling: await samplingIn(run) }) }),
       directory: result.dir,
     },
     ...(result.hint !== undefined && { hint: result.hint }),
+    ...(isBundled(result) && { makeBundle: shellWords(['attestbed', 'bundle', result.dir]) }),
     ...{ claims: result.claims, broken: result.broken ?? [], ms: until - since },
     vms: bootBars(events, { since, until }),
     marks: marks.slice(0, MOST_MARKS),
@@ -57,6 +59,16 @@ export async function readDetail(stored: ScenarioResult, run?: string): Promise<
   }
 }
 
+/** To others, seed and range say nothing. */
+function isSampled(events: readonly RunEvent[]): boolean {
+  return events.some((event) => event.type === 'scenario-started' && event.isSampled)
+}
+
+/** What failed, and ran. */
+function isBundled({ outcome, dir }: ScenarioResult): boolean {
+  return dir !== '' && (outcome === 'fail' || outcome === 'error')
+}
+
 async function directoryNow({ dir }: ScenarioResult, run: string | undefined): Promise<string> {
   if (dir === '' || run === undefined) return dir
   const moved = join(run, basename(dir))
@@ -69,9 +81,10 @@ async function samplingIn(run: string | undefined): Promise<Sampling | undefined
   const file = join(run, RUN_RECORD_FILE)
   try {
     if ((await stat(file)).size > LARGEST_RECORD) return undefined
-    const { seed, states } = JSON.parse(await readFile(file, 'utf8')).sampling
+    const { seed, states, order } = JSON.parse(await readFile(file, 'utf8')).sampling
     const numbers = states === 'all' ? [seed] : [seed, states.first, states.last]
-    return numbers.every(Number.isSafeInteger) ? { seed, states } : undefined
+    if (!numbers.every(Number.isSafeInteger)) return undefined
+    return { seed, states, ...(typeof order === 'string' && { order }) }
   } catch {
     return undefined
   }
@@ -187,19 +200,26 @@ export function commandOf({
   readonly variant: Variant
   readonly sampling?: Sampling | undefined
 }): string {
-  const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+  const { platform, emulatedOn, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
   const words = [
-    ...['attestbed', 'run', scenario, '--platform', platform, '--vtpm', vtpm, '--firmware', firmware],
+    ...['attestbed', 'run', scenario, '--platform', platform],
+    ...(emulatedOn === undefined ? [] : ['--emulated-on', emulatedOn]),
+    ...['--vtpm', vtpm, '--firmware', firmware],
     ...['--image', image, ...(qemu === 'tools' ? [] : ['--qemu', qemu])],
     ...['--vcpus', String(vcpus), '--memory', `${memoryMiB}M`],
     ...(sampling ? samplingWords(sampling) : []),
   ]
+  return shellWords(words)
+}
+
+/** Safe to paste into a shell. */
+export function shellWords(words: readonly string[]): string {
   return words.map(quoted).join(' ')
 }
 
-function samplingWords({ seed, states }: Sampling): readonly string[] {
+function samplingWords({ seed, states, order }: Sampling): readonly string[] {
   const range = states === 'all' ? ['--exhaustive'] : ['--states', `${states.first}-${states.last}`]
-  return ['--seed', String(seed), ...range]
+  return ['--seed', String(seed), ...range, ...(order === undefined ? [] : ['--order', order])]
 }
 
 function quoted(word: string): string {

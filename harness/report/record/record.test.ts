@@ -179,6 +179,10 @@ t.test('consoles', async (t) => {
     rmSync(join(directory, 'console.times'))
     t.same((await readConsole(raw)).lines, ['a', 'b', 'c'])
   })
+  t.test('put together a line that comes byte by byte', async (t) => {
+    store(Buffer.from('a\nslow line\nb'), '[1,2]\n[2,1]\n[3,1]\n[4,1]\n[5,7]\n[9,1]\n')
+    t.same(await readConsole(raw), { lines: ['a', 'slow line', 'b'], steps: [1, 4, 0] })
+  })
   t.test('cut a line that never ends', async (t) => {
     store(Buffer.from('y'.repeat(5000)), '[1,5000]\n')
     t.match((await readConsole(raw)).lines, [/^y{2000}… \(3000 bytes more\)$/])
@@ -209,6 +213,9 @@ t.test('the boots of a VM: resets in one QEMU, a relaunch, and how each ended', 
     { phase: 'firmware', from: 1000, to: 3000 },
     { phase: 'kernel', from: 3000, to: 5000 },
   ])
+  const forged: RunEvent = { type: 'phase', ...at(4), phase: 'firmware' }
+  const [told] = bootBars(events.toSpliced(4, 0, forged), { since: 0, until: 12_000 })
+  t.equal(told?.boots.length, 3, 'a guest that prints what firmware prints has not been reset')
 })
 
 t.test('details of a run', async (t) => {
@@ -224,9 +231,16 @@ t.test('details of a run', async (t) => {
     const moved = join(scratch(t), 'moved')
     cpSync(directory, moved, { recursive: true })
     const sampling = { seed: 7, states: { first: 2, last: 5 } }
+    const events = join(moved, basename(stored.dir), 'events.jsonl')
+    const unsampled = readFileSync(events, 'utf8')
+    writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
+    t.notMatch((await readDetail(stored, moved)).command, /seed/, 'of a scenario that boots no states')
+    writeFileSync(events, unsampled.replace('"attempt":1', '"attempt":1,"isSampled":true'))
     writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
     const away = await readDetail({ ...stored, dir: join('/nowhere', basename(stored.dir)) }, moved)
     t.match(away, { problems: [], directory: join(moved, 'one'), command: /--seed 7 --states 2-5$/ })
+    writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling: { ...sampling, order: 'f62a05c2' } }))
+    t.match((await readDetail(stored, moved)).command, /--states 2-5 --order f62a05c2$/)
     writeFileSync(join(moved, 'run.json'), '{"sampling":{"seed":"$(x)","states":"all"}}')
     t.notMatch((await readDetail(stored, moved)).command, /seed/)
   })
@@ -249,4 +263,6 @@ t.test('the command that runs a point again names every axis, and is safe to pas
   )
   const variant = { ...VARIANT, image: "./it's; rm -rf.yaml", qemu: '/opt/qemu' }
   t.match(commandOf(result({ variant })), `--image './it'\\''s; rm -rf.yaml' --qemu /opt/qemu`)
+  const emulated = { ...VARIANT, platform: 'sev-snp', emulatedOn: 'tcg' } as const
+  t.match(commandOf(result({ variant: emulated })), '--platform sev-snp --emulated-on tcg --vtpm')
 })

@@ -19,6 +19,10 @@ export interface RunRecord {
   readonly result: RunResult
   readonly titles: ReadonlyMap<string, string>
   readonly ended: boolean
+  /** `directory` is that of one scenario of a run. */
+  readonly isPoint?: boolean
+  /** Came out of a bundle: its path, which outlasts `directory`. */
+  readonly bundle?: string
   /** What could not be read, in words. */
   readonly problems: readonly string[]
 }
@@ -57,20 +61,22 @@ interface Reading {
   readonly notes: string[]
   run: Partial<Writable<Pick<RunRecord, 'startedAt' | 'endedAt' | 'host'>>>
   result: RunResult | undefined
+  isPoint: boolean
 }
 
 async function readEvents(directory: string): Promise<RunRecord> {
   const reading: Reading = {
-    ...{ planned: [], notes: [], run: {}, result: undefined },
+    ...{ planned: [], notes: [], run: {}, result: undefined, isPoint: true },
     ...{ results: new Map(), started: new Map(), titles: new Map() },
   }
   const problems = await readStream(join(directory, EVENTS_FILE), (event) => take(reading, event))
-  const { run, result, titles, notes } = reading
+  const { run, result, titles, notes, isPoint, started, results } = reading
   const { startedAt = 0, endedAt = startedAt, host } = run
   return {
     ...{ directory, startedAt, endedAt, host, notes, titles, problems },
     result: result ?? { results: unfinished(reading) },
-    ended: result !== undefined,
+    ended: result !== undefined || (isPoint && [...started.keys()].every((key) => results.has(key))),
+    ...(isPoint && { isPoint }),
   }
 }
 
@@ -78,7 +84,10 @@ function take(reading: Reading, event: RunEvent): void {
   const { run } = reading
   run.startedAt ??= event.at
   run.endedAt = event.at
-  if (event.type === 'run-started') run.host = event.host
+  if (event.type === 'run-started') {
+    run.host = event.host
+    reading.isPoint = false
+  }
   if (event.type === 'run-started' || event.type === 'run-extended') reading.planned.push(...event.planned)
   else if (event.type === 'scenario-started') {
     const { key, scenario, variant, directory } = event

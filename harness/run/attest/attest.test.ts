@@ -5,12 +5,15 @@ import { join } from 'node:path'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import fc from 'fast-check'
 import t from 'tap'
-import { type AuditRecord, makeServerCertificate } from '../../broker/index.ts'
+import { type AttestRecord, type AuditRecord, makeServerCertificate } from '../../broker/index.ts'
 import { Scope } from '../../system/scope.ts'
+import type { EvidenceText } from '../events.ts'
+import { judgedPage } from '../judged-page.ts'
 import { BrokerLine } from './broker-line.ts'
 import { attestationsOf, summarize } from './exchanges.ts'
 import { interceptTls } from './interceptor.ts'
 import { filesWithSecret } from './secret-search.ts'
+import { ShownEvidence } from './shown-evidence.ts'
 
 const COMMON = { time: '2026-01-01T00:00:00.000Z', peer: 'local', teePubkey: '00', tee: 'snp' }
 
@@ -236,4 +239,31 @@ t.test('the search for a secret misses no base64 of it, whatever stands around',
   } finally {
     await rm(directory, { recursive: true })
   }
+})
+
+t.test('what a broker was shown is in the record of the run, with what it made of it', async (t) => {
+  const pages: EvidenceText[] = []
+  const shown = new ShownEvidence((page) => pages.push(page))
+  const record = attest('attested', ['launch-digest']) as AttestRecord
+  const of = (primary: string): AttestRecord => ({ ...record, evidence: { primary } })
+  shown.keep('11', '{"attestation_report":"AAAA"}')
+  await shown.decided(of('22'))
+  t.match(pages.at(-1), { title: /^evidence of snp: authentic, not acceptable$/, vouchedBy: [] })
+  t.match(pages.at(-1)?.says, [{ rows: [{ value: /not acceptable/ }, { label: 'launch-digest' }] }])
+  await shown.decided({ ...of('33'), verdicts: [], outcome: 'refused', code: 'malformed-request' })
+  t.match(pages.at(-1), { title: /not looked at/, says: [{ rows: [{ value: 'malformed-request' }] }] })
+  await shown.decided(of('11'))
+  t.match(pages.at(-1), { title: /^evidence that cannot be read/ }, 'named all the same')
+  t.equal(pages.length, 3)
+})
+
+t.test('a finding in the record is cut, and drives no terminal', async (t) => {
+  const finding = { code: 'x', message: '\x1b[2J', expected: 'e'.repeat(5000), got: '\u202e' }
+  const page = { title: 'p', says: [], vouchedBy: [] }
+  const findings = Array.from({ length: 100 }, () => finding)
+  const judged = judgedPage(page, { authentic: false, acceptable: false, findings }, 'by a test')
+  t.equal(judged.title, 'p: not authentic')
+  t.equal(judged.says[0]?.rows.length, 65)
+  t.notMatch(JSON.stringify(judged), /[\p{Cc}\p{Cf}]/u)
+  t.ok((judged.says[0]?.rows[1]?.note?.length ?? 0) < 1100)
 })

@@ -19,6 +19,7 @@ import type { NetworkOptions, VmOptions } from '../vm-options.ts'
 import { BrokerLine } from './broker-line.ts'
 import { type Attestation, attestationsOf, type ExchangeSummary, summarize } from './exchanges.ts'
 import { type Interceptor, interceptTls } from './interceptor.ts'
+import { ShownEvidence } from './shown-evidence.ts'
 
 /** What guests ask for where their command line names nothing else. */
 export const ROOT_KEY = 'default/root/key'
@@ -225,13 +226,21 @@ export class LabBroker {
 class WatchedLog implements AuditLog {
   readonly records: AuditRecord[] = []
   readonly #log: FileLog
+  readonly #shown: ShownEvidence
 
-  private constructor(log: FileLog) {
+  private constructor(log: FileLog, shown: ShownEvidence) {
     this.#log = log
+    this.#shown = shown
   }
 
   static async open(spec: LabSpec, name: string): Promise<WatchedLog> {
-    return new WatchedLog(await openAuditLog(join(spec.directory, `${name}-audit.jsonl`)))
+    const shown = new ShownEvidence((page) => spec.emit({ type: 'evidence', vm: name, page }))
+    return new WatchedLog(await openAuditLog(join(spec.directory, `${name}-audit.jsonl`)), shown)
+  }
+
+  /** In memory, and until it is decided on: the run's page shows it. */
+  async keepEvidence(digest: string, text: string): Promise<void> {
+    this.#shown.keep(digest, text)
   }
 
   close(): Promise<void> {
@@ -241,5 +250,6 @@ class WatchedLog implements AuditLog {
   async append(record: AuditRecord): Promise<void> {
     await this.#log.append(record)
     this.records.push(record)
+    if (record.event === 'attest') await this.#shown.decided(record)
   }
 }

@@ -1,6 +1,6 @@
 /** What a run rests on and what it measured: claims, registers, evidence, materials. */
 import { type ComponentChild, h } from 'preact'
-import type { EvidenceText, RegisterDifference } from '../../../run/events.ts'
+import type { RegisterDifference } from '../../../run/events.ts'
 import type { ProcessRecord, RegisterTable, RunDetail } from '../data.ts'
 import { BASES, type BasisLetter, SIGNS } from './words.ts'
 
@@ -173,11 +173,11 @@ function shortHex(hex: string | undefined): string {
   return hex.length > 20 ? `${hex.slice(0, 8)}…${hex.slice(-8)}` : hex
 }
 
-export function Evidence({ page }: { readonly page: EvidenceText }): ComponentChild {
+export function Evidence({ vm, page }: RunDetail['evidence'][number]): ComponentChild {
   return h(
     'details',
     { class: 'evidence' },
-    h('summary', {}, page.title),
+    h('summary', {}, h('span', { class: 'dim' }, vm === '' ? '' : `${vm}: `), page.title),
     page.says.map((section) =>
       h(
         'section',

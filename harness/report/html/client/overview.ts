@@ -37,7 +37,7 @@ export function Overview({ index, filter, onFilter }: OverviewProps): ComponentC
         ),
       ),
     ),
-    h('span', { class: 'dim about' }, runs.map(aboutLine).join(' · ')),
+    h('span', { class: 'dim about' }, aboutAll(runs)),
     h(ThemeButton, {}),
     before
       ? h(
@@ -56,6 +56,18 @@ export function Overview({ index, filter, onFilter }: OverviewProps): ComponentC
           words.map((word) => h('li', { class: 'error' }, word)),
         )
       : null,
+    runs.length > 1
+      ? h(
+          'details',
+          { class: 'notes dim' },
+          h('summary', {}, counted(runs.length, 'run')),
+          h(
+            'ul',
+            {},
+            runs.map((run) => h('li', {}, `${aboutLine(run)}: ${run.directory}`)),
+          ),
+        )
+      : null,
     runs.some(({ notes }) => notes.length > 0)
       ? h(
           'details',
@@ -70,6 +82,24 @@ export function Overview({ index, filter, onFilter }: OverviewProps): ComponentC
       : null,
   )
 }
+
+/** Of many runs, shards of a night say, the lines would fill a laptop: those unfold. */
+function aboutAll(runs: readonly RunAbout[]): string {
+  const [first] = runs
+  if (!first || runs.length === 1) return runs.map(aboutLine).join('')
+  const begin = Math.min(...runs.map(({ startedAt }) => startedAt))
+  const end = Math.max(...runs.map(({ startedAt, ms }) => startedAt + ms))
+  const cut = runs.filter(({ ended }) => !ended).length
+  const hosts = new Set(runs.flatMap(({ host }) => host?.name ?? []))
+  return [
+    `${runs.length} runs, ${when(begin)} to ${when(end)}`,
+    ...(cut === 0 ? [] : [`${cut} cut short`]),
+    ...(hosts.size === 0 ? [] : [`on ${[...hosts].slice(0, MOST_HOSTS).join(', ')}`]),
+    ...(hosts.size > MOST_HOSTS ? [`and ${hosts.size - MOST_HOSTS} more`] : []),
+  ].join(', ')
+}
+
+const MOST_HOSTS = 4
 
 function aboutLine(run: RunAbout): string {
   const host = hostLine(run)

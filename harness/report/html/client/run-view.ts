@@ -146,7 +146,7 @@ function Details({ detail, query }: { readonly detail: RunDetail; readonly query
       ? [h('h3', {}, 'Registers, predicted against seen'), h(Registers, { tables: detail.registers })]
       : null,
     detail.evidence.length > 0
-      ? [h('h3', {}, 'Evidence'), detail.evidence.map(({ page }) => h(Evidence, { page }))]
+      ? [h('h3', {}, 'Evidence'), detail.evidence.map((each) => h(Evidence, each))]
       : null,
     detail.broken.length > 0
       ? [
@@ -162,6 +162,12 @@ function Details({ detail, query }: { readonly detail: RunDetail; readonly query
       : null,
     h('h3', {}, 'Run it again'),
     h(Command, { command: detail.command }),
+    detail.makeBundle === undefined
+      ? null
+      : [
+          h('p', { class: 'dim' }, 'One file of it, for whoever is to look at it elsewhere:'),
+          h(Command, { command: detail.makeBundle }),
+        ],
     detail.processes.length > 0
       ? [h('h3', {}, 'Materials'), h(Materials, { processes: detail.processes })]
       : null,
