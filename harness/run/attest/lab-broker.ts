@@ -113,10 +113,10 @@ export class LabBroker {
     return this.#line.arrivals
   }
 
-  /** Resolves when guests have connected `times` more. Throws TimeoutError `boot`. */
-  async nextArrivals(times: number): Promise<void> {
+  /** Whether guests connect `times` more within the time that a boot may take; resolves as soon as they have. */
+  async nextArrivals(times: number): Promise<boolean> {
     const { bootSeconds } = this.#spec.bench.image.description.timeouts
-    await this.#line.arrived(this.#line.arrivals.length + times, { deadlineMs: bootSeconds * 1000 })
+    return this.#line.arrived(this.#line.arrivals.length + times, { deadlineMs: bootSeconds * 1000 })
   }
 
   /** Moves the clock of the broker on; until `serve`. */
