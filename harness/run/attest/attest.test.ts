@@ -51,17 +51,19 @@ t.test('a refusal without a finding is named by its own code', async (t) => {
 
 t.test('evidence that got a resource is told from evidence that did not, by its session', async (t) => {
   const tpm = { ek: 'aa', ak: 'bb' }
-  const first = { ...attest('attested', []), tpm, session: '1', evidence: { primary: '11' } } as AuditRecord
+  const root = { state: 'partial' } as const
+  const about = { tpm, root, session: '1', evidence: { primary: '11' } }
+  const first = { ...attest('attested', []), ...about } as AuditRecord
   const second = {
     ...attest('attested', ['debug']),
     session: '2',
     evidence: { primary: '22' },
   } as AuditRecord
-  const given = { ...resource('released'), session: '1' } as AuditRecord
+  const given = { ...resource('released'), session: '1' } as ResourceRecord
   const withheld = { ...resource('refused', 'policy-denied'), session: '2' } as AuditRecord
   t.strictSame(attestationsOf([first, given, second, withheld]), [
-    { evidence: '11', vtpm: tpm, released: true },
-    { evidence: '22', vtpm: undefined, released: false },
+    { ...{ evidence: '11', vtpm: tpm, root }, released: true, resources: [given.resource] },
+    { ...{ evidence: '22', vtpm: undefined, root: undefined }, released: false, resources: [] },
   ])
 })
 
