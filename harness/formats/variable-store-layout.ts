@@ -180,7 +180,7 @@ const SPARE_COMPLETE = 2
 const DESTINATION_COMPLETE = 4
 const ERASED = 0xff
 
-/** Where the spare area begins, in bytes: it ends with the volume, and is as long as the records' blocks. */
+/** Where the spare area begins, in bytes: it ends with the volume, and is as long as the records' blocks. Never throws. */
 export function spareAreaAt({ volumeLength, ...layout }: StoreLayout): number {
   return volumeLength - recordBlockBytes(layout)
 }
@@ -256,7 +256,7 @@ function fateOf(
   return last !== undefined && (last & SPARE_COMPLETE) === 0 ? 'replayed-at-boot' : 'dropped-at-boot'
 }
 
-/** Whether flash was never written since it was erased: all bits are ones. */
+/** Whether flash was never written since it was erased: all bits are ones. Never throws. */
 export function isErased(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === ERASED)
 }

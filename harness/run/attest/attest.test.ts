@@ -5,7 +5,12 @@ import { join } from 'node:path'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import fc from 'fast-check'
 import t from 'tap'
-import { type AttestRecord, type AuditRecord, makeServerCertificate } from '../../broker/index.ts'
+import {
+  type AttestRecord,
+  type AuditRecord,
+  makeServerCertificate,
+  type ResourceRecord,
+} from '../../broker/index.ts'
 import { Scope } from '../../system/scope.ts'
 import type { EvidenceText } from '../events.ts'
 import { judgedPage } from '../judged-page.ts'
@@ -54,17 +59,19 @@ t.test('a refusal without a finding is named by its own code', async (t) => {
 
 t.test('evidence that got a resource is told from evidence that did not, by its session', async (t) => {
   const tpm = { ek: 'aa', ak: 'bb' }
-  const first = { ...attest('attested', []), tpm, session: '1', evidence: { primary: '11' } } as AuditRecord
+  const root = { state: 'partial' } as const
+  const about = { tpm, root, session: '1', evidence: { primary: '11' } }
+  const first = { ...attest('attested', []), ...about } as AuditRecord
   const second = {
     ...attest('attested', ['debug']),
     session: '2',
     evidence: { primary: '22' },
   } as AuditRecord
-  const given = { ...resource('released'), session: '1' } as AuditRecord
+  const given = { ...resource('released'), session: '1' } as ResourceRecord
   const withheld = { ...resource('refused', 'policy-denied'), session: '2' } as AuditRecord
   t.strictSame(attestationsOf([first, given, second, withheld]), [
-    { evidence: '11', vtpm: tpm, released: true },
-    { evidence: '22', vtpm: undefined, released: false },
+    { ...{ evidence: '11', vtpm: tpm, root }, released: true, resources: [given.resource] },
+    { ...{ evidence: '22', vtpm: undefined, root: undefined }, released: false, resources: [] },
   ])
 })
 

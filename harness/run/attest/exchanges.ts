@@ -38,10 +38,8 @@ export interface Attestation {
   readonly released: boolean
   /** Those resources. */
   readonly resources: readonly string[]
-  /** What the guest said of its root: proven only where `proves` has a resource that is released for it. */
+  /** What the guest said of its root: proven only where `resources` has one that is released for just that. */
   readonly root: RootStatement | undefined
-  /** Resources whose policies the evidence met. */
-  readonly proves: readonly string[]
 }
 
 export function attestationsOf(records: readonly AuditRecord[]): readonly Attestation[] {
@@ -51,11 +49,9 @@ export function attestationsOf(records: readonly AuditRecord[]): readonly Attest
   return records.flatMap((record) => {
     if (record.event !== 'attest') return []
     const resources = left.filter(({ session }) => session === record.session).map(({ resource }) => resource)
-    const met = record.verdicts.filter(({ acceptable }) => acceptable)
     return {
       ...{ evidence: record.evidence.primary, vtpm: record.tpm, root: record.root },
       ...{ released: resources.length > 0, resources },
-      proves: met.flatMap((verdict) => verdict.resources).sort(),
     }
   })
 }
