@@ -7,6 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type FlattenedJWE, flattenedDecrypt } from 'jose'
 import t, { type Test } from 'tap'
+import { sha256Hex } from '../base/digest.ts'
+import { ukiBoot } from '../evidence/testing/measured-boot.ts'
+import { type SyntheticEvent, syntheticLog } from '../formats/event-log/testing/synthetic-log.ts'
 import { WITH_TPM } from '../system/testing/swtpm-script.ts'
 import { openTools, type Tools } from '../system/tools.ts'
 import type { CredentialDocument } from './delivery.ts'
@@ -106,4 +109,68 @@ for (const [name, keys] of Object.entries(KEYS)) {
     await writeFile(join(other.directory, 'credential'), credential)
     await t.rejects(other.shell(ACTIVATE), 'the same step in another TPM')
   })
+}
+
+const BOOT = ukiBoot('pcr')
+const ALL = Array.from({ length: 16 }, (_, pcr) => pcr).join()
+/** The word of the variable SecureBoot, turned: a log that says what was not measured. */
+const LIE = BOOT.map((event) =>
+  event.register === 7 && event.data.length > 0 && event.data.at(-1) === 1
+    ? { ...event, data: Buffer.concat([Buffer.from(event.data).subarray(0, -1), Buffer.of(0)]) }
+    : event,
+)
+
+const LOGS = [
+  ['the log of its boot', BOOT, { secureBoot: 'on' }, []],
+  ['a rule that its boot does not meet', BOOT, { secureBoot: 'off' }, ['secure-boot']],
+  ['no log', undefined, { secureBoot: 'on' }, ['evidence-missing']],
+  ['a log that says what was not measured', LIE, { secureBoot: 'off' }, ['replay-mismatch']],
+  ['a log that leaves something out', BOOT.slice(0, -1), { secureBoot: 'on' }, ['replay-mismatch']],
+] as const
+
+t.test('of a log of a boot counts what a real TPM was extended by, and nothing else', { skip }, async (t) => {
+  const { directory, shell } = await lab(t)
+  const extends_ = BOOT.map(
+    ({ register, data, measured }) => `${register}:sha256=${sha256Hex(Buffer.from(measured ?? data))}`,
+  )
+  await shell(createKeys(KEYS.ecc))
+  for (const [name, log, eventLog, codes] of LOGS) {
+    const { policy } = snpRelease()
+    await using fixture = await brokerFixture({
+      policies: { [ROOT_KEY]: snpRelease({ ...policy, eventLog }) },
+    })
+    const guest = fixture.client()
+    const { nonce } = await guest.auth('snp')
+    let bound = ''
+    guest.attestation(nonce, snpGuest({}, { additional: (digest) => (bound = digest.toString('hex')) }))
+    await shell(
+      `tpm2_pcrextend ${extends_.join(' ')}
+         tpm2_quote -c 0x81010011 -l sha256:${ALL} -q ${bound} -g sha256 -m quote -s signature -o pcrs >/dev/null`,
+    )
+    const additional = await partOf(directory, log)
+    await guest.post(
+      '/kbs/v0/attest',
+      guest.attestation(nonce, snpGuest({}, { additional: () => additional })),
+    )
+    const { status } = await guest.resource(ROOT_KEY)
+    const found = fixture.records.flatMap((record) =>
+      record.event === 'attest'
+        ? record.verdicts.flatMap(({ findings }) => findings.map(({ code }) => code))
+        : [],
+    )
+    t.equal(status === 200, codes.length === 0, name)
+    if (codes) t.strictSame(found, codes, name)
+    else t.ok(found.length > 0, `${name}: ${found}`)
+  }
+})
+
+async function partOf(directory: string, log: readonly SyntheticEvent[] | undefined): Promise<string> {
+  const files = ['ek.pub', 'ak.pub', 'quote', 'signature', 'pcrs'].map((name) =>
+    readFile(join(directory, name)),
+  )
+  const [ekPublic, akPublic, quote, signature, pcrs] = (await Promise.all(files)).map((file) =>
+    file.toString('base64'),
+  )
+  const eventLog = log && syntheticLog(log).toString('base64')
+  return JSON.stringify({ tpm: { ekPublic, akPublic, quote, signature, pcrs, eventLog } })
 }

@@ -180,12 +180,12 @@ t.test('whatever was answered before a SIGKILL is in the log after the next star
   const next = await openAuditLog(log)
   await next.append({ event: 'start', time: new Date().toISOString() })
   await next.close()
-  const released = new Set<unknown>()
+  const kept = new Set<string>()
   await readChain(log, ({ event, outcome, session }) => {
-    if (event === 'resource' && outcome === 'released') released.add(session)
+    kept.add(`${event} ${outcome} ${session}`)
   })
   t.strictSame(
-    [...answered].filter((session) => !released.has(session)),
+    [...answered].filter((answer) => !kept.has(answer)),
     [],
     `${answered.size} answers, none forgotten`,
   )
@@ -200,10 +200,16 @@ async function exchangeUntilKilled(
   for (;;) {
     const guest = new RcarClient(server)
     try {
-      await guest.attest(snpGuest())
+      const attested = await guest.attest(snpGuest())
+      const session = sha256Hex(guest.cookie ?? '')
+      if (attested.status !== 200) throw new Error(attested.text)
+      answered.add(`attest attested ${session}`)
       const answer: Answer = await guest.resource(PATH)
       if (answer.status !== 200) throw new Error(answer.text)
-      answered.add(sha256Hex(guest.cookie ?? ''))
+      answered.add(`resource released ${session}`)
+      // Evidence for a session that has none any more is refused, and that is recorded, too.
+      const refused = await guest.post('/kbs/v0/attest', guest.attestation('bm9uZQ==', snpGuest()))
+      if (refused.status === 401) answered.add(`attest refused ${session}`)
       if (reached()) server.child.kill('SIGKILL')
     } catch {
       // The server is gone.

@@ -81,9 +81,11 @@ activate() {
   return $activated
 }
 
-# member_of NAME FILE: one more member of a JSON object, where there is such a file.
+# member_of NAME FILE: one more member of a JSON object, where there is such a file. Those of the kernel say that they have
+# no bytes.
 member_of() {
-  [ ! -s "$2" ] || printf ',"%s":"%s"' "$1" "$(base64_of "$2")"
+  [ -e "$2" ] || return 0
+  printf ',"%s":"%s"' "$1" "$(base64_of "$2")"
 }
 
 from_hex() { echo "$1" | xxd -r -p; }
