@@ -6,6 +6,7 @@ import {
   corruptedBlocks,
   defineScenario,
   freshCanary,
+  holdsSecret,
   type LabBroker,
   type LabGuest,
   newHashTree,
@@ -185,9 +186,8 @@ function treeAlone(corrupt: readonly CorruptedBlock[]): string {
   return corrupt.length > 0 && corrupt.every(({ of }) => of === 'metadata') ? 'its tree' : 'another, or none'
 }
 
-async function hasSecret(guest: LabGuest, secret: string): Promise<boolean> {
-  const { stdout } = await guest.run(['cat', '/run/secret'])
-  return stdout.toString() === secret
+function hasSecret(guest: LabGuest, secret: string): Promise<boolean> {
+  return holdsSecret(guest, '/run/secret', secret)
 }
 
 /** By the kernel's own table of the device, whose root digest is in its place (kernel documentation, "device-mapper/verity"). */
