@@ -282,13 +282,8 @@ export class ScenarioVm implements SlotOwner {
     const { spec, disk, firmware } = this
     return describeMachine(spec, {
       ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
-      ...{
-        memoryImages,
-        initData: this.#initData,
-        hasVtpm: this.#vtpmState !== undefined,
-        smbiosStrings: this.#smbiosStrings,
-        options: this.#options,
-      },
+      ...{ memoryImages, initData: this.#initData, smbiosStrings: this.#smbiosStrings },
+      ...{ hasVtpm: this.#vtpmState !== undefined, options: this.#options },
     })
   }
 
@@ -338,9 +333,7 @@ export class ScenarioVm implements SlotOwner {
     if (uki === undefined)
       throw new UsageError(
         `image ${bench.image.description.id} has no UKI of ours to change; the scenario must need own-uki`,
-        {
-          code: 'bad-scenario',
-        },
+        { code: 'bad-scenario' },
       )
     return {
       tools: bench.tools,
