@@ -33,8 +33,8 @@ const DENIED = 'http-403'
 const NOT_AUTHENTIC = 'http-401'
 
 const OTHER_UKI = {
-  'sev-snp': ['launch-digest', 'pcr'],
-  tdx: ['pcr', 'rtmr'],
+  'sev-snp': ['image-not-allowed', 'launch-digest', 'pcr'],
+  tdx: ['image-not-allowed', 'pcr', 'rtmr'],
 }
 
 const REFUSALS = {
@@ -43,12 +43,16 @@ const REFUSALS = {
     ...{ expects: 'other-firmware', codes: { 'sev-snp': ['launch-digest'], tdx: ['mrtd'] }, why: DENIED },
   },
   uki: {
-    what: 'another UKI, which the TEE shows (on TDX by RTMRs) and the vTPM',
+    what: 'another UKI, which the TEE shows (on TDX by RTMRs), the vTPM, and the log of the boot',
     ...{ expects: 'other-uki', codes: OTHER_UKI, why: DENIED },
   },
   commandLine: {
-    what: 'another command line, which both show: it is in the UKI',
+    what: 'another command line, which all of them show: it is in the UKI',
     ...{ expects: 'other-command-line', codes: OTHER_UKI, why: DENIED },
+  },
+  meaning: {
+    what: 'a boot without Secure Boot, by its log, where the owner demands it',
+    ...{ wishes: { log: 'secure-boot' }, codes: both('secure-boot'), why: DENIED },
   },
   debug: {
     what: 'a policy that allows debugging',
@@ -169,7 +173,7 @@ export const scenario = defineScenario({
       }),
     }
     const policyOf = async (of: ScenarioVm, wishes: OwnersWishes = {}): Promise<Release> => ({
-      ...(await ownersPolicy(of, { vtpm: 'required', ...wishes })),
+      ...(await ownersPolicy(of, { vtpm: 'required', log: 'this-boot', ...wishes })),
       secret: vm.recoveryKey,
     })
     const honest = await policyOf(vm)

@@ -49,7 +49,7 @@ export const scenario = defineScenario({
       uki: { extraCommandLine: broker.commandLine },
     })
     const policy = await ownersPolicy(vm, {
-      ...{ vtpm: 'required', delivery: 'activate-credential' },
+      ...{ vtpm: 'required', log: 'this-boot', delivery: 'activate-credential' },
     })
     await broker.serve({ ...policy, secret: vm.recoveryKey })
 

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { UsageError } from '../../base/errors.ts'
 import type { ReleasePolicy } from '../../broker/index.ts'
 import type { ResolvedPolicy } from '../../evidence/policy/resolve.ts'
+import { authenticodeDigest } from '../../formats/authenticode.ts'
 import { parseUki } from '../../formats/uki.ts'
 import { foldEvents } from '../../measure/tpm/registers.ts'
 import { phaseEvents, sectionEvents } from '../../measure/tpm/stub.ts'
@@ -19,6 +20,11 @@ export interface OwnersWishes {
    * absent: evidence of the TEE alone is enough.
    */
   readonly vtpm?: 'required'
+  /**
+   * What the logs that the guest sends must say, as far as the registers of its quote cover them: `this-boot`: this UKI and
+   * nothing else was loaded, and the initrd entered; `secure-boot`: it was on. Absent: nobody looks at them.
+   */
+  readonly log?: 'this-boot' | 'secure-boot'
   /**
    * The vTPM is believed about the software: of the TEE's evidence the policy asks neither for a launch digest with kernel
    * hashes (SNP) nor for RTMRs (TDX).
@@ -43,6 +49,7 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
     policy: {
       ...(await platformPolicy(vm, wishes)),
       ...(named && { simulatedRoots: [simulatedRoot] }),
+      ...(wishes.log && { eventLog: await logPolicy(vm, wishes.log) }),
       ...(wishes.vtpm && { tpm: { pcrs: { sha256: { 11: [await pcr11InInitrd(vm)], 12: [ZERO_PCR] } } } }),
     },
     ...{ certificates, crls, collateral },
@@ -73,6 +80,15 @@ async function platformPolicy(
       ...(tee.chip !== undefined && { chipIds: [tee.chip] }),
     },
   }
+}
+
+async function logPolicy(
+  vm: ScenarioVm,
+  log: NonNullable<OwnersWishes['log']>,
+): Promise<NonNullable<ResolvedPolicy['eventLog']>> {
+  if (log === 'secure-boot') return { secureBoot: 'on' }
+  const digest = authenticodeDigest(await ukiOf(vm), 'sha256').toString('hex')
+  return { images: [digest], addons: 'forbidden', phases: ['enter-initrd'], exitBootServices: 'required' }
 }
 
 /** Of the VM's UKI, when systemd-pcrextend has said that the initrd is entered. SHA-256, hex. */
