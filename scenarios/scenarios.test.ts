@@ -1,8 +1,8 @@
-/** Every scenario that this machine can run, as tap tests. Arguments are patterns, as for `attestbed run`. */
+/** What matrices/default.yaml says as tap tests, or what ATTESTBED_SCENARIOS names: patterns as for `attestbed run`. */
+import { join } from 'node:path'
 import t from 'tap'
 import { RunFiles } from '../harness/report/run-files.ts'
 import { assertResult } from '../harness/report/tap.ts'
-import { scenarioIds } from '../harness/run/discover.ts'
 import type { RunEvent, ScenarioResult } from '../harness/run/events.ts'
 import { runScenarios } from '../harness/run/program.ts'
 
@@ -30,13 +30,10 @@ async function report(result: ScenarioResult): Promise<void> {
   await t.test(name, async (t) => assertResult(t, result))
 }
 
-/** Several boots a claim and minutes each: each subject has a command of its own, see README.md. */
-const LONGER = ['attest/first-boot', 'attest/refusals', 'power-cut/', 'uki/', 'update/']
-
-const named = (process.env['ATTESTBED_SCENARIOS'] ?? '').split(' ').filter((pattern) => pattern !== '')
-const patterns =
-  named.length > 0
-    ? named
-    : (await scenarioIds()).filter((id) => !LONGER.some((subject) => id.startsWith(subject)))
-const { results } = await runScenarios({ patterns, keep: false, signal: interrupt.signal, onEvent })
+const patterns = (process.env['ATTESTBED_SCENARIOS'] ?? '').split(' ').filter((pattern) => pattern !== '')
+const { results } = await runScenarios({
+  patterns,
+  ...(patterns.length === 0 && { matrix: join(import.meta.dirname, 'matrices/default.yaml') }),
+  ...{ keep: false, signal: interrupt.signal, onEvent },
+})
 t.ok(results.length > 0, 'there are scenarios')

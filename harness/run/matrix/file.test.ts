@@ -45,6 +45,20 @@ exclude:
   t.equal(exclude?.(subject({ platform: 'kvm', memoryMiB: 512 })), true, 'a folder')
 })
 
+t.test('an emulated TEE can be left out where the same platform of a host is not', async (t) => {
+  const text = `
+exclude: [{ scenario: attest, platform: tdx, emulated: true }]
+marks: [{ match: { emulated: false }, unstable: a host of its own }]
+`
+  const { blocks, marks } = parseMatrix(text, 'm.yaml')
+  const [{ exclude } = {}] = blocks
+  const [emulated, real] = [{ platform: 'tdx', emulatedOn: 'tcg' } as const, { platform: 'tdx' } as const]
+  t.equal(exclude?.(subject(emulated, 'attest/runtime')), true)
+  t.equal(exclude?.(subject(real, 'attest/runtime')), false)
+  t.equal(marks[0]?.matches(subject(real)), true)
+  t.equal(marks[0]?.matches(subject(emulated)), false)
+})
+
 t.test('an include is a block of its own, and paths start from the folder of the file', async (t) => {
   const text = 'include:\n  - { scenario: boot, vcpus: 8, image: ./mine.yaml, qemu: ../qemu/build/q }\n'
   const [base, included] = parseMatrix(text, '/etc/matrices/m.yaml').blocks

@@ -128,7 +128,7 @@ function requireKnownValues(
     }),
   ]
   for (const { entry, among, path } of entries) {
-    const { scenario: _, ...named } = entry
+    const { scenario: _, emulated: __, ...named } = entry
     for (const [axis, list] of Object.entries(named)) {
       const values: readonly (string | number)[] | undefined = list
       const lists = among.map(

@@ -14,7 +14,7 @@ export type VariantMatcher = (subject: MatchSubject) => boolean
 
 /** An entry matches where every axis that it names has one of its values. */
 export function variantMatcher(entry: MatrixMatch): VariantMatcher {
-  const { scenario, memory, image, ...named } = entry
+  const { scenario, memory, image, emulated, ...named } = entry
   const patterns = scenario?.map(patternMatcher)
   const images = image && new Set(image)
   const values = Object.entries({ ...named, memoryMiB: memory }).flatMap(([axis, list]) =>
@@ -25,5 +25,6 @@ export function variantMatcher(entry: MatrixMatch): VariantMatcher {
   return ({ id, variant, imageFile = '' }) =>
     (patterns?.some((matches) => matches(id)) ?? true) &&
     (images === undefined || images.has(variant.image) || images.has(imageFile)) &&
+    (emulated === undefined || emulated === (variant.emulatedOn !== undefined)) &&
     values.every(([axis, allowed]) => allowed.has(variant[axis]))
 }

@@ -59,7 +59,13 @@ const match = {
 }
 const namesSomething = (entry: object): boolean => Object.values(entry).some((value) => value !== undefined)
 const matching = z
-  .strictObject(match)
+  .strictObject({
+    ...match,
+    emulated: z
+      .boolean()
+      .optional()
+      .describe('whether the platform is a TEE that is emulated, since the host has none'),
+  })
   .refine(namesSomething, 'names no axis and would match everything')
   .describe('matches the variants that have one of the values on every axis that it names')
 
