@@ -119,7 +119,7 @@ t.test('schema.json is that of the code', async (t) => {
 t.test('the recipes are read, and a wrong name is answered with the near one', async (t) => {
   t.same(
     (await listImages(checkout)).map(({ id }) => id),
-    ['ab', 'attester', 'debian', 'micro', 'uki'],
+    ['ab', 'attester', 'debian', 'micro', 'uki', 'verity'],
   )
   t.match(await findImage(checkout, 'micro'), { origin: 'built', recipe: { id: 'micro' } })
   await t.rejects(findImage(checkout, 'debain'), { code: 'unknown-image', hint: 'did you mean "debian"?' })
