@@ -5,7 +5,7 @@ const MIN_CHARACTERS = 64
 
 /**
  * The bytes that a text of hex (`0x` or not) or base64 (RFC 4648, 4 or 5; padded or not) stands for, white space
- * within it ignored; any other input as it is. Once: what comes out is not looked at again. Never throws; the result
+ * within it ignored; any other input as it is. What comes out is not looked at again here. Never throws; the result
  * is not longer than the input. Takes no memory before each byte was looked at, then some three times the characters.
  */
 export function plainBytes(bytes: Uint8Array): Uint8Array {

@@ -59,6 +59,7 @@ export function parseVtpmLog(request: VerifyRequest): ParsedEventLog | undefined
 /** Hardware first: what it does not vouch for is nobody's. Throws FormatError and VerifyError. */
 function verifyHcl(parsed: ParsedHcl, request: VerifyRequest): VerifiedHcl {
   const { hcl } = parsed
+  refuseIdleTdQuotes(parsed, request)
   const hardware = hcl.hardware === 'snp' ? verifySnp(parsed, request) : verifyTdx(parsed, request)
   const endorsement = verifyHclEndorsement(hcl, endorsing(hardware))
   const quotes = verifyQuotes(parsed, { request, endorsement })
@@ -69,6 +70,21 @@ function verifySnp({ hcl, vcek }: ParsedHcl, request: VerifyRequest): VerifiedHa
   const carried = vcek ? parseCertificates(vcek) : []
   const report = parseSnpReport(hcl.hardwareReport)
   return { kind: 'snp', snp: verifySnpEvidence({ report, certificates: carried, crls: [] }, request) }
+}
+
+/** Nobody looks at a TD quote beside an SNP report, or at a second one: what is given and passed over was never verified. */
+function refuseIdleTdQuotes({ hcl, tdQuote, log }: ParsedHcl, { quotes }: VerifyRequest): void {
+  const given = [...quotes, ...(log?.carriedQuotes ?? [])].filter(isTdxQuote).length
+  const used = hcl.hardware === 'tdx' && tdQuote === undefined ? 1 : 0
+  if (given <= used) return
+  const holds = hcl.hardware === 'snp' ? 'an SNP report' : tdQuote ? 'its TD quote' : 'a TDREPORT'
+  throw new VerifyError(
+    `cannot verify the HCL report: of ${given} TD quotes beside it ${used} would be looked at`,
+    {
+      ...{ code: 'binding-mismatch', expected: `${used} TD quotes (--quote), as it has ${holds}` },
+      ...{ got: String(given), hint: 'leave out each --quote that is not of this VM' },
+    },
+  )
 }
 
 /** The TDREPORT inside is sealed for the platform alone, so the TD quote has to come beside it. */

@@ -49,6 +49,12 @@ t.test('each part is held against its own section', async (t) => {
   await finds(t, whole({ more: { eventLog: undefined } }), 'evidence-missing')
 })
 
+t.test('a TD quote beside an SNP report, which nobody would look at, is refused', async (t) => {
+  const { quotes } = whole()
+  for (const idle of ['{"quote":"garbage"}', `{"quote":"${Buffer.alloc(700, 1).toString('base64')}"}`])
+    t.same(await codesOf({ more: { quotes: [...quotes, Buffer.from(idle)] } }), ['binding-mismatch'])
+})
+
 t.test('a log counts only where the endorsed vTPM quoted what it replays to', async (t) => {
   const other = whole({ events: events.slice(0, -1) })
   t.same(await codesOf({ more: { quotes: other.quotes } }), ['replay-mismatch'], 'the quote of another boot')
