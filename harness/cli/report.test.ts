@@ -218,10 +218,10 @@ t.test(
     t.match(torn.stderr, /events\.jsonl:\d+: cut off after \d+ bytes/)
     const junit = await cli('report', run, '--format', 'junit')
     t.match(junit.stdout, /errors="1"/, 'that it was cut short is no success')
-    writeFileSync(events, text.replace('"version":3', '"version":99'))
+    writeFileSync(events, text.replace('"version":4', '"version":99'))
     const newer = await cli('report', run)
     t.equal(newer.code, 5)
-    t.match(newer.stderr, /FormatError \[bad-value\]: .* schema version 99; versions 2 to 3 are read\nhint: /)
+    t.match(newer.stderr, /FormatError \[bad-value\]: .* schema version 99; versions 2 to 4 are read\nhint: /)
     t.notOk(existsSync(join(run, 'report.html')))
   },
 )

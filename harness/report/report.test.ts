@@ -140,8 +140,8 @@ t.test('run files', async (t) => {
       .split('\n')
       .map((line) => JSON.parse(line))
   t.test('keep every event but the console, the schema version first', async (t) => {
-    t.match(lines('events.jsonl')[0], { type: 'run-started', version: 3 })
-    t.match(lines('one/events.jsonl')[0], { version: 3 })
+    t.match(lines('events.jsonl')[0], { type: 'run-started', version: 4 })
+    t.match(lines('one/events.jsonl')[0], { version: 4 })
     t.same(
       lines('one/events.jsonl')
         .slice(1)
@@ -231,7 +231,7 @@ t.test('a round more, and an attempt more, in logs and run files', async (t) => 
     variant: VARIANT,
   } as const
   const events: readonly RunEvent[] = [
-    { type: 'run-started', at: 0, version: 3, directory, planned: [entry], jobs: 1 },
+    { type: 'run-started', at: 0, version: 4, directory, planned: [entry], jobs: 1 },
     { ...started, directory: first, attempt: 1 },
     {
       type: 'attempt-ended',

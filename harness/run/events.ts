@@ -9,9 +9,10 @@ import type { BootRecord } from './timeline.ts'
 /**
  * Version of this schema, in the first event of every stream. 2: variants have QEMU, vCPUs and memory, results say how
  * often they were tried, and an attempt that broke ends with an event of its own. 3: what QEMU and the host did to a VM,
- * registers beside their prediction, evidence, and the host of the run. `event-schema.ts` has the same for programs.
+ * registers beside their prediction, evidence, and the host of the run. 4: which scenarios draw states of a power cut, and
+ * the root that its guest found altered. `event-schema.ts` has the same for programs.
  */
-export const EVENT_SCHEMA_VERSION = 3
+export const EVENT_SCHEMA_VERSION = 4
 /** Oldest version whose streams are events of today's, without those that came later. */
 export const OLDEST_READABLE_EVENTS = 2
 

@@ -83,13 +83,13 @@ t.test(
     const text = readFileSync(file, 'utf8')
     for (const [version, hint] of [
       [1, /that wrote it$/],
-      [4, /or a newer one$/],
+      [5, /or a newer one$/],
     ] as const) {
-      writeFileSync(file, text.replace('"version":3', `"version":${version}`))
-      const message = new RegExp(`schema version ${version}; versions 2 to 3 are read`)
+      writeFileSync(file, text.replace('"version":4', `"version":${version}`))
+      const message = new RegExp(`schema version ${version}; versions 2 to 4 are read`)
       await t.rejects(readRun(directory), { name: 'FormatError', code: 'bad-value', message, hint })
     }
-    writeFileSync(file, text.replace('"version":3', '"version":2'))
+    writeFileSync(file, text.replace('"version":4', '"version":2'))
     t.same((await readRun(directory)).problems, [], 'events of version 2 are events of today')
   },
 )
@@ -235,6 +235,8 @@ t.test('details of a run', async (t) => {
     const unsampled = readFileSync(events, 'utf8')
     writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
     t.notMatch((await readDetail(stored, moved)).command, /seed/, 'of a scenario that boots no states')
+    writeFileSync(events, unsampled.replace('"version":4', '"version":3'))
+    t.match((await readDetail(stored, moved)).command, /--seed 7/, 'of a stream that did not say so yet')
     writeFileSync(events, unsampled.replace('"attempt":1', '"attempt":1,"isSampled":true'))
     writeFileSync(join(moved, 'run.json'), JSON.stringify({ sampling }))
     const away = await readDetail({ ...stored, dir: join('/nowhere', basename(stored.dir)) }, moved)

@@ -26,10 +26,11 @@ export async function readStream(
     if (problems.length < MOST_PROBLEMS) problems.push(`${escapeControls(file)}:${number}: ${problem}`)
   }
   let number = 0
+  let added: Additions = {}
   for await (const { line, torn } of linesOf(file)) {
     number += 1
-    if (number === 1) checkHeader(file, line)
-    const parsed = parseEvent(line)
+    if (number === 1) added = additionsTo(checkHeader(file, line))
+    const parsed = parseEvent(line, added)
     // Without its head, what was planned is not known, and what is missing would not be missed.
     if (number === 1 && typeof parsed === 'string' && parsed !== 'header')
       throw wrong(file, 'bad-value', `begins with a line that ${parsed.replace(/, and was left out/, '')}`)
@@ -62,21 +63,37 @@ async function* linesOf(file: string): AsyncGenerator<{ readonly line: Buffer; r
   if (length > 0) yield { line: Buffer.concat(parts), torn: true }
 }
 
+/** Members that events of a type did not have yet, by type. */
+type Additions = Readonly<Record<string, object>>
+
+/** What makes events of a stream of `version` those of today. */
+function additionsTo(version: number): Additions {
+  return {
+    'run-started': { version: EVENT_SCHEMA_VERSION },
+    // Which scenarios draw states was not said: the record of the run decides, as it did then.
+    ...(version < FIRST_WITH_SAMPLING && { 'scenario-started': { isSampled: true } }),
+  }
+}
+
+const FIRST_WITH_SAMPLING = 4
+
 /** The event, `header` for the first line of a scenario's own stream, or what is wrong. */
-function parseEvent(line: Buffer): RunEvent | string {
+function parseEvent(line: Buffer, added: Additions): RunEvent | string {
   const json = parseJson(line)
   if (json === undefined) return 'is no JSON, and was left out'
   if (isObject(json) && json['type'] === 'log-started') return 'header'
-  const version = isObject(json) && json['type'] === 'run-started' ? { version: EVENT_SCHEMA_VERSION } : {}
-  const parsed = eventSchema.safeParse(isObject(json) ? { ...json, ...version } : json)
+  const more = isObject(json) && typeof json['type'] === 'string' ? added[json['type']] : undefined
+  const parsed = eventSchema.safeParse(more ? { ...Object(json), ...more } : json)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   return `is no event of ours, and was left out: ${escapeControls(`${issue?.path.join('.')}: ${issue?.message}`)}`
 }
 
-function checkHeader(file: string, line: Buffer): void {
+/** Returns the version. */
+function checkHeader(file: string, line: Buffer): number {
   const json = parseJson(line)
-  if (streamHeaderSchema.safeParse(json).success) return
+  const header = streamHeaderSchema.safeParse(json)
+  if (header.success) return header.data.version
   const version = isObject(json) ? json['version'] : undefined
   if (typeof version !== 'number')
     throw wrong(file, 'bad-magic', 'does not begin with the version of its events')

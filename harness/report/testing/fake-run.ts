@@ -77,7 +77,7 @@ export function startEvents(
   }))
   const planned = points.map(({ key, scenario, variant }) => ({ key, scenario, variant }))
   return [
-    { type: 'run-started', at: 0, version: 3, directory, planned, jobs: 2 },
+    { type: 'run-started', at: 0, version: 4, directory, planned, jobs: 2 },
     ...points.flatMap(({ key, scenario, variant, dir }): readonly RunEvent[] => [
       {
         ...{ type: 'scenario-started', at: 1000, key, scenario, title: 'a title', variant },

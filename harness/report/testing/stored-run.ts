@@ -44,7 +44,7 @@ export function storeRun(
   })
   const files = new RunFiles()
   const at = Date.UTC(2026, 10, 22, 3, 41)
-  files.event({ type: 'run-started', at, version: 3, directory, planned, jobs: 2, host: HOST })
+  files.event({ type: 'run-started', at, version: 4, directory, planned, jobs: 2, host: HOST })
   files.event({ type: 'run-note', at, text: `a note ${HOSTILE_LINES[0]}` })
   for (const [number, each] of stored.entries()) {
     const key = `k${number}`

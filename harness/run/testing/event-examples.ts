@@ -39,7 +39,7 @@ const planned = [{ key: 'k0', scenario: 'a/b', variant: VARIANT, repetition: 1 }
 const host = { name: 'h', system: 'Linux', processor: 'p', cores: 2, memoryMiB: 1, attestbed: '0.1.0' }
 
 export const EXAMPLES: readonly RunEvent[] = [
-  { type: 'run-started', at: 1, version: 3, directory: '/runs/1', planned, jobs: 2, host },
+  { type: 'run-started', at: 1, version: 4, directory: '/runs/1', planned, jobs: 2, host },
   { type: 'run-extended', at: 1, planned },
   {
     ...{ type: 'scenario-started', ...of, scenario: 'a/b', title: 't', variant: VARIANT },
