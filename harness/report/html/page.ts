@@ -38,8 +38,9 @@ export async function htmlReport({ runs, before, client }: HtmlReport): Promise<
 
 async function detailOf(run: RunRecord, result: ScenarioResult): Promise<RunDetail> {
   const { directory, isPoint, bundle } = run
-  // One scenario alone may lie anywhere, too: in a bundle, in place of where it ran.
-  const detail = isPoint
+  // One scenario alone may lie anywhere, too. Of a bundle, no path that is stored is opened: a stranger chose it.
+  const isHere = isPoint || bundle !== undefined
+  const detail = isHere
     ? await readDetail({ ...result, dir: directory }, dirname(directory))
     : await readDetail(result, directory)
   if (bundle === undefined) return detail
