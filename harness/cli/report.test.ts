@@ -1,6 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -164,18 +165,32 @@ function bundled(file: string, found: FoundPoint) {
 
 t.test('report takes a bundle as it takes a run, wherever its paths lay', async (t) => {
   const run = fresh('bundled')
-  const [stored = result()] = storeRun(run, { results: [result({ outcome: 'fail', dir: 'one' })] })
+  const broken = [{ reason: 'qemu-start: no', seconds: 1, dir: join(run, 'one.attempt-1'), claims: [] }]
+  const [stored = result()] = storeRun(run, { results: [result({ outcome: 'fail', dir: 'one', broken })] })
   const point = join(directory, 'elsewhere')
   renameSync(stored.dir, point)
+  appendFileSync(join(point, 'events.jsonl'), 'no json\n')
   const file = join(directory, 'b.attestbed')
   await bundled(file, { run, point, result: stored })
   rmSync(point, { recursive: true })
   rmSync(run, { recursive: true })
   const json = await cli('report', file, '--format', 'json')
-  t.match(JSON.parse(json.stdout).results, [{ scenario: stored.scenario, outcome: 'fail' }])
-  t.same(await cli('report', file), { code: 0, stdout: `${file}.html\n`, stderr: '' })
-  const [detail] = blockOf(readFileSync(`${file}.html`, 'utf8'))
-  t.match(detail, { problems: [], directory: file, command: `attestbed repro ${file}` })
+  const { scenario } = stored
+  t.match(JSON.parse(json.stdout).results, [{ scenario, outcome: 'fail', dir: file }])
+  const problem = new RegExp(`^${file}/run/events\\.jsonl:\\d+: is no JSON`)
+  const { code, stdout, stderr } = await cli('report', file)
+  t.same([code, stdout], [0, `${file}.html\n`])
+  t.match(stderr.replace('attestbed: ', ''), problem)
+  const html = readFileSync(`${file}.html`, 'utf8')
+  const [detail] = blockOf(html)
+  const index = blockOf(html, 'index')
+  t.match(index, { runs: [{ directory: file }], problems: [problem] })
+  t.notMatch(
+    JSON.stringify([index, detail, json.stdout, stderr]),
+    new RegExp(`attestbed-bundle-|${run}/`),
+    'a path that is gone, or of the host that it came from, is nowhere',
+  )
+  t.match(detail, { problems: [problem], directory: file, command: `attestbed repro ${file}` })
   t.match(detail.consoles, [{ file: `run/owner/boot-1/console.raw in ${file}` }])
   t.notOk('makeBundle' in detail)
   writeFileSync(file, readFileSync(file).subarray(0, 200))

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { dirname, relative } from 'node:path'
 import type { ScenarioResult } from '../../run/events.ts'
+import { inBundle } from '../record/bundled-run.ts'
 import { readDetail, shellWords } from '../record/detail.ts'
 import type { RunRecord } from '../record/run-record.ts'
 import { type Block, BlockWriter, pack } from './blocks.ts'
@@ -47,6 +48,7 @@ async function detailOf(run: RunRecord, result: ScenarioResult): Promise<RunDeta
   const { makeBundle: _, ...rest } = detail
   return {
     ...{ ...rest, directory: bundle, command: shellWords(['attestbed', 'repro', bundle]) },
+    problems: inBundle(run, detail.problems),
     consoles: detail.consoles.map((each) => {
       return { ...each, file: `${relative(dirname(directory), each.file)} in ${bundle}` }
     }),

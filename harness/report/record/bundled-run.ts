@@ -1,7 +1,11 @@
-/** A run out of a bundle: what a stranger wrote of paths names files of whoever reads it, so none of them is opened. */
-import { join } from 'node:path'
+/**
+ * A run out of a bundle. What a stranger wrote of paths names files of whoever reads it, so none of them is opened; nor is
+ * one shown: they lie on another host, and what was unpacked is gone when the report is read.
+ */
+import { basename, dirname, join } from 'node:path'
 import { FormatError } from '../../base/errors.ts'
 import { escapeControls } from '../../base/text.ts'
+import type { ScenarioResult } from '../../run/events.ts'
 import { EVENTS_FILE } from '../run-files.ts'
 import { type RunRecord, readRun } from './run-record.ts'
 
@@ -22,5 +26,30 @@ export async function readBundledRun(unpacked: string, bundle: string): Promise<
       { code: 'bad-value', field: 'run', offset: 0 },
     )
   }
-  return { ...run, bundle }
+  const bundled = { ...run, bundle }
+  return {
+    ...bundled,
+    problems: inBundle(bundled, run.problems),
+    result: { ...run.result, results: run.result.results.map((result) => placedIn(bundle, result)) },
+  }
+}
+
+/** Sentences of a run with the bundle's file in place of where that was unpacked. */
+export function inBundle(
+  { directory, bundle }: Pick<RunRecord, 'directory' | 'bundle'>,
+  sentences: readonly string[],
+): readonly string[] {
+  if (bundle === undefined) return sentences
+  const shown = escapeControls(bundle)
+  return sentences.map((sentence) => sentence.replaceAll(dirname(directory), () => shown))
+}
+
+/** An attempt that broke is not in the bundle: the name of its directory is all that means something here. */
+function placedIn(bundle: string, result: ScenarioResult): ScenarioResult {
+  const { dir, broken } = result
+  return {
+    ...result,
+    dir: dir === '' ? '' : bundle,
+    ...(broken && { broken: broken.map((attempt) => ({ ...attempt, dir: basename(attempt.dir) })) }),
+  }
 }
