@@ -1,6 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -15,7 +16,10 @@ import { join } from 'node:path'
 import { inflateRawSync } from 'node:zlib'
 import t from 'tap'
 import { Parser } from 'tap-parser'
+import type { FoundPoint } from '../bundle/find-run.ts'
 import { makeBundle } from '../bundle/make.ts'
+import { htmlReport } from '../report/html/page.ts'
+import { readRun } from '../report/record/run-record.ts'
 import { result } from '../report/testing/fake-run.ts'
 import { storeRun } from '../report/testing/stored-run.ts'
 import { wantedReports } from './report-flags.ts'
@@ -149,34 +153,83 @@ t.test('report makes any view later, of several runs as of one', async (t) => {
   t.same(html, { code: 0, stdout: `${join(runs[0] ?? '', 'report.html')}\n`, stderr: '' })
 })
 
+/** One of the page's pieces of data. */
+function blockOf(html: string, id = 'block-0') {
+  const [, block = ''] = new RegExp(`id="${id}">([^<]*)<`).exec(html) ?? []
+  return JSON.parse(inflateRawSync(Buffer.from(block, 'base64')).toString())
+}
+
+function bundled(file: string, found: FoundPoint) {
+  return makeBundle({ found, file, include: [], checkout: directory, version: '0', packages: [] })
+}
+
 t.test('report takes a bundle as it takes a run, wherever its paths lay', async (t) => {
   const run = fresh('bundled')
-  const [stored = result()] = storeRun(run, { results: [result({ outcome: 'fail', dir: 'one' })] })
+  const broken = [{ reason: 'qemu-start: no', seconds: 1, dir: join(run, 'one.attempt-1'), claims: [] }]
+  const [stored = result()] = storeRun(run, { results: [result({ outcome: 'fail', dir: 'one', broken })] })
   const point = join(directory, 'elsewhere')
   renameSync(stored.dir, point)
+  appendFileSync(join(point, 'events.jsonl'), 'no json\n')
   const file = join(directory, 'b.attestbed')
-  await makeBundle({
-    ...{
-      found: { run, point, result: stored },
-      file,
-      include: [],
-      checkout: directory,
-      version: '0',
-      packages: [],
-    },
-  })
+  await bundled(file, { run, point, result: stored })
   rmSync(point, { recursive: true })
   rmSync(run, { recursive: true })
   const json = await cli('report', file, '--format', 'json')
-  t.match(JSON.parse(json.stdout).results, [{ scenario: stored.scenario, outcome: 'fail' }])
-  t.same(await cli('report', file), { code: 0, stdout: `${file}.html\n`, stderr: '' })
-  const [, block = ''] = /id="block-0">([^<]*)</.exec(readFileSync(`${file}.html`, 'utf8')) ?? []
-  const [detail] = JSON.parse(inflateRawSync(Buffer.from(block, 'base64')).toString())
-  t.match(detail, { problems: [], directory: file, command: `attestbed repro ${file}` })
+  const { scenario } = stored
+  t.match(JSON.parse(json.stdout).results, [{ scenario, outcome: 'fail', dir: file }])
+  const problem = new RegExp(`^${file}/run/events\\.jsonl:\\d+: is no JSON`)
+  const { code, stdout, stderr } = await cli('report', file)
+  t.same([code, stdout], [0, `${file}.html\n`])
+  t.match(stderr.replace('attestbed: ', ''), problem)
+  const html = readFileSync(`${file}.html`, 'utf8')
+  const [detail] = blockOf(html)
+  const index = blockOf(html, 'index')
+  t.match(index, { runs: [{ directory: file }], problems: [problem] })
+  t.notMatch(
+    JSON.stringify([index, detail, json.stdout, stderr]),
+    new RegExp(`attestbed-bundle-|${run}/`),
+    'a path that is gone, or of the host that it came from, is nowhere',
+  )
+  t.match(detail, { problems: [problem], directory: file, command: `attestbed repro ${file}` })
   t.match(detail.consoles, [{ file: `run/owner/boot-1/console.raw in ${file}` }])
   t.notOk('makeBundle' in detail)
   writeFileSync(file, readFileSync(file).subarray(0, 200))
   t.match(await cli('report', file), { code: 5, stderr: /FormatError \[truncated\]/ })
+})
+
+t.test("a stranger's bundle shows no run of this host: whatever paths it has, none is opened", async (t) => {
+  const own = fresh('own')
+  const [secret = result()] = storeRun(own, {
+    results: [result({ dir: 'secret' })],
+    lines: () => ['a secret of this host'],
+  })
+  const point = fresh('stranger')
+  const events = join(point, 'events.jsonl')
+  const bundle = join(directory, 'stranger.attestbed')
+  const stored = readFileSync(join(secret.dir, 'events.jsonl'), 'utf8')
+  const line = (text: string) => text.split('\n').find((each) => each.includes('"scenario-ended"')) ?? ''
+  const another = line(stored).replace('"key":"k0"', '"key":"k1"')
+  for (const [text, what] of [
+    [readFileSync(join(own, 'events.jsonl'), 'utf8'), 'a whole run'],
+    [`${stored}${another}\n`, '2 scenarios'],
+  ] as const) {
+    writeFileSync(events, text)
+    await bundled(bundle, { run: point, point, result: secret })
+    const { code, stderr } = await cli('report', bundle)
+    t.equal(code, 5, what)
+    t.match(
+      stderr,
+      new RegExp(`FormatError \\[bad-value\\]: .* is of ${what}, a bundle is about one scenario`),
+    )
+    t.notOk(existsSync(`${bundle}.html`))
+  }
+  rmSync(events)
+  writeFileSync(join(point, 'result.json'), JSON.stringify({ results: [secret] }))
+  await bundled(bundle, { run: point, point, result: secret })
+  t.match(await cli('report', bundle), { code: 5, stderr: /is of a whole run/ })
+  const forged = { ...(await readRun(own)), directory: point, bundle }
+  const html = await htmlReport({ runs: [forged], client: { script: '', style: '' } })
+  t.same(blockOf(html)[0].consoles, [], 'nor where the page alone would have to see to it')
 })
 
 t.test('what a signal ends removes what it had begun', async (t) => {

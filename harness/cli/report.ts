@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { UsageError } from '../base/errors.ts'
 import { htmlFile } from '../report/html/file.ts'
 import { type ReportKind, replay, streamReporter } from '../report/kinds.ts'
+import { readBundledRun } from '../report/record/bundled-run.ts'
 import { type RunRecord, readRun } from '../report/record/run-record.ts'
 import { writeReport } from '../report/report-file.ts'
 import { REPORT_FILE } from '../report/run-files.ts'
@@ -58,7 +59,7 @@ async function openRun(scope: Scope, path: string): Promise<RunRecord> {
   if (!(await isBundle(path))) return readRun(path)
   const { openBundle } = await import('../bundle/read.ts')
   const { directory } = await openBundle(scope, path)
-  return { ...(await readRun(join(directory, 'run'))), bundle: path }
+  return readBundledRun(directory, path)
 }
 
 async function isBundle(path: string): Promise<boolean> {

@@ -64,7 +64,7 @@ t.test('the verdict table', async (t) => {
     const expired = [{ place: 'm.yaml:3:5', reason: 'old', until: '2026-01-01', variants: 2 }]
     const words = verdictTable({ results, expired }, { palette, width: 100, elapsedMs: 0, directory: '' })
     t.match(words, /PASS {2}encrypted-root\/stateful-vtpm 1:01, tried 2 times\n/)
-    t.match(words, /try 1 +qemu-start: ok 1 - forged/)
+    t.match(words, /try 1 +qemu-start: ok 1 - forged\n +Bail out!\n/, 'with the lines below its first')
     t.match(words, /FAIL {2}\S+ 1:01, unstable\n.*1024 MiB, no\. 3\n/)
     t.match(words, /unstable +resets now and then/)
     t.match(words, 'Retried after an error: 1 scenario, 1 time in all')

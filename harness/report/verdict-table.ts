@@ -61,9 +61,7 @@ function variantWords({ variant, repetition }: ScenarioResult): string {
 function markLines({ unstable, broken = [], outcome }: ScenarioResult, width: number): readonly string[] {
   const place = { indent: INDENT, width }
   return [
-    ...broken.flatMap(({ reason }, index) =>
-      valueLines(`try ${index + 1}`, reason.split('\n')[0] ?? '', place),
-    ),
+    ...broken.flatMap(({ reason }, index) => valueLines(`try ${index + 1}`, reason, place)),
     ...(unstable === undefined || outcome === 'skip' ? [] : valueLines('unstable', unstable, place)),
   ]
 }

@@ -20,10 +20,13 @@ export function judgedPage(page: EvidenceText, judged: Judged, by: string): Evid
   const rows = findings.slice(0, MOST_FINDINGS).map(({ code, message, expected, got }) => ({
     ...{ label: code, value: safe(message), note: `expected ${safe(expected)}, got ${safe(got)}` },
   }))
+  const more = findings.length - rows.length
+  // A list that ends without a word is taken for the whole.
+  const rest = more > 0 ? [{ label: '…', value: `${more} more finding${more === 1 ? '' : 's'}` }] : []
   return {
     ...page,
     title: `${page.title}: ${verdict}`,
-    says: [{ title: 'Verdict', rows: [{ label: by, value: verdict }, ...rows] }, ...page.says],
+    says: [{ title: 'Verdict', rows: [{ label: by, value: verdict }, ...rows, ...rest] }, ...page.says],
   }
 }
 

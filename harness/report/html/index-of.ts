@@ -47,9 +47,11 @@ function noClaims(): Record<string, string> {
   return Object.create(null)
 }
 
-function aboutOf({ directory, startedAt, endedAt, host, notes, result, ended }: RunRecord): RunAbout {
+function aboutOf(run: RunRecord): RunAbout {
+  const { directory, bundle, startedAt, endedAt, host, notes, result, ended } = run
   return {
-    ...{ directory, startedAt, ms: endedAt - startedAt, notes, ended },
+    // Where a bundle was unpacked is gone before anybody reads this.
+    ...{ directory: bundle ?? directory, startedAt, ms: endedAt - startedAt, notes, ended },
     ...(host && { host }),
     expired: (result.expired ?? []).map(
       ({ place, reason, until, variants }) =>

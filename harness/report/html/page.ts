@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { dirname, relative } from 'node:path'
 import type { ScenarioResult } from '../../run/events.ts'
+import { inBundle } from '../record/bundled-run.ts'
 import { readDetail, shellWords } from '../record/detail.ts'
 import type { RunRecord } from '../record/run-record.ts'
 import { type Block, BlockWriter, pack } from './blocks.ts'
@@ -38,14 +39,16 @@ export async function htmlReport({ runs, before, client }: HtmlReport): Promise<
 
 async function detailOf(run: RunRecord, result: ScenarioResult): Promise<RunDetail> {
   const { directory, isPoint, bundle } = run
-  // One scenario alone may lie anywhere, too: in a bundle, in place of where it ran.
-  const detail = isPoint
+  // One scenario alone may lie anywhere, too. Of a bundle, no path that is stored is opened: a stranger chose it.
+  const isHere = isPoint || bundle !== undefined
+  const detail = isHere
     ? await readDetail({ ...result, dir: directory }, dirname(directory))
     : await readDetail(result, directory)
   if (bundle === undefined) return detail
   const { makeBundle: _, ...rest } = detail
   return {
     ...{ ...rest, directory: bundle, command: shellWords(['attestbed', 'repro', bundle]) },
+    problems: inBundle(run, detail.problems),
     consoles: detail.consoles.map((each) => {
       return { ...each, file: `${relative(dirname(directory), each.file)} in ${bundle}` }
     }),

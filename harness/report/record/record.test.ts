@@ -58,6 +58,18 @@ t.test('what had not ended when a run was killed is in error, neither passed nor
   ])
 })
 
+t.test("a scenario's own stream has ended with its result, and not with its header alone", async (t) => {
+  const directory = scratch(t)
+  const [stored = result()] = storeRun(directory, { results: RESULTS })
+  t.match(await readRun(stored.dir), { ended: true, result: { results: [stored] } })
+  const file = join(stored.dir, 'events.jsonl')
+  const [header = '', started = ''] = readFileSync(file, 'utf8').split('\n')
+  for (const left of [[header], [header, started]]) {
+    writeFileSync(file, `${left.join('\n')}\n`)
+    t.equal((await readRun(stored.dir)).ended, false, `${left.length} lines`)
+  }
+})
+
 t.test('what ran is reported, whether or not the line that planned it could be read', async (t) => {
   const directory = scratch(t)
   const stored = storeRun(directory, { results: RESULTS })

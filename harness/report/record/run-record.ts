@@ -70,12 +70,12 @@ async function readEvents(directory: string): Promise<RunRecord> {
     ...{ results: new Map(), started: new Map(), titles: new Map() },
   }
   const problems = await readStream(join(directory, EVENTS_FILE), (event) => take(reading, event))
-  const { run, result, titles, notes, isPoint, started, results } = reading
+  const { run, result, titles, notes, isPoint } = reading
   const { startedAt = 0, endedAt = startedAt, host } = run
   return {
     ...{ directory, startedAt, endedAt, host, notes, titles, problems },
     result: result ?? { results: unfinished(reading) },
-    ended: result !== undefined || (isPoint && [...started.keys()].every((key) => results.has(key))),
+    ended: result !== undefined || (isPoint && isWhole(reading)),
     ...(isPoint && { isPoint }),
   }
 }
@@ -96,6 +96,11 @@ function take(reading: Reading, event: RunEvent): void {
   } else if (event.type === 'scenario-ended') reading.results.set(event.key, event.result)
   else if (event.type === 'run-note') reading.notes.push(event.text)
   else if (event.type === 'run-ended') reading.result = event.result
+}
+
+/** Of a scenario's own stream: nothing but its header is what a kill leaves, not a run of nothing. */
+function isWhole({ started, results }: Reading): boolean {
+  return started.size > 0 && [...started.keys()].every((key) => results.has(key))
 }
 
 /**

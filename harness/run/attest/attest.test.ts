@@ -270,7 +270,11 @@ t.test('a finding in the record is cut, and drives no terminal', async (t) => {
   const findings = Array.from({ length: 100 }, () => finding)
   const judged = judgedPage(page, { authentic: false, acceptable: false, findings }, 'by a test')
   t.equal(judged.title, 'p: not authentic')
-  t.equal(judged.says[0]?.rows.length, 65)
+  const { rows = [] } = judged.says[0] ?? {}
+  t.equal(rows.length, 66, 'the verdict, the findings that are shown, and that there are more')
+  t.match(rows.at(-1), { value: '36 more findings' })
+  const shown = { authentic: false, acceptable: false, findings: findings.slice(0, 64) }
+  t.match(judgedPage(page, shown, 'by a test').says[0]?.rows.at(-1), { label: 'x' }, 'nothing is left out')
   t.notMatch(JSON.stringify(judged), /[\p{Cc}\p{Cf}]/u)
   t.ok((judged.says[0]?.rows[1]?.note?.length ?? 0) < 1100)
 })
