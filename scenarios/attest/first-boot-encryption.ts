@@ -106,10 +106,11 @@ export const scenario = defineScenario({
       extraCommandLine: `${broker.commandLine} attestbed.image=sha256:${alteredDigest}`,
     })
     const otherImage = await attempt(vm, broker)
+    const ofLaunch = vm.tee.platform === 'tdx' ? 'rtmr' : 'launch-digest'
     lab.claim('otherImage', {
       expected: {
         ...refusedBy('not-attested', { attested: 1, refused: 0 }),
-        ...{ codes: 'pcr among them', digest: alteredDigest },
+        ...{ codes: `${ofLaunch} and pcr among them`, digest: alteredDigest },
       },
       got: otherImage,
       holds:
@@ -117,7 +118,7 @@ export const scenario = defineScenario({
         otherImage.why === 'not-attested' &&
         otherImage.released === 0 &&
         otherImage.attested === 1 &&
-        otherImage.codes.includes('pcr') &&
+        [ofLaunch, 'pcr'].every((code) => otherImage.codes.includes(code)) &&
         otherImage.digest === alteredDigest,
     })
     await vm.installUki({ extraCommandLine: broker.commandLine })
@@ -126,10 +127,17 @@ export const scenario = defineScenario({
     const first = await vm.boot()
     const cut = await cutWhileEncrypting(first, { deadlineMs: 300_000 })
     const atCut = await keepRoot(vm)
+    const { released } = broker.exchanges()
+    const [begun] = firstBootSteps(first)
     lab.claim('begins', {
-      expected: { steps: ['state=plain'], released: 1, encrypted: 'more than nothing, less than all' },
-      got: { steps: firstBootSteps(first), released: broker.exchanges().released, ...cut },
-      holds: cut !== undefined && 0 < cut.encrypted && cut.encrypted < cut.of,
+      expected: { begun: 'state=plain', released: 1, encrypted: 'more than nothing, less than all' },
+      got: { begun, released, ...cut },
+      holds:
+        begun === 'state=plain' &&
+        released === 1 &&
+        cut !== undefined &&
+        0 < cut.encrypted &&
+        cut.encrypted < cut.of,
     })
 
     const second = await vm.boot()

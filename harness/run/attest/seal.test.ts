@@ -164,6 +164,9 @@ t.test(
       [header('"encryption":"cipher_null-ecb"'), 'null-cipher'],
       [second, 'null-cipher'],
       [header('"encryption":"cipher\\u005fnull-ecb"'), 'null-cipher'],
+      [header('"segments":{"0":{"type":"linear","offset":"16777216","size":"dynamic"}}'), 'null-cipher'],
+      [header('"segments":{"0":{"type":"hw-opal","offset":"16777216"}}'), 'null-cipher'],
+      [header('"requirements":{"mandatory":["online-reencrypt-v2"]}'), 'null-cipher'],
       [hidden, 'other-layout'],
       [longer, 'other-layout'],
     ] as const)

@@ -21,7 +21,7 @@ open_first_boot() {
   name_image || give_up_here image why="$reason"
   option attestbed.resource default/root/key; resource=$value
   option attestbed.receipt default/root/receipt; receipt=$value
-  mkdir -p -m 700 $WORK/attester
+  mkdir -p -m 700 $WORK
   find_partition luks-header; header=$device
   find_partition root
   copy_header
@@ -76,7 +76,12 @@ get_key() {
 
 ask_broker() {
   statement=$1; shift
+  mkdir -p -m 700 $WORK/attester
   ROOT_STATEMENT=$statement RUNTIME_DIRECTORY=$WORK/attester /usr/lib/attestbed/attester "$@" >/dev/console 2>&1
+  asked=$?
+  # The key of the root is in there, and what opens it; /run goes over to the root's own system.
+  rm -rf $WORK/attester
+  return $asked
 }
 
 # The power may have gone between data and header: what was under way then is made again from its checksums.
@@ -87,6 +92,7 @@ repair() {
 # Goes on where the header says, also after a power cut, and says how far it is.
 encrypt_on() {
   say first-boot encrypting
+  rm -f $WORK/broken
   { luks_encrypt --resume-only --hotzone-size 256k --progress-frequency 1 --progress-json || : >$WORK/broken; } 2>&1 |
     while read -r progress; do
       say first-boot progress "$(echo "$progress" | tr -d '{}" ')"

@@ -14,6 +14,8 @@ exchange() {
 # if the one before had an answer of 2xx. Cookies stay with the work directory.
 ask() {
   path=$1; shift
+  # Of the request before this one.
+  rm -f answer
   cat >to-broker <<EOF
 silent
 max-time = 60
@@ -119,7 +121,8 @@ open_credential() {
   { from_hex badcc0de00000001; blob credentialBlob; blob encryptedSecret; } >credential
   activate credential wrapping || { reason=not-activated; return 1; }
   printf '{"alg":"A256GCM","k":"%s","kty":"oct"}' "$(base64_of wrapping | tr +/ -_ | tr -d =)" >wrapping-key
-  jose jwe dec -i opened -k wrapping-key -O "$1"
+  # Under its name there is a resource as a whole or nothing: some go by whether there is one.
+  jose jwe dec -i opened -k wrapping-key -O unwrapped && mv unwrapped "$1"
 }
 
 # blob NAME: a member of the opened document, from base64.

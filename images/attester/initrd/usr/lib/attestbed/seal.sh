@@ -34,6 +34,17 @@ open_sealed() {
   return $opened
 }
 
+# open_copied KEY [OPTIONS]: opens $device once, by a header that was looked at; where that fails, $reason.
+open_copied() {
+  umask 077
+  rm -rf $SEAL
+  mkdir $SEAL
+  take_header && { reason=not-opened; attach_copy "$@"; }
+  opened=$?
+  rm -rf $SEAL
+  return $opened
+}
+
 open_and_seal() {
   take_header || return 1
   if seal_holds; then
@@ -71,9 +82,11 @@ take_header() {
   for kib in 32 64 128 256 512 1024 2048 4096; do
     [ "$(cut_hex $SEAL/header $((kib * 1024)) 6)" != $SECOND_MAGIC ] || return 1
   done
-  # What is not encrypted opens with any key. libcryptsetup escapes nothing in its JSON, so no word can hide there.
+  # What is not encrypted opens with any key, or with the right one, if the host kept its slot and wrote another segment: one
+  # that is mapped as it is (linear), by the disk itself (hw-opal), or in part (a reencryption under way). libcryptsetup
+  # escapes nothing in its JSON, so no word can hide there.
   reason=null-cipher
-  ! json | tr '\0' '\n' | grep -qF -e cipher_null -e "\\"
+  ! json | tr '\0' '\n' | grep -qF -e cipher_null -e "\\" -e linear -e hw-opal -e reencrypt
 }
 
 # Whether the vTPM remembers that a boot like this one sealed this very header; else $reason.
