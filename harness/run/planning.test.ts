@@ -288,6 +288,26 @@ t.test('what this host lacks is skipped with its reason, and stands in a plan fo
   })
 })
 
+t.test('what TEEs are emulated on is refused where nothing would be emulated on it', async (t) => {
+  const on = (emulatedOn: 'tcg' | 'kvm', patterns: readonly string[], platforms?: PlanRequest['platforms']) =>
+    planFile(t, 'title: all', { patterns, emulatedOn, ...(platforms && { platforms }) })
+  const refused = (message: RegExp) => ({ code: 'bad-value', message })
+  const noTee = /^boot\/first-command has no variant on .* could emulate: it is about no TEE$/
+  await t.rejects(on('tcg', ['boot/first-command'], ['sev-snp']), refused(noTee), 'it would be the real one')
+  await t.rejects(on('kvm', ['boot/first-command']), refused(noTee))
+  await t.rejects(on('kvm', ['attest/runtime', 'boot']), refused(noTee), 'one of several')
+  for (const plain of ['tcg', 'kvm'] as const)
+    await t.rejects(on('tcg', ['attest/runtime'], [plain]), refused(/platform \w+ is none$/))
+  await t.rejects(on('tcg', ['attest/runtime'], ['sev']), refused(/on sev that .* it is about sev-snp and/))
+  const { points } = await on('tcg', ['attest/runtime'], ['sev-snp'])
+  t.ok(points.length > 0)
+  for (const { variant } of points) t.match(variant, { platform: 'sev-snp', emulatedOn: 'tcg' })
+  const own = await planFile(t, 'axes: { platform: [kvm] }\nscenarios: [attest/runtime]', {
+    emulatedOn: 'tcg',
+  }).catch((error: unknown) => error)
+  t.match(own, refused(/attest\/runtime has no variant on /), 'the axes of a matrix name a plain one')
+})
+
 t.test('a QEMU that is not there is a reason to skip what asks for it', async (t) => {
   const { points } = await planOf({ patterns: ['boot'], vtpms: ['none'], qemus: ['tools', '/nowhere/qemu'] })
   t.same(

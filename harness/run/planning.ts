@@ -1,6 +1,7 @@
 /** What a run would do: from patterns, flags and a matrix file to its points, and what of them is left out and why. */
 import { HostError, UsageError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
+import { platform } from '../platforms/platforms.ts'
 import { freeBytes } from '../system/disk-space.ts'
 import { AxisCatalogue, atPlace, type NamedAxes } from './axes.ts'
 import { type FoundScenario, loadScenarios, scenarioIds, selectIds } from './discover.ts'
@@ -173,6 +174,10 @@ function reduce(
     const spanned = plan(block.scenarios, block.axes, context)
     // What an include names, it names on purpose.
     const isIncluded = block.block !== undefined && block.block.exclude === undefined
+    requireEmulation(
+      spanned.filter((point) => !isExcluded(block, point)),
+      request,
+    )
     const isReduced = (request.pairwise ?? false) && !isIncluded
     const judged = isReduced && isShared(request) ? sameOnAnyHost(block, context) : spanned
     const candidates = spanned.flatMap((here, index): readonly Candidate[] => {
@@ -198,6 +203,27 @@ function reduce(
   const own = shard ? firstOfEachKey(points.filter((point) => isInShard(point, shard))) : all
   leftOut.otherShards = all.length - own.length
   return { points: own, leftOut, expired: [...expired.values()] }
+}
+
+/**
+ * Throws UsageError `bad-value`: what nobody could emulate on the named platform would run on another one, or for real, and
+ * whoever named it would take the result for one of the emulation.
+ */
+function requireEmulation(points: readonly PlannedPoint[], { emulatedOn, platforms }: PlanRequest): void {
+  if (emulatedOn === undefined) return
+  const plain = platforms?.find((id) => platform(id).basis === 'emulated')
+  if (plain !== undefined)
+    throw new UsageError(`--emulated-on ${emulatedOn} is about TEEs; platform ${plain} is none`, {
+      ...{ code: 'bad-value', hint: `--platform ${emulatedOn} alone emulates every TEE of a scenario on it` },
+    })
+  const other = points.find(({ variant }) => variant.emulatedOn !== emulatedOn)
+  if (other === undefined) return
+  const { tees } = other.found.scenario
+  const about = tees ? `it is about ${tees.join(' and ')}` : 'it is about no TEE'
+  throw new UsageError(
+    `${other.id} has no variant on ${other.variant.platform} that --emulated-on ${emulatedOn} could emulate: ${about}`,
+    { code: 'bad-value', hint: 'select scenarios about TEEs, as attest; attestbed list shows them' },
+  )
 }
 
 function firstOfEachKey(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
