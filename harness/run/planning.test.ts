@@ -308,6 +308,29 @@ t.test('what TEEs are emulated on is refused where nothing would be emulated on 
   t.match(own, refused(/attest\/runtime has no variant on /), 'the axes of a matrix name a plain one')
 })
 
+t.test('a named TEE that a matrix leaves out where it is emulated is skipped and says so', async (t) => {
+  const text = `
+scenarios: [attest/runtime, boot/first-command]
+exclude:
+  - { scenario: attest/runtime, platform: sev-snp, emulated: true }
+  - { scenario: attest/runtime, platform: tdx }
+`
+  const found = async (request: Partial<PlanRequest>, ...usable: NonNullable<OfficeSpec['usable']>) =>
+    (await planFile(t, text, { patterns: ['attest'], ...request }, { usable })).points.map(
+      ({ variant, skip }) => [variant.platform, skip?.code ?? 'runs'].join(' '),
+    )
+  const job = { platforms: ['sev-snp'] } as const
+  t.same(new Set(await found({ ...job, anyHost: true }, 'tcg')), new Set(['sev-snp runs']), 'a plan for CI')
+  t.same(new Set(await found(job, 'tcg', 'sev-snp')), new Set(['sev-snp runs']), 'its job')
+  t.same(new Set(await found(job, 'tcg')), new Set(['sev-snp hardware-required']), 'on another runner')
+  t.same(
+    new Set(await found({ ...job, emulatedOn: 'tcg' }, 'tcg', 'sev-snp')),
+    new Set(['sev-snp hardware-required']),
+  )
+  t.same(await found({}, 'tcg'), [], 'nobody named it')
+  t.same(await found({ platforms: ['tdx'] }, 'tcg'), [], 'it is left out wherever it runs')
+})
+
 t.test('a QEMU that is not there is a reason to skip what asks for it', async (t) => {
   const { points } = await planOf({ patterns: ['boot'], vtpms: ['none'], qemus: ['tools', '/nowhere/qemu'] })
   t.same(

@@ -169,7 +169,8 @@ function reduce(
   const leftOut = { excluded: 0, pairwise: 0, otherShards: 0 }
   const expired = new Map<string, ExpiredMark>()
   const points: PlannedPoint[] = []
-  const isExcluded = ({ block }: Block, point: PlannedPoint) => block?.exclude?.(point) ?? false
+  const isExcluded = (block: Block, point: PlannedPoint) =>
+    excludes(block, point) && !isNamedTee(block, point, request)
   for (const block of blocks) {
     const spanned = plan(block.scenarios, block.axes, context)
     // What an include names, it names on purpose.
@@ -183,7 +184,7 @@ function reduce(
     const candidates = spanned.flatMap((here, index): readonly Candidate[] => {
       const seen = judged[index] ?? here
       if (isExcluded(block, seen)) return []
-      const point = withMarks(here, { matrix, today, expired })
+      const point = withMarks(skippedAsEmulated(block, here), { matrix, today, expired })
       // Marks that are over are counted once.
       return [
         { point, judged: seen === here ? point : withMarks(seen, { matrix, today, expired: new Map() }) },
@@ -224,6 +225,33 @@ function requireEmulation(points: readonly PlannedPoint[], { emulatedOn, platfor
     `${other.id} has no variant on ${other.variant.platform} that --emulated-on ${emulatedOn} could emulate: ${about}`,
     { code: 'bad-value', hint: 'select scenarios about TEEs, as attest; attestbed list shows them' },
   )
+}
+
+function excludes({ block }: Block, point: PlannedPoint): boolean {
+  return block?.exclude?.(point) ?? false
+}
+
+/**
+ * An entry excludes it only since this host emulates the TEE, and somebody named the platform, as a job that was planned for
+ * any host does: they learn why it does not run, where "nothing to run" would be a mistake of theirs.
+ */
+function isNamedTee(block: Block, point: PlannedPoint, { platforms }: PlanRequest): boolean {
+  const { emulatedOn, ...variant } = point.variant
+  if (emulatedOn === undefined || !platforms?.includes(variant.platform)) return false
+  return !excludes(block, { ...point, variant })
+}
+
+/** Of a point that is not left out. */
+function skippedAsEmulated(block: Block, point: PlannedPoint): PlannedPoint {
+  if (point.skip !== undefined || !excludes(block, point)) return point
+  const { platform: id } = point.variant
+  const skip = new HostError(
+    `the matrix leaves out ${point.id} where ${id} is emulated, as it would be here`,
+    {
+      ...{ code: 'hardware-required', hint: 'without --matrix it runs emulated' },
+    },
+  )
+  return { ...point, skip }
 }
 
 function firstOfEachKey(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
