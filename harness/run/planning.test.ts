@@ -250,6 +250,21 @@ exclude: [{ platform: tcg, memory: 8G }]
     })
 })
 
+t.test('by pairs in shards, an exclude that depends on the host is refused with its place', async (t) => {
+  const text = `
+scenarios: [attest/runtime]
+axes: { platform: [sev-snp, tdx], vcpus: [2, 4] }
+exclude:
+  - { platform: tdx, vcpus: 4 }
+  - { platform: sev-snp, emulated: true }
+`
+  const refused = { code: 'bad-config', message: /m\.yaml:6:\d+: --pairwise with shards/ }
+  for (const own of [{ shard: { index: 1, count: 2 } }, { isShared: true }])
+    await t.rejects(planFile(t, text, { pairwise: true, ...own }), refused)
+  await t.resolves(planFile(t, text, { pairwise: true }), 'on one host')
+  await t.resolves(planFile(t, text, { shard: { index: 1, count: 2 } }), 'without pairs')
+})
+
 t.test('by pairs, what is marked unstable stands only for pairs that nothing else has', async (t) => {
   const text = `
 scenarios: [boot/first-command]

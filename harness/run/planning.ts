@@ -298,13 +298,22 @@ function isShared({ shard, isShared = false }: PlanRequest): boolean {
 
 /**
  * The block's points in the same order, without what this host lacks: each host must choose the same pairs, or one that
- * two of them take for the other's is tried by none. Throws UsageError `bad-value` where each host has its own platform.
+ * two of them take for the other's is tried by none. Throws UsageError: `bad-value` where each host has its own platform,
+ * `bad-config` where each excludes something else.
  */
-function sameOnAnyHost({ scenarios, axes }: Block, context: PlanContext): readonly PlannedPoint[] {
+function sameOnAnyHost({ scenarios, axes, block }: Block, context: PlanContext): readonly PlannedPoint[] {
   if (axes.isOwnPlatform)
     throw new UsageError(
       '--pairwise with shards needs a named platform: hosts that choose their own would choose other pairs',
       { code: 'bad-value', hint: 'name it with --platform, or on the axes of the matrix' },
+    )
+  if (block?.excludeByHost)
+    throw new UsageError(
+      '--pairwise with shards takes no exclude that names `emulated`: the host of a chosen variant would exclude it, and its pairs would be tried by none',
+      {
+        ...{ code: 'bad-config', position: block.excludeByHost },
+        hint: 'exclude the platform as a whole, or leave out --pairwise',
+      },
     )
   return plan(scenarios, axes, { ...context, anyHost: true })
 }
