@@ -155,6 +155,14 @@ t.test('a shell that came too late types nothing into the console', onPty(), asy
   t.equal((await guest.run(['echo', 'again'])).stdout.toString(), 'again\n')
 })
 
+t.test('a program that cannot be ended gets no request for a shell typed into it', onPty(), async (t) => {
+  const [shell] = SHELLS
+  if (!shell) return
+  const guest = await openGuest(t, shell)
+  await t.rejects(guest.shell('trap "" INT QUIT; sleep 100', { timeoutMs: 300 }), TimeoutError)
+  await t.rejects(giveShell(guest), { code: 'protocol', message: /sleep 100.* still holds the console/ })
+})
+
 for (const shell of SHELLS) {
   t.test(`guest.run over ${shell.name}`, onPty(), async (t) => {
     const guest = await openGuest(t, shell)
