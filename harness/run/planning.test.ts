@@ -323,6 +323,14 @@ t.test('what TEEs are emulated on is refused where nothing would be emulated on 
   t.match(own, refused(/attest\/runtime has no variant on /), 'the axes of a matrix name a plain one')
 })
 
+t.test('a flag that names none of the platforms of the axes leaves no TEE', async (t) => {
+  const text = 'scenarios: [attest/runtime]\naxes: { platform: [sev-snp] }\ninclude: [{ platform: tdx }]'
+  const platformsOf = async (request: Partial<PlanRequest>) =>
+    new Set((await planFile(t, text, request)).points.map(({ variant }) => variant.platform))
+  t.same(await platformsOf({ platforms: ['tdx'] }), new Set(['tdx']))
+  t.same(await platformsOf({ platforms: ['sev-snp'] }), new Set(['sev-snp']))
+})
+
 t.test('a named TEE that a matrix leaves out where it is emulated is skipped and says so', async (t) => {
   const text = `
 scenarios: [attest/runtime, boot/first-command]
