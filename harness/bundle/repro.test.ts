@@ -188,8 +188,32 @@ t.test('what was emulated is emulated here, too, whatever the host has', async (
   const rest = { signal: AbortSignal.any([]), onEvent: () => {} }
   await reproduce(here, rest, async (request) => {
     t.match(request, { platforms: ['sev-snp'], emulatedOn: 'tcg' })
-    return { results: [RESULT] }
+    return { results: [{ ...RESULT, variant: here.variant }] }
   })
+})
+
+t.test('what ran on another platform than planned is no reproduction', async (t) => {
+  const variant = { ...RESULT.variant, platform: 'sev-snp', emulatedOn: 'tcg' } as const
+  const { plan } = await planned({ changes: { variant } })
+  const rest = { signal: AbortSignal.any([]), onEvent: () => {} }
+  const { emulatedOn: _, ...real } = variant
+  for (const ran of [
+    real,
+    { ...variant, emulatedOn: 'kvm' as const },
+    { ...variant, platform: 'tdx' as const },
+  ])
+    await t.rejects(
+      reproduce(plan, rest, async () => ({ results: [{ ...RESULT, variant: ran }] })),
+      { code: 'scenario-lacks', message: /sev-snp emulated on tcg is required$/ },
+    )
+})
+
+t.test('a TEE that cannot be used here is emulated, and the plan says on what', async (t) => {
+  const variant = { ...RESULT.variant, platform: 'sev-snp', vtpm: 'none' }
+  const scenario = { id: 'attest/runtime', title: '' }
+  const { plan } = await planned({ changes: { variant, scenario }, host: { usable: ['tcg', 'tdx'] } })
+  t.match(plan.variant, { platform: 'sev-snp', emulatedOn: 'tcg' })
+  t.match(plan.cannot, [/sev-snp emulated on tcg, since/])
 })
 
 t.test('what this checkout does not have is said, and nothing is run in its place', async (t) => {

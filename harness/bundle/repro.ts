@@ -2,6 +2,7 @@
 
 import { sha256Hex } from '../base/digest.ts'
 import { HostError, UsageError } from '../base/errors.ts'
+import type { PlatformDescriptor } from '../platforms/descriptor.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import { platform } from '../platforms/platforms.ts'
 import { loadScenarios, scenarioIds } from '../run/discover.ts'
@@ -124,13 +125,17 @@ function choosePlatform(
   const verdict = host.report.platforms[theirs.id]
   if (verdict?.usable) return { id: theirs.id, cannot: [] }
   const best = bestPlatform(host)
-  const isEmulated = tees.includes(theirs.id)
-  const where = isEmulated ? `${theirs.id} emulated on ${best.id}` : best.id
+  const place = tees.includes(theirs.id)
+    ? { id: theirs.id, emulatedOn: baseOn(best) }
+    : { id: best.id, emulatedOn: undefined }
+  const basis = place.emulatedOn === undefined ? best.basis : 'emulated'
+  const where = place.emulatedOn === undefined ? best.id : `${theirs.id} emulated on ${place.emulatedOn}`
   const why = `it runs on ${where}, since ${theirs.id} cannot be used here: ${verdict?.reason ?? 'not probed'}`
-  const lost = claims.filter(({ basis }) => basis === theirs.basis && basis !== best.basis)
+  const lost = claims.filter((claim) => claim.basis === theirs.basis && claim.basis !== basis)
   return {
-    id: isEmulated ? theirs.id : best.id,
-    cannot: [why, ...lost.map(({ id, basis }) => `claim ${id} rested on ${basis} evidence`)],
+    id: place.id,
+    ...(place.emulatedOn && { emulatedOn: place.emulatedOn }),
+    cannot: [why, ...lost.map((claim) => `claim ${claim.id} rested on ${claim.basis} evidence`)],
   }
 }
 
@@ -138,10 +143,14 @@ function choosePlatform(
 function chooseBase(theirs: PlatformId, host: PlanningOffice['host']) {
   const verdict = host.report.platforms[theirs]
   if (verdict?.usable) return { emulatedOn: theirs, cannot: [] }
-  const best = bestPlatform(host)
-  const on = best.basis === 'emulated' ? best.id : 'tcg'
+  const on = baseOn(bestPlatform(host))
   const why = `it is emulated on ${on}, since ${theirs} cannot be used here: ${verdict?.reason ?? 'not probed'}`
   return { emulatedOn: on, cannot: [why] } as const
+}
+
+/** A platform that proves something itself emulates no other. */
+function baseOn({ id, basis }: PlatformDescriptor): PlatformId {
+  return basis === 'emulated' ? id : 'tcg'
 }
 
 /** A path in a bundle is not one that is run here. */
@@ -205,12 +214,25 @@ export async function reproduce(
       `${manifest.scenario.id} has ${results.length} variants here like the bundle's, one is required`,
       { code: 'scenario-lacks' },
     )
+  requirePlanned(result.variant, variant)
   const here = scrubbedSignature(result, tail.text)
   const comparison = compareSignatures(theirSignature(manifest), here, {
     ...{ there: manifest.claims, here: result.claims },
     stopsEarly: rest.onFailure !== undefined,
   })
   return { comparison, here, result }
+}
+
+/** What ran on another platform is no word about this one, however alike it fails. */
+function requirePlanned(ran: Variant, planned: Variant): void {
+  if (ran.platform === planned.platform && ran.emulatedOn === planned.emulatedOn) return
+  throw new HostError(`it ran on ${platformWords(ran)}, ${platformWords(planned)} is required`, {
+    code: 'scenario-lacks',
+  })
+}
+
+function platformWords({ platform: id, emulatedOn }: Variant): string {
+  return emulatedOn === undefined ? id : `${id} emulated on ${emulatedOn}`
 }
 
 function theirSignature({ signature: { errorCode, ...rest } }: Manifest): FailureSignature {

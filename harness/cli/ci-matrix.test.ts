@@ -56,6 +56,12 @@ t.test('GitHub: one line of JSON, a job a variant that runs, each value quoted f
     ...{ scenario: 'boot/a', ...VARIANT, vcpus: 2 },
   })
   t.equal(include.length, 2)
+  const tee = {
+    ...pointOf('attest/a', 1),
+    variant: { ...VARIANT, platform: 'tdx', emulatedOn: 'tcg' },
+  } as const
+  const emulated = JSON.parse(ciMatrix(planOf([tee]), options))
+  t.match(emulated.include[0].args, / --platform tdx --emulated-on tcg /, 'its runner may have the TEE')
 })
 
 t.test('GitHub takes 256 jobs: more are refused with what helps, and shards are fewer', async (t) => {

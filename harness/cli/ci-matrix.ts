@@ -49,9 +49,10 @@ export function ciMatrix(plan: RunPlan, options: CiOptions): string {
 function variantJobs(points: readonly PlannedPoint[], options: CiOptions): readonly CiJob[] {
   const labels = labelsOf(points.map(({ key, id, variant }) => ({ key, scenario: id, variant })))
   return points.map(({ key, id, variant, imageFile }) => {
-    const { platform, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
+    const { platform, emulatedOn, vtpm, firmware, image, qemu, vcpus, memoryMiB } = variant
     const own: MatrixFlags = {
       ...(options.matrix !== undefined && { matrix: options.matrix }),
+      ...(emulatedOn && { emulatedOn }),
       ...{ platform: [platform], vtpm: [vtpm], firmware: [firmware], image: [imageFile ?? image] },
       ...{ qemu: [qemu], vcpus: [vcpus], memory: [memoryMiB] },
     }

@@ -1,6 +1,7 @@
 /** The console of a guest whose scenario has just failed. */
 import { escapeControls } from '../base/text.ts'
 import { attach } from '../machine/console/attach.ts'
+import type { VmEnd } from '../run/lab-spec.ts'
 import type { RunRequest } from '../run/program.ts'
 import type { Say } from './repro-parts.ts'
 
@@ -16,10 +17,8 @@ export function shellAtFailure(say: Say, signal: AbortSignal): OnFailure {
       say('no VM runs any more, so there is no console to look at')
       return
     }
-    // A guest that hangs has none to give; its console is what there is to look at.
-    await last.giveShell?.().catch((reason: unknown) => {
-      say(`the guest gives no shell, this is its console as it is: ${escapeControls(wordsOf(reason))}`)
-    })
+    await orConsole(last.giveShell, { say, signal })
+    if (signal.aborted) return
     const interrupted = new Promise<void>((resolve) => {
       signal.addEventListener('abort', () => resolve(), { once: true })
     })
@@ -28,6 +27,41 @@ export function shellAtFailure(say: Say, signal: AbortSignal): OnFailure {
     await Promise.race([attached, interrupted])
     say('left the console; the VM is stopped')
   }
+}
+
+/** Longer than a guest that answers takes, and short for somebody who sees nothing happen. */
+const SHELL_MS = 5000
+
+/**
+ * A guest that hangs has no shell to give, nor has one in which the command that failed still runs: its console is what
+ * there is to look at. Resolves within `deadlineMs`, and as soon as `signal` says; then nothing more is typed.
+ */
+export async function orConsole(
+  giveShell: VmEnd['giveShell'],
+  { say, signal, deadlineMs = SHELL_MS }: ConsoleTerms,
+): Promise<void> {
+  const ending = new AbortController()
+  const late = new Error(`it has not come within ${deadlineMs / 1000} s`)
+  const timer = setTimeout(() => ending.abort(late), deadlineMs)
+  const ends = AbortSignal.any([signal, ending.signal])
+  const ended = new Promise<never>((_, reject) => {
+    ends.addEventListener('abort', () => reject(ends.reason), { once: true })
+    if (ends.aborted) reject(ends.reason)
+  })
+  try {
+    await Promise.race([ended, giveShell?.(ends)])
+  } catch (reason) {
+    if (signal.aborted) return
+    say(`the guest gives no shell, this is its console as it is: ${escapeControls(wordsOf(reason))}`)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+interface ConsoleTerms {
+  readonly say: Say
+  readonly signal: AbortSignal
+  readonly deadlineMs?: number
 }
 
 function wordsOf(error: unknown): string {

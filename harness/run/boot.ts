@@ -15,7 +15,7 @@ import { launchMachine, type Machine } from '../machine/vm.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
 import { countInMemory } from './guest-memory.ts'
-import type { LabSpec } from './lab-spec.ts'
+import type { LabSpec, VmEnd } from './lab-spec.ts'
 import { loginOf } from './login-of.ts'
 import { requireReset } from './own-ends.ts'
 import { NEEDLES, phaseOf } from './phases.ts'
@@ -203,7 +203,7 @@ export class Boot {
     })
     this.#vm.spec.emit({ type: 'phase', vm: this.#vm.name, phase: 'driving' })
     const { emit } = this.#vm.spec
-    this.#shellBy(() => giveShell(guest))
+    this.#shellBy((signal) => giveShell(guest, signal))
     const vm = this.#vm.name
     this.#guest = new LabGuest(
       guest,
@@ -290,7 +290,7 @@ export class Boot {
   }
 
   /** How somebody who looks at a failure gets a shell; after a reset nobody is logged in. */
-  #shellBy(giveShell: (() => Promise<void>) | undefined): void {
+  #shellBy(giveShell: VmEnd['giveShell']): void {
     const end = this.#vm.spec.ends.find(({ machine }) => machine === this.machine)
     if (end) end.giveShell = giveShell
   }

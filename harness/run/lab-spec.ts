@@ -23,8 +23,8 @@ export interface VmEnd {
   readonly ended: Promise<GuestEnd>
   /** Absent where a test stands in for it. */
   readonly machine?: Machine
-  /** Puts a shell where the harness has taken the console for its commands; absent where it has not. */
-  giveShell?: (() => Promise<void>) | undefined
+  /** Puts a shell where the harness has taken the console for its commands; absent where it has not. `signal` ends the attempt. */
+  giveShell?: ((signal?: AbortSignal) => Promise<void>) | undefined
 }
 
 type WithoutStamp<Event> = Event extends { readonly at: number } ? Omit<Event, 'at' | 'key'> : never

@@ -115,7 +115,6 @@ function teesOf(
   { platforms, isOwnPlatform, emulatedOn }: Axes,
   { host, anyHost }: PlanContext,
 ): readonly PlatformDescriptor[] {
-  const named = isOwnPlatform ? [] : platforms
   const isUsable = ({ id }: PlatformDescriptor) => host.report.platforms[id]?.usable === true
   const real = (tee: PlatformDescriptor) =>
     emulatedOn === undefined && (anyHost || isUsable(tee)) ? tee : undefined
@@ -125,8 +124,9 @@ function teesOf(
   const emulated = (tee: PlatformDescriptor, bases: readonly PlatformDescriptor[]) =>
     bases.map((on) => emulatedPlatform(tee, on)).find((each) => each !== undefined)
   const all = tees.map(platformOf)
-  if (named.length === 0) return all.map((tee) => real(tee) ?? emulated(tee, own) ?? tee)
-  return named.flatMap((platform) => {
+  // None at all is what flags leave of the axes where these name others: not every one.
+  if (isOwnPlatform) return all.map((tee) => real(tee) ?? emulated(tee, own) ?? tee)
+  return platforms.flatMap((platform) => {
     if (platform.basis === 'emulated') return all.map((tee) => emulated(tee, [platform]) ?? tee)
     return [all.includes(platform) ? (real(platform) ?? emulated(platform, own) ?? platform) : platform]
   })

@@ -1,6 +1,7 @@
 /** What a run would do: from patterns, flags and a matrix file to its points, and what of them is left out and why. */
 import { HostError, UsageError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
+import { platform } from '../platforms/platforms.ts'
 import { freeBytes } from '../system/disk-space.ts'
 import { AxisCatalogue, atPlace, type NamedAxes } from './axes.ts'
 import { type FoundScenario, loadScenarios, scenarioIds, selectIds } from './discover.ts'
@@ -168,17 +169,22 @@ function reduce(
   const leftOut = { excluded: 0, pairwise: 0, otherShards: 0 }
   const expired = new Map<string, ExpiredMark>()
   const points: PlannedPoint[] = []
-  const isExcluded = ({ block }: Block, point: PlannedPoint) => block?.exclude?.(point) ?? false
+  const isExcluded = (block: Block, point: PlannedPoint) =>
+    excludes(block, point) && !isNamedTee(block, point, request)
   for (const block of blocks) {
     const spanned = plan(block.scenarios, block.axes, context)
     // What an include names, it names on purpose.
     const isIncluded = block.block !== undefined && block.block.exclude === undefined
+    requireEmulation(
+      spanned.filter((point) => !isExcluded(block, point)),
+      request,
+    )
     const isReduced = (request.pairwise ?? false) && !isIncluded
     const judged = isReduced && isShared(request) ? sameOnAnyHost(block, context) : spanned
     const candidates = spanned.flatMap((here, index): readonly Candidate[] => {
       const seen = judged[index] ?? here
       if (isExcluded(block, seen)) return []
-      const point = withMarks(here, { matrix, today, expired })
+      const point = withMarks(skippedAsEmulated(block, here), { matrix, today, expired })
       // Marks that are over are counted once.
       return [
         { point, judged: seen === here ? point : withMarks(seen, { matrix, today, expired: new Map() }) },
@@ -198,6 +204,54 @@ function reduce(
   const own = shard ? firstOfEachKey(points.filter((point) => isInShard(point, shard))) : all
   leftOut.otherShards = all.length - own.length
   return { points: own, leftOut, expired: [...expired.values()] }
+}
+
+/**
+ * Throws UsageError `bad-value`: what nobody could emulate on the named platform would run on another one, or for real, and
+ * whoever named it would take the result for one of the emulation.
+ */
+function requireEmulation(points: readonly PlannedPoint[], { emulatedOn, platforms }: PlanRequest): void {
+  if (emulatedOn === undefined) return
+  const plain = platforms?.find((id) => platform(id).basis === 'emulated')
+  if (plain !== undefined)
+    throw new UsageError(`--emulated-on ${emulatedOn} is about TEEs; platform ${plain} is none`, {
+      ...{ code: 'bad-value', hint: `--platform ${emulatedOn} alone emulates every TEE of a scenario on it` },
+    })
+  const other = points.find(({ variant }) => variant.emulatedOn !== emulatedOn)
+  if (other === undefined) return
+  const { tees } = other.found.scenario
+  const about = tees ? `it is about ${tees.join(' and ')}` : 'it is about no TEE'
+  throw new UsageError(
+    `${other.id} has no variant on ${other.variant.platform} that --emulated-on ${emulatedOn} could emulate: ${about}`,
+    { code: 'bad-value', hint: 'select scenarios about TEEs, as attest; attestbed list shows them' },
+  )
+}
+
+function excludes({ block }: Block, point: PlannedPoint): boolean {
+  return block?.exclude?.(point) ?? false
+}
+
+/**
+ * An entry excludes it only since this host emulates the TEE, and somebody named the platform, as a job that was planned for
+ * any host does: they learn why it does not run, where "nothing to run" would be a mistake of theirs.
+ */
+function isNamedTee(block: Block, point: PlannedPoint, { platforms }: PlanRequest): boolean {
+  const { emulatedOn, ...variant } = point.variant
+  if (emulatedOn === undefined || !platforms?.includes(variant.platform)) return false
+  return !excludes(block, { ...point, variant })
+}
+
+/** Of a point that is not left out. */
+function skippedAsEmulated(block: Block, point: PlannedPoint): PlannedPoint {
+  if (point.skip !== undefined || !excludes(block, point)) return point
+  const { platform: id } = point.variant
+  const skip = new HostError(
+    `the matrix leaves out ${point.id} where ${id} is emulated, as it would be here`,
+    {
+      ...{ code: 'hardware-required', hint: 'without --matrix it runs emulated' },
+    },
+  )
+  return { ...point, skip }
 }
 
 function firstOfEachKey(points: readonly PlannedPoint[]): readonly PlannedPoint[] {
@@ -244,13 +298,22 @@ function isShared({ shard, isShared = false }: PlanRequest): boolean {
 
 /**
  * The block's points in the same order, without what this host lacks: each host must choose the same pairs, or one that
- * two of them take for the other's is tried by none. Throws UsageError `bad-value` where each host has its own platform.
+ * two of them take for the other's is tried by none. Throws UsageError: `bad-value` where each host has its own platform,
+ * `bad-config` where each excludes something else.
  */
-function sameOnAnyHost({ scenarios, axes }: Block, context: PlanContext): readonly PlannedPoint[] {
+function sameOnAnyHost({ scenarios, axes, block }: Block, context: PlanContext): readonly PlannedPoint[] {
   if (axes.isOwnPlatform)
     throw new UsageError(
       '--pairwise with shards needs a named platform: hosts that choose their own would choose other pairs',
       { code: 'bad-value', hint: 'name it with --platform, or on the axes of the matrix' },
+    )
+  if (block?.excludeByHost)
+    throw new UsageError(
+      '--pairwise with shards takes no exclude that names `emulated`: the host of a chosen variant would exclude it, and its pairs would be tried by none',
+      {
+        ...{ code: 'bad-config', position: block.excludeByHost },
+        hint: 'exclude the platform as a whole, or leave out --pairwise',
+      },
     )
   return plan(scenarios, axes, { ...context, anyHost: true })
 }

@@ -11,11 +11,14 @@ export class Exchange implements Disposable {
   readonly #frames: Frame[] = []
   readonly #untap: () => void
   readonly #watch = new AbortController()
+  readonly #signal: AbortSignal | undefined
   #error: Error | undefined
   #wake: (() => void) | undefined
 
-  constructor(console: Console, framing: Framing) {
+  /** `signal` ends it with its reason. */
+  constructor(console: Console, framing: Framing, { signal }: { readonly signal?: AbortSignal } = {}) {
     this.#console = console
+    this.#signal = signal
     this.framing = framing
     const since = console.mark()
     this.#untap = console.tap({
@@ -35,13 +38,13 @@ export class Exchange implements Disposable {
 
   /** Types requests, each a line of its own. */
   async send(...requests: readonly string[]): Promise<void> {
-    if (this.#error) throw this.#error
+    this.#requireGoing()
     await this.#console.send(linesOf(requests))
   }
 
   /** As `send`; the transcript keeps the number of bytes only. */
   async sendSecret(...requests: readonly string[]): Promise<void> {
-    if (this.#error) throw this.#error
+    this.#requireGoing()
     await this.#console.sendSecret(linesOf(requests))
   }
 
@@ -51,7 +54,7 @@ export class Exchange implements Disposable {
     for (;;) {
       const frame = this.#frames.shift()
       if (frame) return frame
-      if (this.#error) throw this.#error
+      this.#requireGoing()
       const left = deadline - performance.now()
       if (left <= 0) return undefined
       await this.#change(left)
@@ -66,6 +69,11 @@ export class Exchange implements Disposable {
   [Symbol.dispose](): void {
     this.#untap()
     this.#watch.abort(new Error('the exchange is over'))
+  }
+
+  #requireGoing(): void {
+    this.#signal?.throwIfAborted()
+    if (this.#error) throw this.#error
   }
 
   #change(ms: number): Promise<void> {

@@ -13,7 +13,10 @@ TERM=linux
 export TERM
 exec sh -l`
 
-/** Resolves when it was started. Throws GuestError and TimeoutError where the guest does not answer. */
-export function giveShell(guest: Guest): Promise<void> {
-  return guest.begin(['sh', '-c', SHELL])
+/**
+ * Resolves when it was started. Throws GuestError and TimeoutError where the guest does not answer; what `signal` says, after
+ * which nothing more is typed.
+ */
+export function giveShell(guest: Guest, signal?: AbortSignal): Promise<void> {
+  return guest.begin(['sh', '-c', SHELL], { ...(signal && { signal }) })
 }

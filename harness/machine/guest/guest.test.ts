@@ -140,6 +140,29 @@ for (const shell of SHELLS) {
   )
 }
 
+t.test('a shell that came too late types nothing into the console', onPty(), async (t) => {
+  const [shell] = SHELLS
+  if (!shell) return
+  const guest = await openGuest(t, shell)
+  const running = guest.run(['sleep', '1'])
+  const ending = new AbortController()
+  const given = giveShell(guest, ending.signal)
+  ending.abort(new Error('too late'))
+  await t.rejects(given, { message: 'too late' })
+  await running
+  const since = guest.console.mark()
+  await t.rejects(guest.console.expect(/./, { since, deadlineMs: 300 }), { code: 'expect' }, 'nothing comes')
+  t.equal((await guest.run(['echo', 'again'])).stdout.toString(), 'again\n')
+})
+
+t.test('a program that cannot be ended gets no request for a shell typed into it', onPty(), async (t) => {
+  const [shell] = SHELLS
+  if (!shell) return
+  const guest = await openGuest(t, shell)
+  await t.rejects(guest.shell('trap "" INT QUIT; sleep 100', { timeoutMs: 300 }), TimeoutError)
+  await t.rejects(giveShell(guest), { code: 'protocol', message: /sleep 100.* still holds the console/ })
+})
+
 for (const shell of SHELLS) {
   t.test(`guest.run over ${shell.name}`, onPty(), async (t) => {
     const guest = await openGuest(t, shell)

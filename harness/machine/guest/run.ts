@@ -115,12 +115,14 @@ export class Guest {
 
   /**
    * Starts a command and does not wait for its end: for one that takes the guest with it, such as `reboot`. Nothing
-   * can be run afterwards until somebody has logged in again.
+   * can be run afterwards until somebody has logged in again. `signal`: types nothing more, and throws its reason.
    */
-  begin(argv: readonly string[]): Promise<void> {
+  begin(argv: readonly string[], options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     const script = execScript(argv)
     return this.#inTurn(async () => {
-      using exchange = new Exchange(this.console, newFraming())
+      options.signal?.throwIfAborted()
+      await this.#requireFree()
+      using exchange = new Exchange(this.console, newFraming(), options)
       await begin(exchange)
       for (let attempt = 0; attempt < 3; attempt++) {
         if ((await start(exchange, script)) !== 'refused') return
@@ -136,10 +138,7 @@ export class Guest {
   }
 
   async #run(script: string, options: RunOptions & { readonly name: string }): Promise<GuestResult> {
-    if (this.#stuckIn !== undefined) await this.#interrupt(this.#stuckIn)
-    if (this.#stuckIn !== undefined) {
-      throw protocolError(`the command ${this.#stuckIn} cannot be interrupted and still holds the console`)
-    }
+    await this.#requireFree()
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS
     const exchange = new Exchange(this.console, newFraming())
     try {
@@ -160,6 +159,13 @@ export class Guest {
     const error = this.#timeout(options.name, timeoutMs, 'it was interrupted')
     await this.#interrupt(options.name)
     throw error
+  }
+
+  async #requireFree(): Promise<void> {
+    if (this.#stuckIn !== undefined) await this.#interrupt(this.#stuckIn)
+    if (this.#stuckIn !== undefined) {
+      throw protocolError(`the command ${this.#stuckIn} cannot be interrupted and still holds the console`)
+    }
   }
 
   #fetch(exchange: Exchange, output: Output, summary: OutputSummary, name: string): Promise<Buffer> {

@@ -13,6 +13,8 @@ export interface MatrixBlock {
   readonly scenarios?: readonly string[]
   /** Leaves out what `exclude` matches; absent for an `include`. */
   readonly exclude?: VariantMatcher
+  /** Where an entry of `exclude` names `emulated`: what it matches differs from host to host. */
+  readonly excludeByHost?: Position
   readonly positionOf: (axis: keyof MatrixAxes, index: number) => Position
   /** Of the block as a whole. */
   readonly position: Position
@@ -65,9 +67,11 @@ export function parseMatrix(text: string, file: string): Matrix {
   const { value, positionOf } = parsePlacedYaml(text, { file, schema: matrixSchema })
   const document = withOwnPaths(value, dirname(file))
   const excluded = document.exclude.map(variantMatcher)
+  const byHost = document.exclude.findIndex(({ emulated }) => emulated !== undefined)
   const base: MatrixBlock = {
     axes: document.axes,
     exclude: (subject) => excluded.some((matches) => matches(subject)),
+    ...(byHost >= 0 && { excludeByHost: positionOf(['exclude', byHost, 'emulated']) }),
     positionOf: (axis, index) => positionOf(['axes', axis, index]),
     position: positionOf(['axes']),
   }
