@@ -18,9 +18,10 @@ const WIN_CERT_TYPE_PKCS_SIGNED_DATA = 0x0002
 const MOST_CERTIFICATES = 64
 
 /**
- * Digest of the image without its check sum, its security directory entry and its certificate table. Sections are
- * taken in the order of their place in the file. Throws FormatError for what is no PE image, and where sections and
- * certificates leave no room for each other, as the firmware refuses such an image.
+ * Digest of the image without its check sum, its security directory entry and its certificate table. Sections are taken
+ * in the order of their place in the file. Throws FormatError for what is no PE image, and where sections and
+ * certificates leave no room for each other, as the firmware refuses such an image. Microsoft, "Calculating the PE
+ * Image Hash".
  */
 export function authenticodeDigest(file: Uint8Array, algorithm: DigestAlgorithm): Buffer {
   const hash = createHash(algorithm)
@@ -77,7 +78,8 @@ function headerParts(
 
 /**
  * The PKCS#7 SignedData of each signature, in the order of the table; empty for an unsigned image. Entries of other
- * types are left out. Throws FormatError where an entry reaches past the table.
+ * types are left out. Throws FormatError where an entry reaches past the table. Microsoft, "Attribute Certificate
+ * Table"; RFC 2315, 9.1.
  */
 export function authenticodeSignatures(file: Uint8Array): readonly Uint8Array[] {
   const { certificates } = parsePeHeaders(file)

@@ -93,7 +93,10 @@ export interface DerOptions {
   readonly base?: number
 }
 
-/** Every method takes the field's name as the specification spells it, and throws FormatError. */
+/**
+ * A cursor over DER (X.690, 8, 10 and 11). Every method takes the field's name as the specification spells it, and
+ * throws FormatError.
+ */
 export class DerReader {
   readonly what: string
   readonly #bytes: Uint8Array

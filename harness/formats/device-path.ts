@@ -139,7 +139,9 @@ export function fileOf({ nodes }: DevicePath): string | undefined {
   return node && readUcs2(new ByteReader(node.data, { what: 'file path node' }), 'PathName')
 }
 
-/** Text form (10.6.1) where it is short, `Path(type,subtype,hex)` for every other node. Throws FormatError. */
+/**
+ * Text form (UEFI 2.10, 10.6.1) where it is short, `Path(type,subtype,hex)` for every other node. Throws FormatError.
+ */
 export function devicePathText(path: DevicePath): string {
   return path.nodes.map(nodeText).join('/')
 }

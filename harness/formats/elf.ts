@@ -31,7 +31,10 @@ export function isElf(file: Uint8Array): boolean {
   return Buffer.from(file.subarray(0, 4)).toString('latin1') === MAGIC
 }
 
-/** Throws FormatError where `file` is not a 64-bit little-endian ELF file or points outside of itself. */
+/**
+ * Throws FormatError where `file` is not a 64-bit little-endian ELF file or points outside of itself. gABI, "ELF
+ * Header", "Program Header" and "Dynamic Linking".
+ */
 export function parseElfNeeds(file: Uint8Array): ElfNeeds {
   const view = new ByteView(file, 'ELF file')
   if (!isElf(file))

@@ -43,7 +43,10 @@ export interface FatOptions {
   readonly brokenDirectories?: 'refuse' | 'list'
 }
 
-/** Bytes that lie together on the volume: one or more clusters. In bytes from the start of the volume. */
+/**
+ * Bytes that lie together on the volume: one or more clusters (fatgen103, "FAT Data Structure"). In bytes from the
+ * start of the volume.
+ */
 export interface FatExtent {
   /** In bytes, in the volume. */
   readonly offset: number

@@ -50,7 +50,8 @@ export interface PeHeaders {
 
 /**
  * Headers of an image that a boot program loads. Throws FormatError for what is no PE file, for headers that are cut
- * off, and where the certificate table or the headers reach past the file.
+ * off, and where the certificate table or the headers reach past the file. PE Format, "COFF File Header" and "Optional
+ * Header".
  */
 export function parsePeHeaders(file: Uint8Array): PeHeaders {
   const view = new ByteView(file, 'PE file')

@@ -18,7 +18,7 @@ export interface PemBlock {
   readonly offset: number
 }
 
-/** By the first dashes alone. Never throws. */
+/** By the first dashes alone: RFC 7468, 2. Never throws. */
 export function looksLikePem(bytes: Uint8Array): boolean {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(BEGIN)
 }

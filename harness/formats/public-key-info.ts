@@ -1,7 +1,7 @@
 /** SubjectPublicKeyInfo: RFC 5280, 4.1.2.7; RFC 5480 for elliptic curves, RFC 3279 and 4055 for RSA. */
 import { DerReader, TAG } from './der.ts'
 
-/** By their NIST names. */
+/** By their NIST names: RFC 5480, 2.1.1.1 (secp256r1, secp384r1, secp521r1). */
 export type Curve = 'P-256' | 'P-384' | 'P-521'
 
 /**

@@ -9,7 +9,7 @@ import { type PeSection, parsePeSections, peSectionInMemory } from './pe.ts'
 
 /** Vendor GUID of shim's variables and protocol (shim, lib/guid.c), as text in lower case. */
 export const SHIM_LOCK = '605dab50-e046-4300-abb6-3dd810dd8b23'
-/** Keys of the machine's owner that shim takes beside db. */
+/** Keys of the machine's owner that shim takes beside db: shim, MokVars.txt. GUID as text in lower case. */
 export const MOK_LIST = { name: 'MokList', guid: SHIM_LOCK } as const
 
 /** What a build of shim carries: its sections .sbatlevel and .vendor_cert (shim, include/sbat.h and cert.S). */
@@ -25,7 +25,10 @@ const PE_POINTER_AT = 0x3c
 const SYMBOL_BYTES = 18
 const LONGEST_NAME = 64
 
-/** Throws FormatError where `file` is no PE file or no shim from 15.7 on, or what it carries lies outside of it. */
+/**
+ * Throws FormatError where `file` is no PE file or no shim from 15.7 on, or what it carries lies outside of it. Shim,
+ * include/sbat.h and cert.S.
+ */
 export function parseShim(file: Uint8Array): ShimContents {
   const sections = parsePeSections(file)
   const find = (name: string) => {

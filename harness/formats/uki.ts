@@ -37,7 +37,7 @@ export interface Uki {
 /**
  * Sections of `file` for a profile, from 0: those before the first `.profile`, with those of the profile in their
  * place. The first of a name counts. A file without a `.linux` is not refused: an addon has none. Throws FormatError
- * where `file` is no PE file.
+ * where `file` is no PE file. UAPI group specification UKI 1, "UKI Components" and "Multi-Profile UKIs".
  */
 export function parseUki(file: Uint8Array, { profile = 0 } = {}): Uki {
   const groups = byProfile(parsePeSections(file))

@@ -112,7 +112,7 @@ function encodeRecord(writer: ByteWriter, variable: EfiVariable): void {
     .bytes(variable.data, 'Data')
 }
 
-/** One variable that two stores do not have alike. */
+/** One variable that two stores do not have alike: name and vendor GUID, UEFI 2.10, 8.2; GUID as text in lower case. */
 export interface VariableDifference {
   readonly change: 'added' | 'removed' | 'changed'
   readonly name: string
@@ -123,7 +123,7 @@ export interface VariableDifference {
 
 /**
  * What differs in contents or attributes; those of `before` first, in its order. Throws FormatError as
- * `parseVariableStore`.
+ * `parseVariableStore`. Edk2, VariableFormat.h.
  */
 export function compareVariableStores(before: Uint8Array, after: Uint8Array): readonly VariableDifference[] {
   const [olds, news] = [parseVariableStore(before).variables, parseVariableStore(after).variables]

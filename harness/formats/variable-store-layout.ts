@@ -142,7 +142,7 @@ function expectByte(reader: ByteReader, field: string, expected: number): void {
  * not yet to its place: the firmware will copy it over the variables at its next start. `reclaimed-at-boot`: it makes
  * its work space anew then, which holds bytes behind its last write or no room for another. `no-working-block`: none
  * that IsValidWorkSpace takes; the firmware looks for one in the spare blocks (InitFtwProtocol), and else makes an
- * empty one.
+ * empty one. Edk2, MdeModulePkg/Universal/FaultTolerantWriteDxe; PI 1.8, volume 3, 3.6.
  */
 export type UnfinishedWrite =
   | 'none'
@@ -180,7 +180,10 @@ const SPARE_COMPLETE = 2
 const DESTINATION_COMPLETE = 4
 const ERASED = 0xff
 
-/** Where the spare area begins, in bytes: it ends with the volume, and is as long as the records' blocks. Never throws. */
+/**
+ * Where the spare area begins, in bytes: it ends with the volume, and is as long as the records' blocks. Edk2,
+ * MdeModulePkg/Universal/FaultTolerantWriteDxe. Never throws.
+ */
 export function spareAreaAt({ volumeLength, ...layout }: StoreLayout): number {
   return volumeLength - recordBlockBytes(layout)
 }
@@ -256,7 +259,10 @@ function fateOf(
   return last !== undefined && (last & SPARE_COMPLETE) === 0 ? 'replayed-at-boot' : 'dropped-at-boot'
 }
 
-/** Whether flash was never written since it was erased: all bits are ones. Never throws. */
+/**
+ * Whether flash was never written since it was erased: all bits are ones (PI 1.8, volume 3, 3.2.1,
+ * EFI_FVB2_ERASE_POLARITY). Never throws.
+ */
 export function isErased(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === ERASED)
 }

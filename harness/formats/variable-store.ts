@@ -130,7 +130,7 @@ export interface VariableRef {
   readonly guid?: string
 }
 
-/** Undefined where the store has none of this name and owner. Never throws. */
+/** Undefined where the store has none of this name and owner (UEFI 2.10, 8.2). Never throws. */
 export function findVariable(
   { variables }: Pick<VariableStore, 'variables'>,
   ref: VariableRef,
@@ -138,7 +138,10 @@ export function findVariable(
   return variables.find((variable) => variableKey(variable) === variableKey(ref))
 }
 
-/** Equal for what the firmware takes for the same variable. Never throws. */
+/**
+ * Equal for what the firmware takes for the same variable, by name and owner (UEFI 2.10, 8.2): `guid:name`. Never
+ * throws.
+ */
 export function variableKey({ name, guid = EFI_GLOBAL_VARIABLE }: VariableRef): string {
   return `${guid.toLowerCase()}:${name}`
 }

@@ -69,7 +69,7 @@ function timeOf(line: string, offset: number): number {
 
 /**
  * The position in `events` at which each entry was added to `log`. Throws FormatError `bad-value` where the trace has
- * no node that was written as the log was, so a trace of another run is noticed.
+ * no node that was written as the log was, so a trace of another run is noticed. QEMU, block/blklogwrites.c.
  */
 export function positionsOf(log: WriteLog, events: readonly TracedEvent[]): readonly number[] {
   for (const positions of placesByNode(log.sectorSize, events).values()) {

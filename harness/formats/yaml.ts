@@ -36,7 +36,7 @@ export interface PlacedYaml<Value> {
 
 /**
  * As `parseYaml`, for what has to be checked once more after the schema was satisfied. Throws UsageError `bad-config`
- * with its position.
+ * with its position. YAML 1.2.
  */
 export function parsePlacedYaml<Schema extends z.ZodType>(
   text: string,

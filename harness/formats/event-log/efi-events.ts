@@ -21,7 +21,8 @@ export interface VariableEvent {
 const STRAY_BYTES = 6
 
 /**
- * Throws FormatError. Nothing may follow the variable's data but the stray bytes of an old shim, which are left out.
+ * Parses 32 bytes, the name of 2 bytes a character, and the data. Throws FormatError. Nothing may follow the variable's
+ * data but the stray bytes of an old shim, which are left out. PFP 1.06, UEFI_VARIABLE_DATA.
  */
 export function parseVariableEvent(bytes: Uint8Array): VariableEvent {
   const reader = new ByteReader(bytes, { what: 'UEFI_VARIABLE_DATA' })

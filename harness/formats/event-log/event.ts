@@ -66,7 +66,10 @@ export interface EventLog {
   readonly trailer: Uint8Array
 }
 
-/** The digest of `event` in `bank`; undefined where the log does not have that bank. Never throws. */
+/**
+ * The digest of `event` in `bank`, as long as the bank's; undefined where the log does not have that bank. PFP 1.06,
+ * 10.2.1 and 10.2.2. Never throws.
+ */
 export function digestIn(event: LogEvent, bank: DigestAlgorithm): Uint8Array | undefined {
   return event.digests.find((digest) => digest.bank === bank)?.bytes
 }

@@ -9,9 +9,9 @@ import { EV } from './event-types.ts'
  * sets no limit.
  */
 export const MAX_LOG_BYTES = 16 * 1024 * 1024
-/** Real logs have about 100; the smallest entry has 32 bytes. */
+/** Real logs have about 100; the smallest entry has 32 bytes (PFP 1.06, 10.2.1). PFP 1.06 sets no limit. */
 export const MAX_EVENTS = 65_536
-/** A whole dbx with room to spare. */
+/** A whole dbx with room to spare. 1 MiB; PFP 1.06 sets no limit. */
 export const MAX_EVENT_BYTES = 1024 * 1024
 /** TPM implementations have at most this many banks (HASH_COUNT). */
 const MAX_BANKS = 16

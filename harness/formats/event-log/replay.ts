@@ -20,7 +20,7 @@ export function extend(bank: DigestAlgorithm, old: Uint8Array, with_: Uint8Array
 /**
  * The value of each register that the log names, in `bank`, keyed as the log numbers them. Registers start at zero; PCR
  * 0 starts at the locality of TPM2_Startup (4 where a hardware core root measured before it). Empty where the log does
- * not have the bank. Never throws.
+ * not have the bank. Never throws. TPM 2.0 Part 3, TPM2_PCR_Extend; PFP 1.06, "Startup Locality".
  */
 export function replayEventLog(log: EventLog, bank: DigestAlgorithm): ReadonlyMap<number, Uint8Array> {
   const registers = new Map<number, Uint8Array>()

@@ -17,8 +17,8 @@ const CHECKSUM_AT = 50
 const VARIABLE_STORE = 'fff12b8d-7696-4c8b-a985-2747075b4f50'
 
 /**
- * Throws FormatError unless the file starts with a variable store, or has no firmware volumes at all: firmware that
- * is not EDK II's brings its own layout.
+ * Throws FormatError unless the file starts with a variable store, or has no firmware volumes at all: firmware that is
+ * not EDK II's brings its own layout. PI 1.8, volume 3, 3.2.1.
  */
 export function expectVariableStore(view: ByteView): void {
   const first = firstVolume(view)

@@ -2,9 +2,9 @@
 import type { ByteView } from '../byte-view.ts'
 import type { TableEntry } from './table.ts'
 
-/** Bytes of a page that is measured: 4 KiB. */
+/** Bytes of a page that is measured: 4 KiB. AMD 56860, 8.17.2; Intel TDX Module specification (348549), 12.1. */
 export const PAGE_BYTES = 0x1000
-/** Guest-physical address at which a firmware file ends. */
+/** Guest-physical address at which a firmware file ends, in bytes: edk2, OvmfPkg/ResetVector. */
 export const FOUR_GIB = 2 ** 32
 
 /** More than any firmware has (8); bounds what a hostile header makes us read. */
@@ -21,7 +21,10 @@ export function hex(value: number): string {
   return `0x${value.toString(16)}`
 }
 
-/** The one u32 that is all of the entry's data. Throws FormatError for data of another length than 4 bytes. */
+/**
+ * The one u32, little-endian, that is all of the entry's data. Throws FormatError for data of another length than 4
+ * bytes. Edk2, OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm.
+ */
 export function entryU32(view: ByteView, { data, offset }: TableEntry, field: string): number {
   expectBytes(view, { data, offset }, 4, field)
   return view.u32(offset, field)
@@ -29,7 +32,8 @@ export function entryU32(view: ByteView, { data, offset }: TableEntry, field: st
 
 /**
  * A guest area as `u32 base, u32 size`; undefined where both are zero: how a build says that it lacks it. Throws
- * FormatError where the area is empty or reaches past 4 GiB. 8 bytes, little-endian.
+ * FormatError where the area is empty or reaches past 4 GiB. 8 bytes, little-endian. Edk2,
+ * OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm.
  */
 export function entryArea(view: ByteView, entry: TableEntry, field: string): Area | undefined {
   expectBytes(view, entry, 8, field)
@@ -61,7 +65,10 @@ export interface MetadataFormat {
   readonly sectionBytes: number
 }
 
-/** A metadata table that was found; offsets in the file, in bytes. */
+/**
+ * A metadata table that was found; offsets in the file, in bytes. Edk2, OvmfSevMetadata.asm; Intel TDX Virtual Firmware
+ * Design Guide, 11.
+ */
 export interface MetadataTable {
   /** Offset of the header in the file. */
   readonly offset: number

@@ -107,7 +107,7 @@ function parseSection(view: ByteView, at: number, name: string): TdvfSection {
 
 /**
  * Throws FormatError `truncated` where sections have their bytes outside of the file. That tells a file that was cut
- * off at its start, whatever it is to be launched for.
+ * off at its start, whatever it is to be launched for. Intel TDX Virtual Firmware Design Guide, 11.
  */
 export function expectWholeFile(view: ByteView, table: MetadataTable): void {
   for (const [index, offset] of table.sectionOffsets.entries())

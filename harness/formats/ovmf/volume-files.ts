@@ -54,7 +54,7 @@ export interface VolumeSection {
 /**
  * The volumes that the firmware decompresses at start, whole, in their order: of an OVMF build the one of the PEI
  * phase, where it has that phase, and the one of the DXE phase. Empty where nothing is compressed with LZMA. Throws
- * FormatError for volumes, files or sections that reach outside of what holds them.
+ * FormatError for volumes, files or sections that reach outside of what holds them. PI 1.8, volume 3, 3.2.1 and 3.2.4.
  */
 export function compressedVolumes(firmware: Uint8Array): readonly Uint8Array[] {
   return outerVolumes(firmware)
@@ -89,7 +89,7 @@ function outerVolumes(firmware: Uint8Array): readonly Uint8Array[] {
   return volumes
 }
 
-/** Files of a volume with their sections, without padding. Throws FormatError. */
+/** Files of a volume with their sections, without padding. Throws FormatError. PI 1.8, volume 3, 3.2.3 and 3.2.4. */
 export function volumeFiles(volume: Uint8Array): readonly VolumeFile[] {
   const view = new ByteView(volume, 'firmware volume')
   const files: VolumeFile[] = []

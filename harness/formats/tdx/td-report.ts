@@ -10,7 +10,10 @@ export const TD_REPORT_10_BYTES = 584
 /** Body of TDX 1.5, with TEE_TCB_SVN_2 and MRSERVICETD. */
 export const TD_REPORT_15_BYTES = 648
 
-/** Fields by the specification's names; registers are 48 bytes (SHA-384). */
+/**
+ * Fields by the specification's names; registers are 48 bytes (SHA-384). Intel TDX DCAP Quoting Library API, "TD Quote
+ * Body".
+ */
 export interface TdReport {
   readonly version: '1.0' | '1.5'
   /** TEE_TCB_SVN, 16 bytes: [0] module SVN, [1] module family (0 before TDX 1.5), [2] SEAM loader and microcode. */

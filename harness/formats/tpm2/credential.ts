@@ -15,14 +15,17 @@ export interface Credential {
 
 /**
  * As tpm2_activatecredential reads it. Tpm2-tools 5, lib/files.c: magic, version, TPM2B_ID_OBJECT,
- * TPM2B_ENCRYPTED_SECRET; at most 65535 bytes each. FormatError above.
+ * TPM2B_ENCRYPTED_SECRET (TPM 2.0 Part 2); at most 65535 bytes each. FormatError above.
  */
 export function encodeCredentialFile({ idObject, encryptedSecret }: Credential): Buffer {
   const writer = new ByteWriter({ what: 'credential' }).bytes(FILE_MAGIC, 'magic')
   return writeSized(writeSized(writer, idObject, 'credentialBlob'), encryptedSecret, 'secret').finish()
 }
 
-/** Parses a file of tpm2_makecredential: 8 bytes, then 1 to 132 and 1 to 512 bytes in TPM2Bs. Throws FormatError. */
+/**
+ * Parses a file of tpm2_makecredential: 8 bytes, then 1 to 132 and 1 to 512 bytes in TPM2Bs. Throws FormatError.
+ * Tpm2-tools 5, lib/files.c; TPM 2.0 Part 2, TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
+ */
 export function parseCredentialFile(bytes: Uint8Array): Credential {
   const reader = new ByteReader(bytes, { what: 'credential file' })
   reader.magic(FILE_MAGIC, 'magic')

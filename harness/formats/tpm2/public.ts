@@ -88,7 +88,7 @@ export function parseTpmPublic(bytes: Uint8Array): TpmPublic {
   return { bytes, nameAlgorithm, attributes, authPolicy, symmetric, scheme, schemeHash, key }
 }
 
-/** Parses a TPM2B_PUBLIC of at most 4096 bytes, as tpm2-tools write it. Throws FormatError. */
+/** Parses a TPM2B_PUBLIC (TPM 2.0 Part 2) of at most 4096 bytes, as tpm2-tools write it. Throws FormatError. */
 export function parseTpm2bPublic(bytes: Uint8Array): TpmPublic {
   const reader = new ByteReader(bytes, { what: 'TPM2B_PUBLIC' })
   const area = readSized(reader, 'publicArea', { min: 1 })

@@ -19,8 +19,8 @@ export type TpmSignature =
   | { readonly scheme: 'ecdsa'; readonly hash: HashAlgorithm; readonly r: Uint8Array; readonly s: Uint8Array }
 
 /**
- * Parses a TPMT_SIGNATURE: at most 512 bytes of RSA, 66 of each ECDSA number. Throws FormatError, also for other
- * schemes.
+ * Parses a TPMT_SIGNATURE (TPM 2.0 Part 2): at most 512 bytes of RSA, 66 of each ECDSA number. Throws FormatError, also
+ * for other schemes.
  */
 export function parseTpmSignature(bytes: Uint8Array): TpmSignature {
   const reader = new ByteReader(bytes, { what: 'TPMT_SIGNATURE' })
