@@ -90,7 +90,8 @@ interface Bound {
 /**
  * The field holds what the policy says, or else the nonce; without either anything is accepted. A nonce that the
  * policy's binding leaves out would prove nothing, so that is a finding of its own. At most two findings:
- * `report-data`, `nonce-missing`. Never throws. The nonce has 1 to 64 bytes.
+ * `report-data`, `nonce-missing`. Never throws. The nonce has 1 to 64 bytes. REPORT_DATA: AMD 56860, table 23, and
+ * Intel TDX module ABI, TDREPORT; extraData: TPM 2.0 Part 2, TPMS_ATTEST.
  */
 export function bound({ field, got, binding, nonce, fill = 'zeros' }: Bound): readonly Finding[] {
   const required = binding === undefined ? nonce : boundValue(binding, nonce)
@@ -210,8 +211,8 @@ export function recentEnough(
 }
 
 /**
- * A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its SPKI. `keyId`
- * in lower-case hex; at most one finding `simulated-root`. Never throws.
+ * A root that is no vendor's is accepted only where the policy names its key; `keyId` is SHA-256 of its
+ * SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) in lower-case hex. At most one finding `simulated-root`. Never throws.
  */
 export function rootAccepted(
   {

@@ -8,7 +8,10 @@ import { parseSnpEvidence, type SnpEvidence } from './snp/parse.ts'
 import { bareTdxQuote, isJson, isTdxQuote, unwrap } from './unwrap.ts'
 import { parseAzureEvidence } from './vtpm/azure-evidence.ts'
 
-/** A report or quote with the certificates that came with it. */
+/**
+ * A report (AMD 56860, table 23) or quote (Intel TDX DCAP Quoting Library API, "Quote Format") with the certificates
+ * that came with it.
+ */
 export type HardwareEvidence =
   | ({ readonly kind: 'snp' } & Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>)
   | { readonly kind: 'tdx'; readonly quote: TdxQuote }

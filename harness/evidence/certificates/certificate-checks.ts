@@ -39,7 +39,7 @@ export interface Validity {
   readonly what: () => string
 }
 
-/** VerifyError 'not-yet-valid' or 'expired'; both ends are still valid (4.1.2.5). */
+/** VerifyError 'not-yet-valid' or 'expired'; both ends are still valid: RFC 5280, 4.1.2.5. */
 export function checkValidity({ notBefore, notAfter, at, what }: Validity): void {
   // Negated, so that an invalid date is never within.
   if (!(at >= notBefore)) throw outside('not-yet-valid', `not before ${text(notBefore)}`)

@@ -39,7 +39,7 @@ export function vcekPath({ product, hwId, tcb }: VcekRequest): string {
   return `vcek/v1/${product}/${Buffer.from(hwId).toString('hex')}?${query.join('&')}`
 }
 
-/** Where is asked, and how long and much is taken. Milliseconds and bytes. */
+/** Where is asked, and how long and much is taken. Milliseconds and bytes. AMD 57230, chapter 4. */
 export interface KdsOptions extends FetchOptions {
   /** Base address; default AMD's own. */
   readonly address?: string

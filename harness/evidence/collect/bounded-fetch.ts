@@ -9,7 +9,7 @@ import { escapeControls } from '../../base/text.ts'
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 const TIMEOUT_MILLISECONDS = 15_000
 
-/** Body and headers of an answer 200. */
+/** Body and headers of an answer 200: RFC 9110, 15.3.1. */
 export interface Answer {
   readonly body: Uint8Array
   /** Value of a header, by its name in any case; undefined where it is absent. */

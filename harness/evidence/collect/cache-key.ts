@@ -92,7 +92,7 @@ export function vcekCacheName({
 
 /**
  * Whether an entry may belong to the path of a report by a VLEK for this TCB: the provider is not in the report. 8
- * bytes of TCB_VERSION. Never throws.
+ * bytes of TCB_VERSION (AMD 56860, table 3). Never throws.
  */
 export function isVlekFor(
   name: string,
@@ -104,7 +104,7 @@ export function isVlekFor(
 /** How the names of authorities begin. */
 export const AUTHORITY = 'ca-'
 
-/** The name of the list of an issuer, by its subject's DER. SHA-256 of it in hex. Never throws. */
+/** The name of the list of an issuer, by its subject's DER (RFC 5280, 5.1.2.3). SHA-256 of it in hex. Never throws. */
 export function listCacheName(issuer: Uint8Array): string {
   return `${LIST_PREFIX}${short(issuer)}.der`
 }
@@ -127,7 +127,7 @@ function listEntry(crl: Crl): CacheEntry {
 export const LIST_PREFIX = 'crl-'
 /** One for all platforms. Intel PCS API v4, "Get TDX QE Identity". */
 export const QE_IDENTITY_NAME = 'td-qe-identity.json'
-/** `fmspc`: 12 hex digits in lower case. Never throws. */
+/** `fmspc`: 12 hex digits in lower case. Intel PCS API v4, "Get TDX TCB Info". Never throws. */
 export const tcbInfoName = (fmspc: string): string => `tcb-info-${fmspc}.json`
 
 function documentEntries({ tcbInfos, qeIdentities }: TdxCollateral): readonly CacheEntry[] {
@@ -166,8 +166,9 @@ function documentEntry({ name, about, member, document }: NamedDocument): CacheE
 }
 
 /**
- * Whether `entry` shall take the place of `old`, both of one name and both vouched for: later evaluations and later
- * dates win, since what a vendor issued last is what it stands by. Never throws.
+ * Whether `entry` shall take the place of `old`, both of one name and both vouched for: later evaluations
+ * (`tcbEvaluationDataNumber`, Intel PCS API v4) and later dates win, since what a vendor issued last is what it stands
+ * by. Never throws.
  */
 export function isNewer(entry: CacheEntry, old: CacheEntry): boolean {
   const rank = ({ content, notBefore }: CacheEntry): readonly [number, number] => [

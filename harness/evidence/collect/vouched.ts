@@ -30,7 +30,10 @@ export interface Vouched {
   readonly refused: readonly CacheEntry[]
 }
 
-/** Never throws for what an entry is. The work is bounded by the number of entries with an issuer's name. */
+/**
+ * Signatures alone: RFC 5280, 6.1.3 and 6.3.3; Intel PCS API v4. Never throws for what an entry is. The work is bounded
+ * by the number of entries with an issuer's name.
+ */
 export function sortOutVouched(
   entries: readonly CacheEntry[],
   { beside, simulatedRoots }: VouchContext,

@@ -49,7 +49,10 @@ const TAGS = {
   2403017453: 'linux-load-options',
   2403017452: 'linux-initrd',
 } as const
-/** What the log calls it; nobody hashes that. */
+/**
+ * What the log calls it; nobody hashes that. Systemd, docs/TPM2_PCR_MEASUREMENTS.md; Linux,
+ * drivers/firmware/efi/libstub.
+ */
 export type AdditionLabel =
   | (typeof TAGS)[keyof typeof TAGS]
   | 'initrd'
@@ -58,7 +61,10 @@ export type AdditionLabel =
   | 'file'
   | 'other'
 
-/** What boot loaders and stubs measured. PCR 8, 9 and 11 to 13. */
+/**
+ * What boot loaders and stubs measured. PCR 8, 9 and 11 to 13. Systemd, docs/TPM2_PCR_MEASUREMENTS.md; GRUB manual,
+ * "Measured boot".
+ */
 export interface BootLoaderReading {
   /** In the order of measuring. In a TD other parts of RTMR2 stand between them. */
   readonly ukiSections: readonly Reading<UkiSection>[]

@@ -10,7 +10,10 @@ import { readSecureBoot, type SecureBootReading } from './secure-boot.ts'
 import type { VerifiedEventLog } from './verify.ts'
 import { LogView, type Reading } from './view.ts'
 
-/** All that a log says, each value with whether it is covered. */
+/**
+ * All that a log says, each value with whether it is covered. PFP 1.06, "PCR Usage"; systemd,
+ * docs/TPM2_PCR_MEASUREMENTS.md.
+ */
 export interface BootReading extends BootPathReading, BootLoaderReading {
   readonly bank: DigestAlgorithm
   readonly secureBoot: SecureBootReading

@@ -18,7 +18,7 @@ import { checkEventData, type DataCheck, isHashedType } from './data-check.ts'
 /** Registers that only the firmware's log explains, from 0: an extended one without an event is a log with a hole. */
 const FIRMWARE_REGISTERS = { pcr: 8, rtmr: 2 } as const
 
-/** `pcr`: 0 to 23. `rtmr`: 0 to 3. */
+/** `pcr`: 0 to 23, TCG PC Client PTP. `rtmr`: 0 to 3, Intel TDX module ABI, TDREPORT. */
 export type RegisterKind = 'pcr' | 'rtmr'
 
 /**
@@ -46,7 +46,7 @@ export interface EventLogRequest {
  */
 export type Coverage = 'equal' | 'differs' | 'unlogged' | 'not-given'
 
-/** A log that was compared, register by register. */
+/** A log that was compared, register by register; values as long as the bank. TPM 2.0 Part 3, TPM2_PCR_Extend. */
 export interface VerifiedEventLog {
   readonly kind: 'event-log'
   readonly log: EventLog

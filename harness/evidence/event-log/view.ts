@@ -26,7 +26,7 @@ function rtmrOf(pcr: number): number | undefined {
   return pcr >= 8 && pcr <= 15 ? 2 : undefined
 }
 
-/** Events by register, and which of them some reader has explained. */
+/** Events by register, and which of them some reader has explained. PCRs in a TD: UEFI 2.10, 38.4.1. */
 export class LogView {
   readonly log: VerifiedEventLog
   /** Events whose meaning some reader has told. */

@@ -45,7 +45,7 @@ const database = z
   .refine((value) => Object.keys(value).length === 1, 'exactly one of exactly and includes')
   .optional()
 
-/** A key database as it stands in the file. */
+/** A key database (UEFI 2.10, 32.4.1) as it stands in the file. */
 export type DatabasePolicy = NonNullable<z.output<typeof database>>
 
 /**

@@ -8,14 +8,14 @@ import { anyOf, count, hex, SAYS_NOTHING, saysSomething } from './values.ts'
 
 /** Bytes of a digest, by bank: TPM 2.0 Part 2, TPM_ALG_ID. */
 export const PCR_BANKS = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 } as const
-/** A bank that a policy may name. */
+/** A bank that a policy may name: TPM 2.0 Part 2, TPM_ALG_ID. */
 export type PcrBank = keyof typeof PCR_BANKS
 
 const document = z.string().min(1).describe('what predict --json wrote; relative to the policy file')
 
 /** Registers of a TD, 48 bytes each: Intel TDX module ABI, TDREPORT. */
 export const TD_REGISTERS = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2', 'rtmr3'] as const
-/** One of them. */
+/** One of them: Intel TDX module ABI, TDREPORT. */
 export type TdRegister = (typeof TD_REGISTERS)[number]
 
 const tdRegister = hex(48).optional()
@@ -40,7 +40,7 @@ export const tdPredictions = anyOf(
   .optional()
   .describe('all registers of one of these guests')
 
-/** As a key of YAML, in quotes: "0" to "23". */
+/** As a key of YAML, in quotes: "0" to "23" (TCG PC Client PTP). */
 export const PCR_NUMBER = z.string().regex(/^(?:[0-9]|1[0-9]|2[0-3])$/, 'a PCR is 0 to 23')
 const bankOf = (bytes: number) =>
   z.record(PCR_NUMBER, hex(bytes)).refine(saysSomething, SAYS_NOTHING).optional()

@@ -35,7 +35,8 @@ export type ReadFile = (name: string) => Promise<Uint8Array>
 
 /**
  * Reads each file that the policy names as `read` gives it; a certificate or key becomes the SHA-256 of its
- * SubjectPublicKeyInfo. Throws what `read` throws, and UsageError `bad-config` for a file that holds neither.
+ * SubjectPublicKeyInfo (RFC 5280, 4.1.2.7). Throws what `read` throws, and UsageError `bad-config` for a file that
+ * holds neither.
  */
 export async function resolveFiles(policy: Policy, read: ReadFile): Promise<ResolvedPolicy> {
   const { snp, tdx, tpm, eventLog, ...rest } = policy

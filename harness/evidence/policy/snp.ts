@@ -32,7 +32,7 @@ const minimumTcb = z
   .describe('a product that is not named is refused')
   .optional()
 
-/** Smallest components, by product line. */
+/** Smallest components, by product line; a byte each: AMD 56860, table 3. */
 export type MinimumTcb = NonNullable<z.output<typeof minimumTcb>>
 
 /** POLICY bits: what the guest's owner allows. DEBUG and MIGRATE_MA are forbidden unless allowed here. */
@@ -68,7 +68,7 @@ const idKeys = anyOf(hex(48)).optional()
 
 /**
  * A guest whose launch digest is predicted: the inputs of its launch. The digest is computed from the files when the
- * policy is read.
+ * policy is read. AMD 56860, 8.17.2.
  */
 export const snpMaterialsSchema = z.strictObject({
   firmware: z.string().min(1).describe('OVMF with SNP metadata; relative to the policy file'),
@@ -82,7 +82,7 @@ export const snpMaterialsSchema = z.strictObject({
 })
 /** What `predict snp --json` wrote for a launch. */
 const documentFile = z.string().min(1).describe('what predict --json wrote; relative to the policy file')
-/** Inputs of a launch. */
+/** Inputs of a launch: AMD 56860, 8.17.2. */
 export type SnpMaterials = z.output<typeof snpMaterialsSchema>
 
 /** The section `snp`; digests of 48 bytes in hex. */

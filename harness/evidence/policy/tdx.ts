@@ -40,7 +40,7 @@ const tdAttributes = z.strictObject({
   perfmon: bit,
 })
 
-/** A TD whose MRTD is predicted: it measures the firmware alone. */
+/** A TD whose MRTD is predicted: it measures the firmware alone. Intel TDX Module specification (348549), 12.1. */
 export const tdxMaterialsSchema = z.strictObject({
   firmware: z.string().min(1).describe('TDVF; relative to the policy file'),
   passes: z
@@ -48,7 +48,7 @@ export const tdxMaterialsSchema = z.strictObject({
     .optional()
     .describe('how the VMM measures a section; single (default): as QEMU does; two: as older stacks did'),
 })
-/** Inputs of an MRTD. */
+/** Inputs of an MRTD: Intel TDX Module specification (348549), 12.1. */
 export type TdxMaterials = z.output<typeof tdxMaterialsSchema>
 
 const rtmr = anyOf(hex(48)).optional()

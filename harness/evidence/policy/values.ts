@@ -73,7 +73,7 @@ export type Binding = NonNullable<z.output<typeof bindingSchema>>
 /** A part of a digest: the nonce, bytes in hex, or a file. */
 export type BindingPart = z.output<typeof part>
 
-/** A certificate or key by the SHA-256 of its DER, or the file itself (PEM or DER). */
+/** A certificate (RFC 5280, 4.1) or key (4.1.2.7) by the SHA-256 of its DER, or the file itself (PEM or DER). */
 export const fingerprint = z.union([hex(32), z.strictObject({ file })])
 /** SHA-256 in hex, or the file that it is of. */
 export type Fingerprint = z.output<typeof fingerprint>

@@ -6,7 +6,7 @@ import type { Certificate } from '../../formats/x509.ts'
 import { readEndorsement, type SnpEndorsement, type SnpSigner, signerOf } from './endorsement.ts'
 import { LINE_NAMES } from './roots.ts'
 
-/** Certificates to choose from, in any order. */
+/** Certificates to choose from, in any order: AMD 57230, VCEK and VLEK certificates. */
 export interface LeafChoice {
   readonly signer: SnpSigner
   readonly certificates: readonly Certificate[]

@@ -16,7 +16,10 @@ import { chooseLeaf } from './leaf.ts'
 import { inOrder } from './p384.ts'
 import { LINE_NAMES, type SnpRoot } from './roots.ts'
 
-/** Certificates from wherever: the evidence's table, files, a cache. In any order; none is trusted for being here. */
+/**
+ * Certificates from wherever: the evidence's table, files, a cache. In any order; none is trusted for being here. AMD
+ * 57230.
+ */
 export interface SnpEndorsements {
   /** In any order: VCEK or VLEK, ASK or ASVK. At most 64. */
   readonly certificates: readonly Certificate[]
@@ -42,7 +45,7 @@ export interface VerifiedSnpReport {
   readonly chipId: 'certified' | 'masked' | 'uncertified'
 }
 
-/** When everything must be valid. */
+/** When everything must be valid: RFC 5280, 6.1.1. */
 export interface VerifyTime {
   /** No clock is read. */
   readonly at: Date

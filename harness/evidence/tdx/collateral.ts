@@ -16,7 +16,7 @@ import { readTcbInfo, type TcbInfo } from './tcb-info.ts'
 
 /**
  * What vouches for a platform's TCB, in any number and order: `verifyTdxQuote` takes what fits the quote. All of it is
- * untrusted until then.
+ * untrusted until then. Intel PCS API v4.
  */
 export interface TdxCollateral {
   readonly tcbInfos: readonly SignedDocument<TcbInfo>[]
@@ -50,7 +50,7 @@ export function mergeTdxCollateral(...parts: readonly TdxCollateral[]): TdxColla
  * - certificates and revocation lists, PEM or DER, or a list in hex as a PCCS answers.
  *
  * JSON has at most 2 MiB and 16 levels, PEM 4 MiB, a list 1 MiB. Throws FormatError, also for a document of which no
- * part is known: an unread file must not count as collateral.
+ * part is known: an unread file must not count as collateral. Intel PCS API v4; RFC 7468, 5 and 6.
  */
 export function parseTdxCollateral(bytes: Uint8Array): TdxCollateral {
   const first = bytes.find((byte) => !isWhiteSpace(byte))

@@ -12,13 +12,13 @@ import { carriedCertificates, readPckIdentity } from './pck.ts'
 export const INTEL_PCS = 'https://api.trustedservices.intel.com'
 const INTEL_ROOT_CRL = 'https://certificates.trustedservices.intel.com/IntelSGXRootCA.der'
 
-/** Answers of services; `header` knows names in any case. */
+/** Answers of services; `header` knows names in any case (RFC 9110, 5.1). Intel PCS API v4. */
 export interface CollateralAnswer {
   readonly body: Uint8Array
   readonly header: (name: string) => string | undefined
 }
 
-/** GET; rejects for every status but 200. Bounds the time and the size, at most 4 MiB. */
+/** GET (RFC 9110, 9.3.1); rejects for every status but 200. Bounds the time and the size, at most 4 MiB. */
 export type CollateralFetch = (url: string) => Promise<CollateralAnswer>
 
 /**

@@ -25,7 +25,7 @@ export interface QeIdentity {
   readonly levels: readonly ComponentLevel[]
 }
 
-/** What of an identity a report is compared with. */
+/** What of an identity a report is compared with. Intel PCS API v4, "Get TDX QE Identity". */
 export type QeIdentityRules = Pick<
   QeIdentity,
   'miscSelect' | 'miscSelectMask' | 'attributes' | 'attributesMask' | 'mrSigner' | 'isvProdId'
@@ -64,8 +64,9 @@ export interface QeMismatch {
 }
 
 /**
- * Compares as the PCS API says: what the mask selects of the report equals the identity's value. An enclave in debug
- * mode never passes, whatever the mask. Never throws.
+ * Compares as the PCS API v4 says ("Get TDX QE Identity"): what the mask selects of the report (Intel SDM volume 3D,
+ * "Layout of REPORT") equals the identity's value. An enclave in debug mode never passes, whatever the mask. Never
+ * throws.
  */
 export function qeMismatch(report: EnclaveReport, rules: QeIdentityRules): QeMismatch | undefined {
   const attributes = masked(report.attributes, rules.attributesMask)

@@ -4,8 +4,8 @@ import { type QeIdentity, readQeIdentity } from './qe-identity.ts'
 import { readTcbInfo, type TcbInfo } from './tcb-info.ts'
 
 /**
- * A JSON document with a detached ECDSA signature over its exact text, as the PCS sends it:
- * `{"tcbInfo":{…},"signature":"…"}`. Nothing here is verified yet.
+ * A JSON document with a detached ECDSA signature (P-256 with SHA-256) over its exact text, as the PCS sends it (Intel
+ * PCS API v4): `{"tcbInfo":{…},"signature":"…"}`. Nothing here is verified yet.
  */
 export interface SignedDocument<Content> {
   readonly content: Content
@@ -68,7 +68,10 @@ function signedMember<Content>(
   return signedDocument(value, hexBytes(members?.get('signature')?.value, `${name} signature`), read)
 }
 
-/** Throws FormatError where `value` is no string of hex digits. */
+/**
+ * Bytes in hex of either case, at least one. Throws FormatError `bad-value` where `value` is no string of two digits a
+ * byte.
+ */
 export function hexBytes(value: unknown, field: string): Buffer {
   if (typeof value !== 'string' || value.length % 2 !== 0 || !/^[0-9a-fA-F]+$/.test(value)) {
     throw new FormatError(`cannot parse ${field}: it is not hex`, { code: 'bad-value', field, offset: 0 })

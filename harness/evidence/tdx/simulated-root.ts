@@ -7,9 +7,9 @@ import { trustAnchor } from '../certificates/chain.ts'
 import type { VerifyRequest } from '../request.ts'
 import { INTEL_TDX_MODULE, INTEL_TDX_ROOT, type TdxRoot } from './root.ts'
 
-/** 16 bytes where a quote has the vendor of its quoting enclave. */
+/** 16 bytes where a quote has the vendor of its quoting enclave: Intel TDX DCAP Quoting Library API, "Quote Header". */
 export const SIMULATED_QE_VENDOR = Buffer.from('SIMULATED QE....')
-/** MRSIGNER of the emulated quoting enclave. 32 bytes. */
+/** MRSIGNER of the emulated quoting enclave. 32 bytes. Intel SDM volume 3D, "Layout of REPORT". */
 export const SIMULATED_MRSIGNER = Buffer.alloc(32, 0x5a)
 
 /** Throws VerifyError where the certificate is no self-signed authority's. RFC 5280, 4.2.1.9. */

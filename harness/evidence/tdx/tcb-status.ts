@@ -26,7 +26,10 @@ export type TcbStatus =
   /** There was no collateral to tell. */
   | 'Unknown'
 
-/** A part of the TCB and the level it reached; status 'NotSupported' where it reached none. */
+/**
+ * A part of the TCB and the level it reached; status 'NotSupported' where it reached none. Intel PCS API v4, "Get TDX
+ * TCB Info".
+ */
 export interface TcbPart<Status extends string> {
   readonly status: Status | 'NotSupported'
   /** When the level's last vulnerability became known. */
@@ -34,7 +37,7 @@ export interface TcbPart<Status extends string> {
   readonly advisoryIds: readonly string[]
 }
 
-/** The converged status and what it comes from. */
+/** The converged status and what it comes from: Intel's Quote Verification Library (QVL), 4.1.2.4.17. */
 export interface TdxTcb {
   /** The three parts combined. */
   readonly status: TcbStatus
@@ -47,7 +50,10 @@ export interface TdxTcb {
   readonly qe: TcbPart<ComponentStatus>
 }
 
-/** What is compared: SVNs of the platform, the module and the enclave. A byte each, PCESVN 16 bits. */
+/**
+ * What is compared: SVNs of the platform, the module and the enclave. A byte each, PCESVN 16 bits. Intel PCS API v4,
+ * "Get TDX TCB Info".
+ */
 export interface TcbInputs {
   readonly body: Pick<TdReport, 'teeTcbSvn' | 'teeTcbSvn2'>
   readonly qeIsvSvn: number
@@ -77,7 +83,8 @@ export function moduleId(family: number): string {
 }
 
 /**
- * Converges the levels of platform, module and quoting enclave: QVL 4.1.2.4.17 (TCB level of a quote). Never throws.
+ * Converges the levels of platform, module and quoting enclave: Intel's QVL, 4.1.2.4.17 (TCB level of a quote). Never
+ * throws.
  */
 export function evaluateTcb(inputs: TcbInputs): TdxTcb {
   const { body, tcbInfo } = inputs

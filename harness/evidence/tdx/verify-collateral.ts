@@ -14,14 +14,14 @@ import { moduleFamily, moduleId, moduleIdentity } from './tcb-status.ts'
 
 /** TCB info and QE identity: QVL 4.1.2.7 (TCB info), 4.1.2.9 (enclave report), and what 4.1.2.4 compares of them. */
 
-/** What collateral has to fit. */
+/** What collateral has to fit: Intel's QVL, 4.1.2.4. */
 export interface CollateralContext {
   readonly at: Date
   readonly root: TdxRoot
   readonly pck: PckIdentity
 }
 
-/** Documents that the root vouches for. */
+/** Documents that the root vouches for. Intel PCS API v4, "Get TDX TCB Info" and "Get TDX QE Identity". */
 export interface VerifiedCollateral {
   /** For the platform of the PCK; undefined where none was given. */
   readonly tcbInfo: TcbInfo | undefined

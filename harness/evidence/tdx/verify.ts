@@ -13,7 +13,7 @@ import { hasSigned, p256Key } from './signatures.ts'
 import { evaluateTcb, type TdxTcb } from './tcb-status.ts'
 import { checkModule, verifyCollateral } from './verify-collateral.ts'
 
-/** Time and root of a verification. */
+/** Time and root of a verification: RFC 5280, 6.1.1. */
 export interface TdxVerification {
   /** The time at which everything must be valid; no clock is read. */
   readonly at: Date

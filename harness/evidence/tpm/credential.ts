@@ -35,9 +35,10 @@ export interface CredentialRequest {
 }
 
 /**
- * TPM2_MakeCredential in software; `secret` is at most as long as the digest of the EK's nameAlg (32 bytes of SHA-256).
- * Throws VerifyError `bad-signing-key` where the key cannot be an EK (one that decrypts anything it is given proves
- * nothing), FormatError where its numbers are no key, RangeError for a secret too long.
+ * TPM2_MakeCredential (TPM 2.0 Part 3) in software; `secret` is at most as long as the digest of the EK's nameAlg (32
+ * bytes of SHA-256). Throws VerifyError `bad-signing-key` where the key cannot be an EK (one that decrypts anything it
+ * is given proves nothing), FormatError where its numbers are no key, RangeError for a secret too long. TPM 2.0 Part 1,
+ * "Credential Protection".
  */
 export function makeCredential({ ek, akName, secret }: CredentialRequest): Credential {
   const hash = mustBeEk(ek)

@@ -18,7 +18,7 @@ import { parseKeylimeQuote } from './files/keylime.ts'
 import { parseTpm2ToolsQuote } from './files/tpm2-tools.ts'
 import type { AttestationKey, TpmQuote } from './quote.ts'
 
-/** What a file of quotes holds, whatever tool wrote it. */
+/** What a file of quotes holds, whatever tool wrote it. TPM 2.0 Part 3, TPM2_Quote. */
 export interface TpmEvidence {
   /** A guest with several banks may send one for each. */
   readonly quotes: readonly TpmQuote[]
@@ -29,7 +29,9 @@ export interface TpmEvidence {
   readonly eventLog?: Uint8Array | undefined
 }
 
-/** Files that belong to a TPMS_ATTEST: as `tpm2_quote -s` and `-o` write them. */
+/**
+ * Files that belong to a TPMS_ATTEST: as `tpm2_quote -s` and `-o` write them. TPM 2.0 Part 2; tpm2-tools 5, lib/pcr.c.
+ */
 export interface QuoteParts {
   /** TPMT_SIGNATURE, where the evidence is TPMS_ATTEST alone. */
   readonly signature?: Uint8Array | undefined

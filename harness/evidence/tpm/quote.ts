@@ -26,7 +26,7 @@ export interface TpmQuote {
 /** A public area says what the key may sign; a bare key does not. TPM 2.0 Part 2, TPMT_PUBLIC. */
 export type AttestationKey = TpmPublic | KeyObject
 
-/** What is held against a quote beside its signature. */
+/** What is held against a quote beside its signature. TPM 2.0 Part 3, TPM2_Quote (qualifyingData). */
 export interface QuoteOptions {
   /** Qualifying data that the quote must carry, at most 64 bytes. Undefined: freshness is not checked here. */
   readonly nonce?: Uint8Array | undefined
@@ -58,7 +58,7 @@ const CURVES: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48
 /**
  * Throws FormatError where the structure is malformed, VerifyError `not-a-quote`, `bad-signing-key`, `quote-signature`,
  * `nonce-mismatch` or `pcr-mismatch` at the first break. Says nothing about whose key it is: see the AK's certificate,
- * `verifyActivation`, or the vTPM's endorsement.
+ * `verifyActivation`, or the vTPM's endorsement. TPM 2.0 Part 3, TPM2_Quote; Part 2, TPMS_ATTEST.
  */
 export function verifyTpmQuote(
   evidence: TpmQuote,

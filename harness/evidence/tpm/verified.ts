@@ -4,12 +4,12 @@ import type { VerifiedChain } from '../certificates/chain.ts'
 import type { PcrBank, VerifiedQuote } from './quote.ts'
 import type { TpmEvidence } from './quote-file.ts'
 
-/** Quotes and what each says; nothing of it is believed. */
+/** Quotes and what each says (TPM 2.0 Part 2, TPMS_ATTEST); nothing of it is believed. */
 export interface ParsedTpmQuotes extends TpmEvidence {
   readonly attests: readonly Attest[]
 }
 
-/** Quotes that one trusted AK signed. */
+/** Quotes that one trusted AK signed: TPM 2.0 Part 3, TPM2_Quote. */
 export interface VerifiedTpmQuotes {
   readonly parsed: ParsedTpmQuotes
   readonly quotes: readonly VerifiedQuote[]

@@ -9,7 +9,10 @@ import type { VtpmEndorsement } from './hcl.ts'
 /** Longest rendering of a claim in a finding, in characters. */
 const MAX_SHOWN = 200
 
-/** One `runtime-claim` for each claim that is not exactly what the policy requires. Never throws. */
+/**
+ * One `runtime-claim` for each claim that is not exactly what the policy requires. Microsoft, "Guest attestation for
+ * confidential VMs". Never throws.
+ */
 export function appraiseHclClaims(
   { vmConfiguration, userData }: VtpmEndorsement,
   { policy }: Pick<AppraisalContext, 'policy'>,

@@ -127,7 +127,8 @@ function verifyQuotes(
 
 /**
  * The vTPM is the one whose AK the hardware vouches for, so what its quotes cover is the log of this very VM. Throws
- * VerifyError `endorsement-missing` where there is a log and no quote, and as `coverLog`.
+ * VerifyError `endorsement-missing` where there is a log and no quote, and as `coverLog`. TPM 2.0 Part 3, TPM2_Quote;
+ * PFP 1.06, "Event Logging".
  */
 export function verifyVtpmLog(
   { log }: Pick<ParsedHcl, 'log'>,

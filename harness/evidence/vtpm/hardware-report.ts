@@ -2,6 +2,7 @@ import { VerifyError } from '../../base/errors.ts'
 
 /**
  * What a vTPM's endorsement needs of a hardware report that has been *verified*: nothing here looks at its signature.
+ * REPORT_DATA of 64 bytes, VMPL 0 to 3: AMD 56860, table 23; Intel TDX module ABI, TDREPORT.
  */
 export type EndorsingReport =
   /** `vmpl`: who asked, as the report says; `host` is the hypervisor. */

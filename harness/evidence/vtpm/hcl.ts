@@ -21,7 +21,7 @@ export interface HclRuntimeData {
   readonly userData: Uint8Array | undefined
 }
 
-/** A vTPM whose attestation key the hardware vouches for. */
+/** A vTPM whose attestation key the hardware vouches for: Microsoft, "Guest attestation for confidential VMs". */
 export interface VtpmEndorsement extends HclRuntimeData {
   readonly kind: 'hcl'
   readonly hardware: 'snp' | 'tdx'

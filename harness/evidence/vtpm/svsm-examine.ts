@@ -22,14 +22,17 @@ import type { ParsedTpmQuotes, VerifiedTpmQuotes } from '../tpm/verified.ts'
 import { parseVtpmLog, verifyVtpmLog } from './examine.ts'
 import { bindingMismatch } from './hardware-report.ts'
 
-/** A report and the files of its vTPM, parsed; nothing of it is believed. */
+/**
+ * A report and the files of its vTPM, parsed; nothing of it is believed. AMD 56860, table 23; TPM 2.0 Part 3,
+ * TPM2_Quote.
+ */
 export interface ParsedSvsmGuest {
   readonly snp: SnpEvidence
   readonly quotes: readonly ParsedTpmQuotes[]
   readonly log: ParsedEventLog | undefined
 }
 
-/** A vTPM whose EK the hardware vouches for, an AK in it, and what that AK signed. */
+/** A vTPM whose EK the hardware vouches for (AMD 58019, 7), an AK in it, and what that AK signed. */
 export interface VerifiedSvsmGuest {
   readonly evidence: VerifiedSnpEvidence
   readonly quotes: VerifiedTpmQuotes

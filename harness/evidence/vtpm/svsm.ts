@@ -32,7 +32,7 @@ export function svsmAttestation(manifest: Uint8Array): Pick<SvsmAttestation, 'fo
  */
 const NONCE_BYTES = 64
 
-/** A vTPM whose EK the hardware vouches for. */
+/** A vTPM whose EK the hardware vouches for: AMD 58019, 7. `ekName`: TPM 2.0 Part 1, "Names"; 34 bytes with SHA-256. */
 export interface SvsmVtpmEndorsement {
   readonly kind: 'svsm'
   readonly hardware: 'snp'
@@ -44,7 +44,7 @@ export interface SvsmVtpmEndorsement {
 /**
  * `report` is the verified SNP report that came with the manifest. Throws VerifyError `binding-mismatch` where its
  * REPORT_DATA is not SHA-512(nonce ‖ manifest), its VMPL is not 0, or there is no vTPM; FormatError for a malformed
- * manifest.
+ * manifest. AMD 58019, 7.
  */
 export function verifySvsmEndorsement(
   attestation: SvsmAttestation,

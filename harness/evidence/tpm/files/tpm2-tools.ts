@@ -16,7 +16,7 @@ const DIGESTS_PER_LIST = 8
 const DIGEST_BYTES = 64
 const MAX_LISTS = 64
 
-/** What `tpm2_quote -m -s -o` writes. */
+/** What `tpm2_quote -m -s -o` writes: TPM 2.0 Part 2, TPMS_ATTEST and TPMT_SIGNATURE; tpm2-tools 5, lib/pcr.c. */
 export interface Tpm2ToolsFiles {
   readonly attest: Uint8Array
   readonly signature: Uint8Array
