@@ -191,8 +191,9 @@ export function withoutNonceRule(policy: AppraisalContext['policy']): AppraisalC
 const DAY = 86_400_000
 
 /**
- * `issued` undefined: nothing was issued that could be too old. At most one finding `collateral-too-old`; the limit is
- * in days of 24 hours, its end included. Never throws.
+ * `issued`: thisUpdate of lists (RFC 5280, 5.1.2.4), issueDate of Intel PCS API v4; undefined: nothing was issued that
+ * could be too old. At most one finding `collateral-too-old`; the limit is in days of 24 hours, its end included. Never
+ * throws.
  */
 export function recentEnough(
   issued: Date | undefined,

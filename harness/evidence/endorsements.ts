@@ -14,7 +14,7 @@ export interface EndorsementFiles {
   readonly crls: readonly Uint8Array[]
 }
 
-/** What the files hold; nothing is trusted yet. */
+/** What the files hold (RFC 5280, 4.1 and 5.1); nothing is trusted yet. */
 export interface Endorsements {
   readonly certificates: readonly Certificate[]
   readonly crls: readonly Crl[]

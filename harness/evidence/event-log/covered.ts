@@ -6,7 +6,10 @@ import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
 import type { BootReading } from './read.ts'
 import type { VerifiedEventLog } from './verify.ts'
 
-/** The logs of firmware and user space, as they are. */
+/**
+ * The logs of firmware (PFP 1.06, "Event Logging") and user space (systemd, docs/TPM2_PCR_MEASUREMENTS.md), as they
+ * are.
+ */
 export interface ParsedEventLog {
   readonly log: EventLog
   readonly systemd: readonly SystemdRecord[]
@@ -19,7 +22,7 @@ export type Cover =
   | { readonly kind: 'tdx'; readonly quote: VerifiedTdxQuote }
   | { readonly kind: 'tpm'; readonly quotes: VerifiedTpmQuotes }
 
-/** A log that replays to vouched registers, and what it says. */
+/** A log that replays to vouched registers (TPM 2.0 Part 3, TPM2_PCR_Extend), and what it says. */
 export interface CoveredEventLog {
   readonly verified: VerifiedEventLog
   readonly reading: BootReading

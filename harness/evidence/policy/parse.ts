@@ -8,7 +8,7 @@ const MAX_CHARACTERS = 1024 * 1024
 /**
  * A policy from YAML of at most 1 MiB; `file` is its name in messages. Throws UsageError `bad-config` with line and
  * column for the first thing that is wrong: an unknown or repeated key, a value of the wrong length, a policy that
- * requires nothing.
+ * requires nothing. YAML 1.2.
  */
 export function parsePolicy(text: string, { file }: { readonly file: string }): Policy {
   if (text.length > MAX_CHARACTERS)

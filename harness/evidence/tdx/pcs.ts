@@ -46,7 +46,7 @@ export interface CollateralRequest {
   readonly chainHeaders: readonly string[]
 }
 
-/** A file as parseTdxCollateral reads it. */
+/** A file as parseTdxCollateral reads it: an answer of Intel PCS API v4, at most 4 MiB, or a chain of its headers. */
 export interface CollateralFile {
   readonly file: string
   readonly bytes: Uint8Array

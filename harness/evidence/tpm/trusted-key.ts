@@ -9,7 +9,7 @@ import { verifyTpmKeyCertificate } from './key-certificate.ts'
 import type { AttestationKey } from './quote.ts'
 import { readAttestationKey } from './quote-file.ts'
 
-/** An attestation key, and why it counts. */
+/** An attestation key, and why it counts. `ekName`: TPM 2.0 Part 1, "Names". */
 export interface TrustedAk {
   readonly key: AttestationKey
   /** For people, as the subject of "signed". */
