@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { diagnoseHost } from '../harness/platforms/diagnose.ts'
 import { resolvePaths } from '../harness/system/paths.ts'
 import { openTools } from '../harness/system/tools.ts'
+import { attestedUnlock } from './bench/attested-unlock.ts'
 import { brokerExchanges, brokerMemory } from './bench/broker.ts'
 import { bundle } from './bench/bundle.ts'
 import { consoleEngine } from './bench/console.ts'
@@ -55,6 +56,7 @@ const MEASURES: readonly Measure[] = [
   planning,
   scheduling,
   htmlReport,
+  attestedUnlock,
   brokerExchanges,
   brokerMemory,
   bundle,

@@ -256,13 +256,15 @@ export class VerifyError extends AttestbedError<VerifyCode> {
   }
 }
 
-/** One thing that a policy does not accept. All four are safe to print on a terminal. */
+/** One thing that a policy does not accept. All of it is safe to print on a terminal. */
 export interface Finding {
   /** kebab-case, stable: what tests assert and tools read. */
   readonly code: string
   readonly message: string
   readonly expected: string
   readonly got: string
+  /** What a person can do about it, where that is known. */
+  readonly hint?: string
 }
 
 /** Authentic, not acceptable: carries every finding, at least one. */

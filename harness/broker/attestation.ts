@@ -1,6 +1,7 @@
 /** The attest step: evidence in, token out, and a record of it before anybody is told. */
 import { sha256Hex } from '../base/digest.ts'
 import type { Finding } from '../base/errors.ts'
+import type { SnpChainMemory } from '../evidence/snp/chain-memory.ts'
 import type { AttestRecord, AuditLog } from './audit/record.ts'
 import { appraise, type PolicyVerdict, type Submission } from './evidence/appraise.ts'
 import { initDataDigest } from './evidence/init-data.ts'
@@ -20,6 +21,8 @@ export interface Attester {
   readonly policies: readonly KnownPolicy[]
   readonly tokens: Tokens
   readonly audit: AuditLog
+  /** The same chips come at every boot. */
+  readonly snpChains: SnpChainMemory
 }
 
 /** Who sent it, to which session, and when. */
@@ -36,7 +39,7 @@ export interface AttestContext {
 export async function attest(
   attestation: Attestation,
   context: AttestContext,
-  { policies, tokens, audit }: Attester,
+  { policies, tokens, audit, snpChains }: Attester,
 ): Promise<{ readonly token: string; readonly guest: AttestedGuest }> {
   const verdicts: PolicyVerdict[] = []
   let said: AdditionalParts | undefined
@@ -51,7 +54,7 @@ export async function attest(
   try {
     const submission = submissionOf(attestation, context)
     said = submission
-    for (const policy of policies) verdicts.push(await appraise(submission, policy))
+    for (const policy of policies) verdicts.push(await appraise(submission, policy, snpChains))
     if (!verdicts.some(({ authentic }) => authentic))
       throw new BrokerRefusal('not-authentic', 'the evidence is not authentic')
     const { tee, nonce } = context.session
@@ -89,9 +92,12 @@ function submissionOf(attestation: Attestation, { session, at }: AttestContext):
   }
 }
 
-/** Evidence to no session that waits for it: nothing of it was looked at. Throws BrokerRefusal `not-recorded`. */
+/**
+ * Evidence to no session that waits for it: nothing of it was looked at; undefined where it was too long even to be read.
+ * Throws BrokerRefusal `not-recorded`.
+ */
 export async function recordRefused(
-  attestation: Attestation,
+  attestation: Attestation | undefined,
   about: {
     readonly cookie: string | undefined
     readonly peer: string
@@ -128,7 +134,7 @@ async function keepAll({ primaryEvidence, additionalEvidence }: Attestation, aud
 }
 
 function recordOf(
-  { initData, teePubkey, primaryEvidence, additionalEvidence }: Attestation,
+  attestation: Attestation | undefined,
   {
     session,
     peer,
@@ -137,8 +143,17 @@ function recordOf(
     readonly session: Pick<PendingSession, 'id' | 'tee'>
   },
 ): Omit<AttestRecord, 'outcome' | 'verdicts'> {
+  const context = {
+    event: 'attest',
+    time: at.toISOString(),
+    peer,
+    session: session.id,
+    tee: session.tee,
+  } as const
+  if (attestation === undefined) return { ...context, evidence: { primary: '' }, teePubkey: '' }
+  const { initData, teePubkey, primaryEvidence, additionalEvidence } = attestation
   return {
-    ...{ event: 'attest', time: at.toISOString(), peer, session: session.id, tee: session.tee },
+    ...context,
     evidence: {
       primary: sha256Hex(JSON.stringify(primaryEvidence) ?? ''),
       ...(additionalEvidence !== '' && { additional: sha256Hex(additionalEvidence) }),

@@ -26,7 +26,7 @@ const listenSchema = z.union([
 const limitsSchema = z.strictObject({
   ...{ maxPending: count(1_000_000), maxAttested: count(1_000_000), sessionMs: count(86_400_000) },
   ...{ authBytes: count(1 << 20), attestBytes: count(32 << 20), headerBytes: count(1 << 18) },
-  bodiesBytes: count(2 ** 40),
+  ...{ bodiesBytes: count(2 ** 40), strangerBytes: count(32 << 20), stallMs: count(600_000) },
   ...{ headersMs: count(600_000), requestMs: count(600_000), keepAliveMs: count(600_000) },
   ...{ connections: count(100_000), requestsPerSecond: count(1_000_000), burst: count(1_000_000) },
 })
@@ -56,17 +56,15 @@ const configSchema = z.strictObject({
 /** What the file says, names of files as it spells them. */
 export type BrokerConfig = z.output<typeof configSchema>
 
-const MAX_CHARACTERS = 1024 * 1024
+const MAX_BYTES = 1024 * 1024
 
-/** At most 1 MiB of YAML. Throws UsageError `bad-config` with line and column; also for a resource that is named twice. */
+/** At most 1 MiB of YAML, as UTF-8. Throws UsageError `bad-config` with line and column; also for a resource that is named twice. */
 export function parseBrokerConfig(text: string, { file }: { readonly file: string }): BrokerConfig {
-  if (text.length > MAX_CHARACTERS)
-    throw new UsageError(
-      `a configuration of ${text.length} characters is not read, at most ${MAX_CHARACTERS} are`,
-      {
-        ...{ code: 'bad-config', position: { file, line: 1, column: 1 } },
-      },
-    )
+  const bytes = Buffer.byteLength(text)
+  if (bytes > MAX_BYTES)
+    throw new UsageError(`a configuration of ${bytes} bytes is not read, at most ${MAX_BYTES} are`, {
+      ...{ code: 'bad-config', position: { file, line: 1, column: 1 } },
+    })
   const { value, positionOf } = parsePlacedYaml(text, { file, schema: configSchema })
   const paths = value.resources.map(({ path }) => path)
   const again = paths.findIndex((path, index) => paths.indexOf(path) !== index)

@@ -1,4 +1,5 @@
 /** What a client may take of the broker. */
+import { isIPv6 } from 'node:net'
 import { BrokerRefusal } from './refusal.ts'
 import { SESSION_LIMITS, type SessionLimits } from './sessions.ts'
 
@@ -10,9 +11,13 @@ export interface BrokerLimits extends SessionLimits {
   readonly attestBytes: number
   /**
    * Bodies of all clients that are being read or judged; default 64 MiB. Any number of connections may send as much as one
-   * may: the sum is what fits into memory.
+   * may: the sum is what fits into memory. One address has at most three quarters of it, and gives way to others.
    */
   readonly bodiesBytes: number
+  /** Body of attest of who has no session that waits for it, or one that is being read already; default 64 KiB. */
+  readonly strangerBytes: number
+  /** A body that nothing came of for as long gives way to others of its own address when there is no room; default 2,000. */
+  readonly stallMs: number
   /** Request line and headers; default 16 KiB. */
   readonly headerBytes: number
   /** For the headers; default 10,000. */
@@ -21,7 +26,7 @@ export interface BrokerLimits extends SessionLimits {
   readonly requestMs: number
   /** Idle connection; default 5,000. */
   readonly keepAliveMs: number
-  /** Connections at once; default 2,000. */
+  /** Connections at once; default 2,000. The address that holds most gives way to others. */
   readonly connections: number
   /** Requests of a peer, on average; default 1,000. */
   readonly requestsPerSecond: number
@@ -36,31 +41,11 @@ export const BROKER_LIMITS: BrokerLimits = {
     authBytes: 16 * 1024,
     attestBytes: 2 * 1024 * 1024,
     bodiesBytes: 64 * 1024 * 1024,
+    strangerBytes: 64 * 1024,
     headerBytes: 16 * 1024,
   },
-  ...{ headersMs: 10_000, requestMs: 30_000, keepAliveMs: 5_000, connections: 2_000 },
+  ...{ headersMs: 10_000, requestMs: 30_000, keepAliveMs: 5_000, stallMs: 2_000, connections: 2_000 },
   ...{ requestsPerSecond: 1_000, burst: 4_000 },
-}
-
-/** What the bodies of all clients take. */
-export class BodyBudget {
-  readonly #most: number
-  #taken = 0
-
-  constructor({ bodiesBytes }: Pick<BrokerLimits, 'bodiesBytes'>) {
-    this.#most = bodiesBytes
-  }
-
-  /** Throws BrokerRefusal `too-many-requests`. */
-  take(bytes: number): void {
-    if (this.#taken + bytes > this.#most)
-      throw new BrokerRefusal('too-many-requests', 'too many bodies at once; try again later')
-    this.#taken += bytes
-  }
-
-  giveBack(bytes: number): void {
-    this.#taken -= bytes
-  }
 }
 
 interface Bucket {
@@ -102,8 +87,20 @@ export class RateLimit {
   }
 }
 
-function networkOf(peer: string): string {
+/** Whom a limit counts as one: an IPv4 address, the /64 of an IPv6 address. */
+export function networkOf(peer: string): string {
   const mapped = /^::ffff:(\d+[.]\d+[.]\d+[.]\d+)$/.exec(peer)?.[1]
   if (mapped) return mapped
-  return peer.includes(':') ? peer.split(':').slice(0, 4).join(':') : peer
+  return isIPv6(peer) ? groupsOf(peer).slice(0, 4).join(':') : peer
+}
+
+const GROUPS = 8
+
+/** As RFC 5952 writes an address: `::` stands for as many groups of zeros as are missing. */
+function groupsOf(address: string): readonly string[] {
+  const [plain = ''] = address.split('%')
+  const [head = '', tail] = plain.split('::')
+  const left = head.split(':').filter(Boolean)
+  const right = tail?.split(':').filter(Boolean) ?? []
+  return [...left, ...Array.from({ length: GROUPS - left.length - right.length }, () => '0'), ...right]
 }

@@ -1,11 +1,14 @@
 /** The broker as a server: HTTPS on an address or a socket, started and stopped. */
 import type { RequestListener } from 'node:http'
 import { createServer, type Server } from 'node:https'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
+import { SnpChainMemory } from '../evidence/snp/chain-memory.ts'
 import type { AuditLog } from './audit/record.ts'
+import { FairShare } from './fair-share.ts'
 import { makeApp, refusal } from './http/app.ts'
-import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
+import { BROKER_LIMITS, type BrokerLimits, networkOf } from './limits.ts'
 import { answerOf, BrokerRefusal, type RefusalCode } from './refusal.ts'
 import { knownPolicies, type ReleasePolicy } from './release-policy.ts'
 import { Sessions } from './sessions.ts'
@@ -56,13 +59,14 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const refused = (code: string) => void refusals.set(code, (refusals.get(code) ?? 0) + 1)
   const parts = {
     ...{ policies, tokens, audit, store: options.store, sessions: new Sessions(limits) },
-    ...{ clock, limits, refused, failed: onError },
+    ...{ snpChains: new SnpChainMemory(), clock, limits, refused, failed: onError },
   }
   // What has no URL does not get as far as the endpoints.
   const errorHandler = (): Response =>
     refusal(new BrokerRefusal('malformed-request', 'the request has no URL'), parts)
   const listener = getRequestListener(makeApp(parts).fetch, { errorHandler })
   const server = makeServer(listener as RequestListener, options.tls, limits)
+  shareConnections(server, { limits, clock })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     answerBroken(error, socket, refused)
   })
@@ -101,8 +105,25 @@ function makeServer(
     },
     listener,
   )
-  server.maxConnections = limits.connections
   return server
+}
+
+/** Idle, slow or in its handshake: a connection of whom holds most of them makes room for one of another address. */
+function shareConnections(
+  server: Server,
+  { limits, clock }: { readonly limits: BrokerLimits; readonly clock: () => Date },
+): void {
+  const share = new FairShare({ most: limits.connections, ofOnePeer: 1, what: 'connections', clock })
+  server.on('connection', (socket: Socket) => {
+    const close = () => void socket.destroy()
+    const held = share.open(networkOf(socket.remoteAddress ?? 'local'), close)
+    socket.once('close', held.release)
+    try {
+      held.take(1)
+    } catch {
+      close()
+    }
+  })
 }
 
 async function listen(server: Server, where: BrokerOptions['listen'] = {}): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * Exchanges that are under way and those that were attested. All of it is in memory, bounded in number and time: a
- * client that opens thousands of sessions pushes out other unauthenticated ones, and one with thousands of attestations
+ * client that opens thousands of sessions pushes out its own, or others of its address, and one with thousands of attestations
  * that no policy accepts others of the kind; never one that may have a resource.
  */
 import { randomBytes } from 'node:crypto'
@@ -11,7 +11,7 @@ import type { AttestedGuest } from './tokens.ts'
 
 /** How many, and for how long. */
 export interface SessionLimits {
-  /** Between auth and attest; default 10,000. The oldest goes when another comes. */
+  /** Between auth and attest; default 10,000. When another comes, the oldest goes of the address that has most. */
   readonly maxPending: number
   /**
    * Attested, and let have something by a policy; default 10,000. None is pushed out: the next attestation is refused until
@@ -34,6 +34,8 @@ export interface PendingSession {
   /** 32 bytes in base64. */
   readonly nonce: string
   readonly expires: number
+  /** Whom it counts for. */
+  readonly network: string
 }
 
 /** After attest. */
@@ -42,6 +44,17 @@ export interface AttestedSession {
   readonly guest: AttestedGuest
   readonly expires: number
 }
+
+/** Whether evidence is awaited, and if not, why. */
+export interface Claim extends Disposable {
+  readonly refusal: BrokerRefusal | undefined
+}
+
+const refused = (refusal: BrokerRefusal): Claim => ({ refusal, [Symbol.dispose]: () => {} })
+const tooOld = () =>
+  new BrokerRefusal('session-expired', 'the session of this cookie has ended: its nonce is too old')
+const noSession = () =>
+  new BrokerRefusal('no-session', 'there is no session of this cookie that waits for evidence')
 
 const COOKIE_BYTES = 16
 const NONCE_BYTES = 32
@@ -53,6 +66,10 @@ export class Sessions {
   readonly #attested = new Map<string, AttestedSession>()
   /** Authentic, and no policy accepts it: it is told so, and may be forgotten. */
   readonly #unaccepted = new Map<string, AttestedSession>()
+  /** Ids of the pending ones of each address, in the same order. */
+  readonly #networks = new Map<string, Set<string>>()
+  /** Ids of those whose evidence is coming in. */
+  readonly #read = new Set<string>()
   /** Attestations that are being verified hold a place. */
   #reserved = 0
 
@@ -66,17 +83,49 @@ export class Sessions {
 
   /** The cookie is 32 hex digits, as Trustee's (a UUID without dashes); it is not kept. */
   open(
-    { tee, algorithm }: Pick<PendingSession, 'tee' | 'algorithm'>,
+    { tee, algorithm, network }: Pick<PendingSession, 'tee' | 'algorithm' | 'network'>,
     now: Date,
   ): { readonly cookie: string; readonly session: PendingSession } {
     this.#sweep(now)
-    this.#makeRoom(this.#pending)
+    if (this.#pending.size >= this.#limits.maxPending) this.#forgetPending(this.#oldestOfLargest())
     const cookie = randomBytes(COOKIE_BYTES).toString('hex')
     const nonce = randomBytes(NONCE_BYTES).toString('base64')
     const expires = now.getTime() + this.#limits.sessionMs
-    const session = { id: sha256Hex(cookie), tee, algorithm, nonce, expires }
+    const session = { id: sha256Hex(cookie), tee, algorithm, nonce, expires, network }
     this.#pending.set(session.id, session)
+    const ids = this.#networks.get(network) ?? new Set()
+    this.#networks.set(network, ids.add(session.id))
     return { cookie, session }
+  }
+
+  #oldestOfLargest(): string {
+    let largest: ReadonlySet<string> = new Set()
+    for (const ids of this.#networks.values()) if (ids.size > largest.size) largest = ids
+    const [oldest = ''] = largest
+    return oldest
+  }
+
+  #forgetPending(id: string): void {
+    const { network = '' } = this.#pending.get(id) ?? {}
+    this.#pending.delete(id)
+    const ids = this.#networks.get(network)
+    ids?.delete(id)
+    if (ids?.size === 0) this.#networks.delete(network)
+  }
+
+  /**
+   * Before the evidence is read: is there a session that waits for it? It stays, since it is used up by whole evidence only.
+   * One body of a session is read at a time. Dispose of what comes back when the reading has ended.
+   */
+  claim(cookie: string | undefined, now: Date): Claim {
+    if (cookie === undefined) return refused(new BrokerRefusal('no-session', 'cookie not found'))
+    const id = sha256Hex(cookie)
+    const session = this.#pending.get(id)
+    if (session === undefined) return refused(noSession())
+    if (session.expires <= now.getTime()) return refused(tooOld())
+    if (this.#read.has(id)) return refused(noSession())
+    this.#read.add(id)
+    return { refusal: undefined, [Symbol.dispose]: () => void this.#read.delete(id) }
   }
 
   /**
@@ -87,16 +136,14 @@ export class Sessions {
     const id = sha256Hex(cookie)
     const session = this.#pending.get(id)
     this.#sweep(now)
-    if (session !== undefined && !this.#pending.has(id))
-      throw new BrokerRefusal('session-expired', 'the session of this cookie has ended: its nonce is too old')
-    if (session === undefined)
-      throw new BrokerRefusal('no-session', 'there is no session of this cookie that waits for evidence')
+    if (session !== undefined && !this.#pending.has(id)) throw tooOld()
+    if (session === undefined) throw noSession()
     if (this.#attested.size + this.#reserved >= this.#limits.maxAttested)
       throw new BrokerRefusal(
         'too-many-sessions',
         'as many guests are attested as the broker keeps; try again later',
       )
-    this.#pending.delete(id)
+    this.#forgetPending(id)
     this.#reserved += 1
     return session
   }
@@ -110,14 +157,10 @@ export class Sessions {
   attested({ id }: PendingSession, guest: AttestedGuest, now: Date): void {
     this.#reserved -= 1
     const isAccepted = guest.accepted.length > 0
-    if (!isAccepted) this.#makeRoom(this.#unaccepted)
+    const [oldest = ''] = this.#unaccepted.keys()
+    if (!isAccepted && this.#unaccepted.size >= this.#limits.maxPending) this.#unaccepted.delete(oldest)
     const expires = now.getTime() + this.#limits.sessionMs
     ;(isAccepted ? this.#attested : this.#unaccepted).set(id, { id, guest, expires })
-  }
-
-  #makeRoom(map: Map<string, unknown>): void {
-    const [oldest] = map.keys()
-    if (oldest !== undefined && map.size >= this.#limits.maxPending) map.delete(oldest)
   }
 
   /** Throws BrokerRefusal `not-attested`. */
@@ -130,11 +173,15 @@ export class Sessions {
   }
 
   #sweep(now: Date): void {
-    for (const map of [this.#pending, this.#attested, this.#unaccepted]) {
-      for (const [id, { expires }] of map) {
-        if (expires > now.getTime()) break
-        map.delete(id)
-      }
-    }
+    const at = now.getTime()
+    for (const id of endedBy(this.#pending, at)) this.#forgetPending(id)
+    for (const map of [this.#attested, this.#unaccepted]) for (const id of endedBy(map, at)) map.delete(id)
+  }
+}
+
+function* endedBy(map: ReadonlyMap<string, { readonly expires: number }>, at: number): Iterable<string> {
+  for (const [id, { expires }] of map) {
+    if (expires > at) return
+    yield id
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
 import { UsageError } from '../base/errors.ts'
 import type { ScenarioResult } from '../run/events.ts'
+import { recordedOrder } from '../run/power-cut/recorded-order.ts'
 import { RUN_RECORD_FILE, type RunRecord } from '../run/run-record.ts'
 import { readTail } from '../system/files.ts'
 import type { InstalledPackage } from '../system/tools-manifest.ts'
@@ -51,7 +52,7 @@ export async function makeBundle(request: BundleRequest): Promise<WrittenBundle>
     scenario: { id: result.scenario, title, ...(source && { sourceSha256: sha256Hex(source) }) },
     variant: result.variant,
     argv: [...(record?.argv ?? [])],
-    ...(record && { sampling: record.sampling, tools: record.tools }),
+    ...(record && { sampling: await samplingOf(found.point, record), tools: record.tools }),
     signature: toManifest(scrubbedSignature(result, await lastConsole(collected), names)),
     claims: result.claims.map(({ id, basis, outcome }) => ({ id, basis, outcome })),
     included: [...include],
@@ -93,6 +94,12 @@ export async function lastConsole({ sources }: Pick<Collected, 'sources'>): Prom
 function toManifest(signature: FailureSignature) {
   const { falseClaims, console, variant } = signature
   return { ...signature, variant: { ...variant }, falseClaims: [...falseClaims], console: [...console] }
+}
+
+/** With the order of the states that were booted: a place in another order would be another state. */
+async function samplingOf(point: string, { sampling }: RunRecord): Promise<RunRecord['sampling']> {
+  const order = sampling.order ?? (await recordedOrder(point, sampling.seed))
+  return { ...sampling, ...(order !== undefined && { order }) }
 }
 
 async function readRecord(run: string): Promise<RunRecord | undefined> {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { zstdDecompressSync } from 'node:zlib'
@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { list } from 'tar'
 import { AttestbedError, type FormatError } from '../base/errors.ts'
+import { ownIdentity } from '../system/process-table.ts'
 import { Scope } from '../system/scope.ts'
 import { MOST_FILE_BYTES, MOST_MEMBER_BYTES, RATIO_FROM_BYTES } from './limits.ts'
 import { makeBundle } from './make.ts'
@@ -63,6 +64,65 @@ t.test('a run comes out of its bundle byte for byte, and another reader of tar s
   await scope.close()
   t.same(await readdir(temporary), ['archive.tar'], 'it ends with its scope')
 })
+
+t.test(
+  'the order of the states that were booted goes into the bundle, with the seed that drew them',
+  async (t) => {
+    const sampling = { seed: 7, states: { first: 1, last: 4 } }
+    const orderIn = async (files: Readonly<Record<string, string>>, asked: object = sampling) => {
+      const { runs, found } = await fakePoint(files)
+      t.teardown(() => rm(runs, { recursive: true }))
+      const tools = { kind: 'tree', digest: '1'.repeat(64) }
+      await writeFile(
+        join(found.run, 'run.json'),
+        JSON.stringify({ argv: [], tools, sampling: asked, host: {} }),
+      )
+      const request = {
+        found,
+        file: join(runs, 'x'),
+        include: [],
+        checkout: runs,
+        version: '0',
+        packages: [],
+      }
+      return (await makeBundle(request)).manifest.sampling?.order
+    }
+    const kept = (order: string, seed = 7) => JSON.stringify({ seed, order })
+    const guest = 'guest/power-cut.json'
+    t.equal(await orderIn({ [guest]: kept('f62a05c2') }), 'f62a05c2')
+    t.equal(await orderIn({ [guest]: kept('f62a05c2') }, { ...sampling, order: '01234567' }), '01234567')
+    t.equal(await orderIn({}), undefined, 'nothing was booted')
+    t.equal(await orderIn({ [guest]: kept('f62a05c2', 8) }), undefined, 'of another seed')
+    t.equal(await orderIn({ [guest]: kept('f62a05c2'), 'twin/power-cut.json': kept('00000000') }), undefined)
+    for (const broken of ['', '{', 'null', '{"seed":7}', kept('x; rm'), '{"seed":7,"order":7}'])
+      t.equal(await orderIn({ [guest]: broken }), undefined, broken)
+  },
+)
+
+t.test(
+  'what a killed process unpacked is removed by the next one, and nothing of a living one',
+  async (t) => {
+    const { temporary, file } = await workplace()
+    await writeFile(file, bundleOf([]))
+    const leave = async (name: string, owner: string | undefined) => {
+      await mkdir(join(temporary, name, 'content'), { recursive: true })
+      if (owner !== undefined) await writeFile(join(temporary, name, 'owner.json'), owner)
+    }
+    await leave('attestbed-bundle-dead', JSON.stringify({ ...ownIdentity(), startTime: '1' }))
+    await leave('attestbed-bundle-alive', JSON.stringify(ownIdentity()))
+    await leave('attestbed-bundle-new', undefined)
+    await leave('attestbed-bundle-other', '{')
+    await leave('other-dead', JSON.stringify({ ...ownIdentity(), startTime: '1' }))
+    await symlink(join(temporary, 'other-dead'), join(temporary, 'attestbed-bundle-link'))
+    const before = await readdir(temporary)
+    const scope = new Scope('test')
+    await openBundle(scope, file, { temporary })
+    await scope.close()
+    const stay = before.filter((name) => name !== 'attestbed-bundle-dead')
+    t.same((await readdir(temporary)).sort(), stay.sort())
+    t.same(await readdir(join(temporary, 'other-dead')), ['content', 'owner.json'])
+  },
+)
 
 t.test('what does not fit is left out, disks first, and is named', async (t) => {
   const { file } = await workplace()

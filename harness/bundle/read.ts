@@ -1,7 +1,7 @@
 /** Opens a bundle that anybody may have made: unpacked into a private directory, every byte as its manifest says. */
 import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Transform } from 'node:stream'
@@ -10,7 +10,6 @@ import { constants, createZstdDecompress } from 'node:zlib'
 import { AttestbedError, FormatError, UsageError } from '../base/errors.ts'
 import { requireFreeSpace } from '../system/disk-space.ts'
 import { diskFullOr, errorCode } from '../system/files.ts'
-import { removeAtExit } from '../system/leftovers.ts'
 import type { Scope } from '../system/scope.ts'
 import {
   MOST_FILE_BYTES,
@@ -21,6 +20,7 @@ import {
   WINDOW_LOG,
 } from './limits.ts'
 import { type BundleMember, MANIFEST_PATH, type Manifest, parseManifest } from './manifest.ts'
+import { privateDirectory } from './private-directory.ts'
 import { readTar, type TarEntry } from './tar-reader.ts'
 import { requireOneFrame } from './zstd-frame.ts'
 
@@ -50,12 +50,9 @@ export async function openBundle(
   { temporary = tmpdir() }: ReadOptions = {},
 ): Promise<OpenedBundle> {
   const fileBytes = await requireBundleFile(file)
-  const directory = await mkdtemp(join(temporary, 'attestbed-bundle-'))
-  const kept = removeAtExit(directory)
-  scope.defer(`unpacked bundle ${directory}`, async () => {
-    await rm(directory, { recursive: true, force: true })
-    kept[Symbol.dispose]()
-  })
+  const own = await privateDirectory(temporary)
+  const directory = own.path
+  scope.defer(`unpacked bundle ${directory}`, () => own[Symbol.asyncDispose]())
   const unpacker = new Unpacker(directory)
   try {
     const most = Math.min(
@@ -72,7 +69,7 @@ export async function openBundle(
     return { manifest, directory, member: (path) => (unpacker.has(path) ? join(directory, path) : undefined) }
   } catch (error) {
     await unpacker.abandon()
-    await rm(directory, { recursive: true, force: true })
+    await own[Symbol.asyncDispose]()
     throw readingFailed(file, error)
   }
 }

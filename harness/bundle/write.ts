@@ -1,7 +1,6 @@
 /** Writes a bundle: every member scrubbed, hashed and named in a manifest that comes first. */
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -21,6 +20,7 @@ import {
   WINDOW_LOG,
 } from './limits.ts'
 import { type BundleMember, MANIFEST_PATH, type Manifest, parseManifest } from './manifest.ts'
+import { privateDirectory } from './private-directory.ts'
 import { type ScrubCounts, scrub, scrubText } from './scrub.ts'
 import type { SecretKind, SecretPattern } from './secrets.ts'
 import { firstFrameBytes } from './zstd-frame.ts'
@@ -56,9 +56,9 @@ export async function writeBundle(
   content: BundleContent,
   options: WriteOptions,
 ): Promise<WrittenBundle> {
-  const staging = await mkdtemp(join(tmpdir(), 'attestbed-bundle-'))
+  await using own = await privateDirectory()
+  const staging = own.path
   const partial = `${file}.part`
-  using _staging = removeAtExit(staging)
   using _partial = removeAtExit(partial)
   try {
     const manifest = await stage(staging, content, options)
@@ -79,8 +79,6 @@ export async function writeBundle(
   } catch (error) {
     await rm(partial, { force: true })
     throw diskFullOr(error, `writing ${file}`)
-  } finally {
-    await rm(staging, { recursive: true, force: true })
   }
 }
 

@@ -285,6 +285,40 @@ t.test(
   },
 )
 
+const COLUMNS = [
+  ['platforms', ['tcg', 'kvm', 'sev', 'sev-es', 'sev-snp', 'tdx'], ['ovmf-secboot']],
+  ['firmware', ['tcg', 'sev-snp'], ['ovmf-secboot', 'ovmf-inteltdx', 'ovmf-amdsev']],
+] as const
+
+t.test('the head of the matrix is read whole, however many columns there are', { skip }, async (t) => {
+  for (const [name, platforms, builds] of COLUMNS) {
+    const results = platforms.flatMap((platform) =>
+      builds.map((firmware) => {
+        const emulated = ['sev-snp', 'tdx'].includes(platform) && { emulatedOn: 'tcg' as const }
+        return result({
+          variant: { ...VARIANT, platform, firmware, ...emulated },
+          dir: `${platform}-${firmware}`,
+        })
+      }),
+    )
+    const file = await reportOf(`columns-${name}`, { results })
+    for (const theme of ['light', 'dark'] as const) {
+      const { page, wrongs } = await open(file, theme)
+      const columns = await page.$$eval('.grid .head th.c', (found) =>
+        found.map((column) => ({
+          words: column.textContent,
+          isCut: [...column.children].some(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth),
+        })),
+      )
+      t.equal(columns.length, results.length)
+      const cut = columns.flatMap(({ isCut, words }) => (isCut ? [words] : []))
+      t.same(cut, [], `${name}, ${theme}`)
+      t.same(wrongs, [])
+      await page.close()
+    }
+  }
+})
+
 t.test('a damaged report says so, and shows nothing made up', { skip }, async (t) => {
   const file = await reportOf('damaged', { results: [result({ dir: 'one' })] })
   const whole = readFileSync(file, 'utf8')

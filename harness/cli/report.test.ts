@@ -24,6 +24,9 @@ import { result } from '../report/testing/fake-run.ts'
 import { storeRun } from '../report/testing/stored-run.ts'
 import { wantedReports } from './report-flags.ts'
 
+// Programs and a bundler on a busy machine.
+t.setTimeout(120_000)
+
 const FAKE_RUN = join(import.meta.dirname, 'testing/fake-run-program.ts')
 const MAIN = join(import.meta.dirname, 'main.ts')
 const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/attestbed/node')

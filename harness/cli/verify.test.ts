@@ -15,6 +15,9 @@ import { makeCrl } from '../evidence/testing/pki.ts'
 import { SnpSignerEmulation } from '../evidence/testing/snp-signer.ts'
 import { parseCertificate } from '../formats/x509.ts'
 
+// Programs and a bundler on a busy machine.
+t.setTimeout(120_000)
+
 const MAIN = join(import.meta.dirname, 'main.ts')
 const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/attestbed/node')
 const AT = ['--at', '2026-01-01T00:00:00Z']
@@ -133,6 +136,22 @@ t.test('--json is one document with the same verdict', async (t) => {
     acceptable: false,
   })
 })
+
+t.test(
+  'what a person can do about a finding stands beside it, on the page and in the document',
+  async (t) => {
+    await writeFile(path('unknown.bin'), Buffer.alloc(100, 0xee))
+    const hint = 'name it with --kind'
+    const [page, document] = await Promise.all([
+      verify(path('unknown.bin')),
+      verify(path('unknown.bin'), '--json'),
+    ])
+    t.match(page.stdout, `\n    hint     ${hint}\n`)
+    t.match(JSON.parse(document.stdout), { findings: [{ code: 'bad-magic', hint }] })
+    const without = await verify(path('report.bin'), '--certs', path('chain.bin'), '--json')
+    t.notMatch(without.stdout, '"hint"', 'and only where there is something')
+  },
+)
 
 t.test('inspect decodes and believes nothing', async (t) => {
   const [page, json, short] = await Promise.all([

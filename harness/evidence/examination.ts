@@ -38,6 +38,8 @@ export interface Steps<Parsed, Verified> {
   readonly parse: () => Parsed
   /** May throw VerifyError, and FormatError where an endorsement is malformed. */
   readonly verify: (parsed: Parsed) => Verified
+  /** The same where a part of it can be done in another thread; rejects with what `verify` throws. */
+  readonly verifyAside?: (parsed: Parsed) => Promise<Verified>
   readonly appraise: (verified: Verified) => readonly Finding[]
   /** Without `verified` only what the bytes say of themselves. */
   readonly describe: (parsed: Parsed, verified?: Verified) => Decoded
@@ -50,15 +52,45 @@ export function decode<Parsed, Verified>(steps: Steps<Parsed, Verified>): Decode
 
 /** With one. Throws only what is our bug. */
 export function examine<Parsed, Verified>(steps: Steps<Parsed, Verified>): Examination {
-  const { kind } = steps
   const parsed = attempt(steps.parse)
-  if (parsed.finding) return { kind, ...NOTHING_DECODED, ...rejected(parsed.finding) }
-  const verified = attempt(() => steps.verify(parsed.value))
-  if (verified.finding) return { kind, ...steps.describe(parsed.value), ...rejected(verified.finding) }
+  if (parsed.finding) return malformed(steps, parsed.finding)
+  const { value } = parsed
+  return concluded(
+    steps,
+    value,
+    attempt(() => steps.verify(value)),
+  )
+}
+
+/** The same, its longest step in another thread where the kind has such a one. Throws only what is our bug. */
+export async function examineAside<Parsed, Verified>(steps: Steps<Parsed, Verified>): Promise<Examination> {
+  const { verifyAside } = steps
+  if (verifyAside === undefined) return examine(steps)
+  const parsed = attempt(steps.parse)
+  if (parsed.finding) return malformed(steps, parsed.finding)
+  const { value } = parsed
+  const verified = await verifyAside(value).then(
+    (result): Attempt<Verified> => ({ value: result }),
+    (error: unknown): Attempt<Verified> => ({ finding: findingOf(error) }),
+  )
+  return concluded(steps, value, verified)
+}
+
+function malformed({ kind }: { readonly kind: EvidenceKind }, finding: Finding): Examination {
+  return { kind, ...NOTHING_DECODED, ...rejected(finding) }
+}
+
+function concluded<Parsed, Verified>(
+  steps: Steps<Parsed, Verified>,
+  parsed: Parsed,
+  verified: Attempt<Verified>,
+): Examination {
+  const { kind } = steps
+  if (verified.finding) return { kind, ...steps.describe(parsed), ...rejected(verified.finding) }
   const findings = steps.appraise(verified.value)
   return {
     kind,
-    ...steps.describe(parsed.value, verified.value),
+    ...steps.describe(parsed, verified.value),
     authentic: true,
     acceptable: findings.length === 0,
     findings,
@@ -85,20 +117,21 @@ function attempt<Value>(step: () => Value): Attempt<Value> {
 }
 
 /**
- * What broke, as a finding; anything that does not speak of the evidence is our bug and thrown on. Throws `error` again
+ * What broke, as a finding with the hint of the error; anything that does not speak of the evidence is our bug and thrown on. Throws `error` again
  * where it is no VerifyError and no FormatError.
  */
 export function findingOf(error: unknown): Finding {
   if (error instanceof VerifyError) {
-    const { code, message, expected, got } = error
-    return { code, message, expected, got }
+    const { code, message, expected, got, hint } = error
+    return { code, message, expected, got, ...(hint !== undefined && { hint }) }
   }
   if (error instanceof FormatError) {
-    const { code, message, field, offset } = error
+    const { code, message, field, offset, hint } = error
     return {
       ...{ code, message },
       expected: `a well-formed ${field}`,
       got: `malformed at offset 0x${offset.toString(16)}`,
+      ...(hint !== undefined && { hint }),
     }
   }
   throw error

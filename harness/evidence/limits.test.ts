@@ -99,7 +99,10 @@ t.test('a policy of more than 1 MiB, or nested without end, is refused with its 
     t.ok(error instanceof UsageError && error.code === 'bad-config', String(error).slice(0, 80))
     t.match(error, { message })
   }
-  refuses(`# ${'x'.repeat(MIB)}\nsnp: {}\n`, /^policy[.]yaml:1:1: a policy of 104858\d characters/)
+  refuses(`# ${'x'.repeat(MIB)}\nsnp: {}\n`, /^policy[.]yaml:1:1: a policy of 104858\d bytes/)
+  const wide = `# ${'\u20ac'.repeat(MIB / 3)}\nsnp: {}\n`
+  t.ok(wide.length < MIB)
+  refuses(wide, /a policy of 104858\d bytes is not read, at most 1048576 are/)
   refuses('['.repeat(20_000), /^policy[.]yaml:1:\d+: /)
 })
 

@@ -1,5 +1,6 @@
 import type { EvidenceKind } from './kind.ts'
 import type { ResolvedPolicy } from './policy/resolve.ts'
+import type { SnpChainMemory } from './snp/chain-memory.ts'
 
 /** Contents of files, each read whole; any of them may be hostile. */
 export interface VerifyRequest {
@@ -39,6 +40,8 @@ export interface VerifyRequest {
   readonly at: Date
   /** Of a cache or a key service: taken where it fits, passed over where it does not. */
   readonly found?: FoundEndorsements | undefined
+  /** SNP: chains that this caller saw verified before, and those of this request; default: none is taken over. */
+  readonly snpChains?: SnpChainMemory | undefined
 }
 
 /** Contents of files, as those of VerifyRequest. */

@@ -79,6 +79,28 @@ t.test('a report and a quote are the same evidence in hex and in base64', async 
     }
 })
 
+t.test(
+  'text is taken for bytes once: hex of base64 is no evidence, whatever the kind is said to be',
+  async (t) => {
+    const log = logRequest({ events: ukiBoot('pcr') })
+    const [quote = Buffer.alloc(0)] = log.quotes
+    const pieces = [
+      ['event-log', log],
+      ['tpm-quote', { ...log, evidence: quote, quotes: [] }],
+    ] as const
+    for (const [kind, made] of pieces) {
+      const once = Buffer.from(Buffer.from(made.evidence).toString('base64'))
+      const twice = Buffer.from(once.toString('hex'))
+      t.match(
+        await verifyEvidence({ ...made, kind, evidence: once }),
+        { authentic: true },
+        `${kind}, control`,
+      )
+      t.match(await verifyEvidence({ ...made, kind, evidence: twice }), { authentic: false }, kind)
+    }
+  },
+)
+
 t.test('what is no evidence is told from it, and where it belongs', async (t) => {
   const refuses = (evidence: Buffer, message: RegExp) =>
     t.match(

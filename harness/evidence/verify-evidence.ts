@@ -2,7 +2,7 @@
  * Evidence of any kind from files to a verdict: what `attestbed verify` does, without its files. What a kind needs is
  * loaded when it is met.
  */
-import { type Decoded, decode, type Examination, examine, findingOf, type Steps } from './examination.ts'
+import { type Decoded, decode, type Examination, examineAside, findingOf, type Steps } from './examination.ts'
 import type { EvidenceKind } from './kind.ts'
 import type { VerifyRequest } from './request.ts'
 import { type Unwrapped, unwrap } from './unwrap.ts'
@@ -20,7 +20,7 @@ export type Verdict = Omit<Examination, 'kind'> & {
 export async function verifyEvidence(request: VerifyRequest): Promise<Verdict> {
   try {
     const unwrapped = unwrap(request)
-    return await withSteps(unwrapped, request, examine)
+    return await withSteps(unwrapped, request, examineAside)
   } catch (error) {
     return unreadable(error, request.kind)
   }
@@ -57,7 +57,7 @@ function unreadable(error: unknown, kind: EvidenceKind | undefined): Verdict {
 async function withSteps<Result>(
   { kind, bytes }: Unwrapped,
   request: VerifyRequest,
-  use: <Parsed, Verified>(steps: Steps<Parsed, Verified>) => Result,
+  use: <Parsed, Verified>(steps: Steps<Parsed, Verified>) => Result | Promise<Result>,
 ): Promise<Result> {
   switch (kind) {
     case 'snp-report':

@@ -260,8 +260,9 @@ function fateOf(
 }
 
 /**
- * Whether flash was never written since it was erased: all bits are ones (PI 1.8, volume 3, 3.2.1,
- * EFI_FVB2_ERASE_POLARITY). Never throws.
+ * Whether flash was never written since it was erased: all bits are ones. That is how EDK II's drivers of variables and of
+ * unfinished writes tell it (FTW_ERASED_BYTE), whatever EFI_FVB2_ERASE_POLARITY in the volume's header says (PI 1.8, volume
+ * 3, 3.2.1.1), and so it is what happens to the store. Never throws.
  */
 export function isErased(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === ERASED)

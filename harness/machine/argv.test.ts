@@ -176,6 +176,16 @@ t.test('a network is one address on one port, restricted, its interface without 
   t.equal(valuesOf(make({}), '-netdev').length, 0)
 })
 
+t.test('a second address answers beside the first, on its own port of the host', async (t) => {
+  const other = { address: '10.0.2.101', port: 443, hostPort: 40_002 }
+  const network = { address: '10.0.2.100', port: 8443, hostPort: 40_001, other }
+  t.strictSame(valuesOf(make({ network }), '-netdev'), [
+    'user,id=net0,restrict=on,ipv6=off,guestfwd=tcp:10.0.2.100:8443-cmd:busybox nc 127.0.0.1 40001,guestfwd=tcp:10.0.2.101:443-cmd:busybox nc 127.0.0.1 40002',
+  ])
+  const bad = { ...network, other: { ...other, address: '10.0.2.2' } }
+  t.throws(() => make({ network: bad }), { code: 'qemu-start', message: /free address/ })
+})
+
 t.test(
   'a service of the guest has a port of the loopback that QEMU chooses, and its table tells which',
   async (t) => {

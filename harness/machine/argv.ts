@@ -6,9 +6,9 @@ import type {
   DirectBoot,
   DriveDescription,
   FirmwareLoad,
+  ForwardedAddress,
   MachineDescription,
   MemoryImage,
-  NetworkDescription,
   TpmDescription,
   VirtioPort,
 } from './description.ts'
@@ -189,8 +189,12 @@ function network({ network, servicePort, virtioOptions }: MachineDescription): s
       hostfwd: `tcp:127.0.0.1:0-${GUEST_ADDRESS}:${portNumber('the port of the service', servicePort)}`,
     }),
   }
+  const more = network?.other ? [option('', { guestfwd: outward(network.other) })] : []
   return [
-    ...['-netdev', option('user', { id: 'net0', restrict: true, ipv6: false, ...rules })],
+    ...[
+      '-netdev',
+      [option('user', { id: 'net0', restrict: true, ipv6: false, ...rules }), ...more].join(','),
+    ],
     ...['-device', option('virtio-net-pci', { netdev: 'net0', romfile: '', ...virtioOptions })],
   ]
 }
@@ -198,7 +202,7 @@ function network({ network, servicePort, virtioOptions }: MachineDescription): s
 /**
  * A program carries each connection to the host: a character device in its place would mix all connections into one.
  */
-function outward({ address, port, hostPort }: NetworkDescription): string {
+function outward({ address, port, hostPort }: ForwardedAddress): string {
   const inside = `${guestAddress('the address of the network', address)}:${portNumber('the port of the network', port)}`
   return `tcp:${inside}-cmd:busybox nc 127.0.0.1 ${portNumber('the port of the host', hostPort)}`
 }

@@ -67,7 +67,12 @@ export interface VirtioPort {
  * A network on which one address answers, on one port: what connects there reaches a port of the host's loopback. QEMU
  * drops everything else, and the interface has no option ROM, so that the firmware cannot boot from it.
  */
-export interface NetworkDescription {
+export interface NetworkDescription extends ForwardedAddress {
+  /** One more address that answers. */
+  readonly other?: ForwardedAddress
+}
+
+export interface ForwardedAddress {
   /** IPv4 address in 10.0.2.0/24 but for 10.0.2.2, 10.0.2.3 (QEMU's own) and 10.0.2.15 (the guest's). */
   readonly address: string
   readonly port: number

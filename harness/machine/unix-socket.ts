@@ -53,11 +53,16 @@ export async function connectUnix(path: string, options: ConnectOptions): Promis
 function connectOnce(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(path)
-    socket.once('error', reject)
+    const fail = (error: Error) => {
+      // It listened, and was gone before it accepted: that is connected for a moment too.
+      if (codeOf(error) === 'ECONNRESET') resolve(socket)
+      else reject(error)
+    }
+    socket.once('error', fail)
     socket.once('connect', () => {
       // Its owner listens a moment later; until then a peer that dies must not take the harness with it.
       socket.on('error', () => {})
-      socket.off('error', reject)
+      socket.off('error', fail)
       resolve(socket)
     })
   })

@@ -1,6 +1,6 @@
 /**
  * The TLS key by which guests of this checkout know their broker. It lasts as the other keys do: its pin is on the command
- * lines of UKIs, which would be built anew for every run otherwise.
+ * lines of UKIs and addons, which would be built anew for every run otherwise.
  */
 import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
@@ -19,11 +19,12 @@ export interface BrokerIdentity {
   readonly pin: string
 }
 
-/** Made on first use, in `broker` beside `paths.keys` (0700). */
+/** Made on first use, in the folder `name` beside `paths.keys` (0700). */
 export async function ensureBrokerIdentity(
   context: Pick<MaterialContext, 'tools' | 'paths'>,
+  name: 'broker' | 'relay' = 'broker',
 ): Promise<BrokerIdentity> {
-  const directory = join(dirname(context.paths.keys), 'broker')
+  const directory = join(dirname(context.paths.keys), name)
   await mkdir(dirname(directory), { recursive: true, mode: 0o700 })
   if (!(await exists(directory)))
     await withLock(`${directory}.lock`, {}, async () => {

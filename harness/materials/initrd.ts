@@ -3,6 +3,7 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { constants, zstdCompress } from 'node:zlib'
+import { sha256Hex } from '../base/digest.ts'
 import { type CpioEntry, encodeCpio } from '../formats/cpio.ts'
 import { sha256File } from '../system/files.ts'
 import { contentKey, type MaterialContext } from './context.ts'
@@ -48,6 +49,7 @@ export async function ensureInitrd(context: MaterialContext, request: InitrdRequ
   const init = join(recipe.directory, recipe.initrd.init)
   const functions = join(recipe.directory, '../initrd/functions.sh')
   const overlay = recipe.initrd.overlay && join(recipe.directory, recipe.initrd.overlay)
+  const shared = await sharedFiles(recipe)
   const key = contentKey({
     ...{ format: FORMAT, level: ZSTD_LEVEL, recipe: recipe.initrd, id: recipe.id },
     packages: request.packages.digest,
@@ -55,6 +57,7 @@ export async function ensureInitrd(context: MaterialContext, request: InitrdRequ
     init: await sha256File(init),
     functions: await sha256File(functions),
     ...(overlay && { overlay: await sha256OfTree(overlay) }),
+    ...(shared.length > 0 && { shared: shared.map(({ path, content }) => [path, sha256Hex(content)]) }),
   })
   const directory = await context.store.ensure('initrd', key, async (into) => {
     context.progress?.({ image: recipe.id, step: 'initrd' })
@@ -78,12 +81,21 @@ export async function ensureInitrd(context: MaterialContext, request: InitrdRequ
       })),
       { kind: 'file', path: 'etc/modules', content: Buffer.from(`${recipe.initrd.modules.join(' ')}\n`) },
       ...(overlay ? await filesOf(overlay) : []),
+      ...shared,
     ]
     await writeFile(join(into, 'initrd.cpio.zst'), await compress(encodeCpio(entries)))
     await writeFile(join(into, 'sha256'), await sha256File(join(into, 'initrd.cpio.zst')))
   })
   const sha256 = await readFile(join(directory, 'sha256'), 'utf8')
   return { file: join(directory, 'initrd.cpio.zst'), sha256 }
+}
+
+async function sharedFiles({ directory, initrd }: Recipe) {
+  return Promise.all(
+    Object.entries(initrd.shared ?? {}).map(async ([path, from]) => ({
+      ...({ kind: 'file', path, content: await readFile(join(directory, from)) } as const),
+    })),
+  )
 }
 
 async function filesOf(tree: string): Promise<readonly CpioEntry[]> {

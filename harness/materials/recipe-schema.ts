@@ -40,6 +40,10 @@ export const recipeSchema = z.strictObject({
     libraries: z.array(relativePath).default([]).describe('opened at run time'),
     modules: z.array(moduleName).default([]),
     overlay: relativePath.optional().describe('directory whose files are copied over all that'),
+    shared: z
+      .record(relativePath, sharedPath)
+      .optional()
+      .describe('path in the initrd to a file of images/ that is copied there'),
   }),
   root: z
     .strictObject({

@@ -27,6 +27,8 @@ export interface TeeEmulation {
   readonly firmwareFeature: FirmwareFeature
   /** Its registers are what the guest's boot extends its vTPM by: firmware must measure, and there must be a vTPM. */
   readonly readsVtpm?: true
+  /** Feature of firmware for plain machines that guests boot where none of the TEE's own can do what is asked for. */
+  readonly standIn?: FirmwareFeature
   /** Loaded when it is asked for. */
   readonly load: () => Promise<(options: ProcessorOptions) => EmulatedProcessor>
 }
@@ -57,6 +59,8 @@ export interface PlatformDescriptor {
   readonly emulation?: TeeEmulation
   /** Of an emulated TEE: which one, and the platform that its guests run on. */
   readonly emulated?: { readonly tee: PlatformDescriptor; readonly on: PlatformDescriptor }
+  /** Of an emulated TEE: what is asked of other firmware where its own has no Secure Boot, or measures nothing into a TPM. */
+  readonly standIn?: Pick<PlatformDescriptor, 'firmwareLoads' | 'firmwareFeature' | 'smmFact'>
   /** What its launch is measured as (launch digest, MRTD); absent where nothing is. */
   readonly predictLaunch?: PredictLaunch
   /** `relaunch`: QEMU ends at a guest's reboot, and the same guest is started anew. */

@@ -53,6 +53,23 @@ export function firmwareFor(
   request: FirmwareRequest,
   stock: FirmwareStock,
 ): FirmwareChoice {
+  const own = ownFirmware(platform, request, stock)
+  if (own.kind === 'found' || !platform.standIn || !isForStandIn(request)) return own
+  const other = ownFirmware({ ...platform, ...platform.standIn }, request, stock)
+  return other.kind === 'found' ? other : own
+}
+
+/** What no build for TEEs does at once. It is loaded otherwise than theirs, and keeps no more variables than they do. */
+function isForStandIn(request: FirmwareRequest): boolean {
+  const { secureBoot, measuresIntoTpm = false, persistentVariables = false, load, shippedKeys } = request
+  return secureBoot && measuresIntoTpm && !persistentVariables && load === undefined && !shippedKeys
+}
+
+function ownFirmware(
+  platform: PlatformDescriptor,
+  request: FirmwareRequest,
+  stock: FirmwareStock,
+): FirmwareChoice {
   const candidates = inOrderOfPreference(platform, request, stock.builds)
   const lacking: string[] = []
   for (const build of candidates) {

@@ -8,8 +8,9 @@ import type { Fact } from '../probe/facts.ts'
 import { firmwareFact } from '../probe/firmware.ts'
 import { readAnswers } from '../probe/qemu-answers.ts'
 import { resolvePaths } from '../system/paths.ts'
-import type { HostParameters } from './descriptor.ts'
-import { firmwareFor, readFirmwareManifest } from './firmware.ts'
+import type { HostParameters, PlatformDescriptor } from './descriptor.ts'
+import { emulatedPlatform } from './emulated/emulated-platform.ts'
+import { type FirmwareRequest, firmwareFor, readFirmwareManifest } from './firmware.ts'
 import type { PlatformId } from './platform-id.ts'
 import { isPlatformId, PLATFORMS, platform } from './platforms.ts'
 
@@ -212,6 +213,41 @@ t.test('firmware for a platform and a request', async (t) => {
   t.equal(byBios('tcg', true), 'ovmf-inteltdx')
   t.equal(byBios('sev-snp', false), 'ovmf-amdsev')
 })
+
+t.test(
+  'no TEE has firmware with Secure Boot that measures into a TPM, and an emulated one has a stand-in',
+  async (t) => {
+    const present = facts(builds.map(firmwareFact))
+    const both = { secureBoot: true, measuresIntoTpm: true }
+    const choose = (of: PlatformDescriptor | undefined, request: FirmwareRequest, known = present) => {
+      if (of === undefined) return 'no platform'
+      const choice = firmwareFor(of, request, { builds, facts: known })
+      return choice.kind === 'found' ? choice.build.id : choice.reason
+    }
+    for (const id of ['sev-snp', 'tdx'] as const) {
+      t.match(choose(platform(id), both), `no firmware for ${id} with`, `${id} itself`)
+      const emulated = emulatedPlatform(platform(id), platform('tcg'))
+      t.equal(choose(emulated, both), 'ovmf-secboot', `${id}, emulated`)
+      t.equal(
+        choose(emulated, { secureBoot: false, measuresIntoTpm: true }),
+        id === 'tdx' ? 'ovmf-combined' : 'ovmf-amdsev',
+      )
+      for (const more of [
+        { load: 'bios' },
+        { persistentVariables: true },
+        { shippedKeys: 'microsoft' },
+      ] as const)
+        t.match(
+          choose(emulated, { ...both, ...more }),
+          /^no firmware for .* load by bios/,
+          Object.keys(more).join(),
+        )
+      const withSmm = emulatedPlatform(platform(id), platform('kvm'))
+      t.match(choose(withSmm, both), /^no firmware for/, 'KVM without SMM')
+      t.equal(choose(withSmm, both, [...present, ...facts(['kvm-firmware-smm'])]), 'ovmf-secboot')
+    }
+  },
+)
 
 function facts(...ids: readonly (readonly string[])[]): Fact[] {
   return ids.flat().map((id) => ({ id, status: 'yes', proof: 'said the test', hint: '' }))

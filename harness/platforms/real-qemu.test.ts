@@ -179,7 +179,12 @@ t.test("the manifest says what the package's own descriptors say", withoutTools,
 })
 
 /** One is the device of the mapping, of the other they say nothing. */
-const NOT_IN_DESCRIPTORS: ReadonlySet<string> = new Set(['persistent-variables', 'measures-into-tpm', 'tdvf'])
+const NOT_IN_DESCRIPTORS: ReadonlySet<string> = new Set([
+  'persistent-variables',
+  'measures-into-tpm',
+  'tdvf',
+  'stand-in',
+])
 const DESCRIPTORS = [
   '40-edk2-x86_64-secure-enrolled',
   '50-edk2-x86_64-secure',

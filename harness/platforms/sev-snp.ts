@@ -41,6 +41,7 @@ export const sevSnp: PlatformDescriptor = {
   predictLaunch: snpPrediction,
   emulation: {
     firmwareFeature: 'sev-snp',
+    standIn: 'stand-in',
     load: async () => (await import('./emulated/snp-processor.ts')).makeSnpProcessor,
   },
   guestSlot: 'sev_es',

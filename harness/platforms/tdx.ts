@@ -46,6 +46,7 @@ export const tdx: PlatformDescriptor = {
     // The build that measures into RTMRs measures into no TPM, and nothing else is there to be seen by the emulation.
     firmwareFeature: 'tdvf',
     readsVtpm: true,
+    standIn: 'stand-in',
     load: async () => (await import('./emulated/tdx-processor.ts')).makeTdxProcessor,
   },
   guestSlot: 'tdx',

@@ -16,6 +16,8 @@ export const FIRMWARE_FEATURES = [
   'tdx',
   /** Can be launched as a TD: it has the metadata (TDVF). */
   'tdvf',
+  /** Code and variable store, joined, can be launched as a TEE's firmware, which no TEE could run and an emulated one can. */
+  'stand-in',
 ] as const
 export type FirmwareFeature = (typeof FIRMWARE_FEATURES)[number]
 

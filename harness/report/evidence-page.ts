@@ -128,7 +128,7 @@ function summary({ authentic, acceptable, findings }: EvidenceVerdict): string {
 }
 
 function findingLines(
-  { code, message, expected, got }: Finding,
+  { code, message, expected, got, hint }: Finding,
   { width, palette }: PageLayout,
 ): readonly string[] {
   const detail = (label: string, text: string): readonly string[] => {
@@ -139,5 +139,6 @@ function findingLines(
     ...item(palette.outcome('fail', '-'), `[${code}] ${message}`, width),
     ...detail('expected', expected),
     ...detail('got', got),
+    ...(hint === undefined ? [] : detail('hint', hint)),
   ]
 }

@@ -152,9 +152,12 @@ export class Boot {
     return this.#process.machine
   }
 
-  /** Waits until the root is open, or until it is certain that it stays closed. */
-  async unlock(): Promise<Unlock> {
-    return this.#awaitUnlock({ since: this.#begin })
+  /**
+   * Waits until the root is open, or until it is certain that it stays closed. `deadlineMs`: default as long as a boot of the
+   * image may take, for a boot that does more than others before.
+   */
+  async unlock(options: { readonly deadlineMs?: number } = {}): Promise<Unlock> {
+    return this.#awaitUnlock({ ...options, since: this.#begin })
   }
 
   /** Types the recovery key where the initrd asks for it. */
@@ -165,15 +168,15 @@ export class Boot {
     return this.#awaitUnlock({ since })
   }
 
-  async #awaitUnlock(options: { readonly since: Mark }): Promise<Unlock> {
+  async #awaitUnlock(options: { readonly since: Mark; readonly deadlineMs?: number }): Promise<Unlock> {
     this.#awaitedUnlock = true
     const { description } = this.#vm.spec.bench.image
     const signals = unlockSignals(description)
     const found = await this.machine.console.expect(
       signals.map(({ signal, match }) => ({ name: signal, match })),
       {
-        ...options,
         deadlineMs: description.timeouts.bootSeconds * 1000,
+        ...options,
         expectFailures: GUEST_FAILURES,
         signal: this.#vm.spec.signal,
         awaited: 'the root to open',

@@ -7,6 +7,7 @@ import { ensureVariables, type SecureBootState } from '../materials/variables.ts
 import { alteredFirmware } from './altered-firmware.ts'
 import type { Bench } from './bench.ts'
 import { enrolMok, type ShimOptions } from './shim.ts'
+import { requireOwnFirmware } from './stand-in-firmware.ts'
 import { firmwareFile } from './swaps.ts'
 import type { VmOptions } from './vm-options.ts'
 
@@ -17,12 +18,13 @@ export interface FirmwareRequest {
   /** The firmware keeps the keys that it came with, and knows of ours what shim is to know. */
   readonly shim?: ShimOptions | undefined
   readonly firmware?: VmOptions['firmware']
+  readonly keys?: VmOptions['keys']
 }
 
 /** Throws MaterialError `no-secure-boot` for firmware that does not enforce it where the scenario needs it. */
 export async function prepareFirmware(
   bench: Bench,
-  { directory, secureBoot, shim, firmware: change }: FirmwareRequest,
+  { directory, secureBoot, shim, firmware: change, keys }: FirmwareRequest,
 ): Promise<FirmwareLoad> {
   const { firmware, tools } = bench
   if (secureBoot && !firmware.features.includes('secure-boot'))
@@ -34,12 +36,13 @@ export async function prepareFirmware(
       },
     )
   const template = firmwareFile(tools, firmware.variables ?? firmware.path)
-  const state = shim ? 'template' : stateFor(bench, secureBoot)
+  const state = shim ? 'template' : keys === 'none' ? 'off' : stateFor(bench, secureBoot)
   const store = await ensureVariables(bench, { template, secureBoot: state, keys: bench.keys })
   if (firmware.load === 'bios') {
     if (change !== 'altered') return { kind: 'bios', file: store.file }
     return { kind: 'bios', file: await alteredFirmware(store.file, directory) }
   }
+  if (change === 'altered') requireOwnFirmware(bench.platform, 'an altered byte')
   const variables = join(directory, 'variables.fd')
   await copyFile(store.file, variables)
   await chmod(variables, 0o600)

@@ -1,5 +1,5 @@
 /** RTMRs as the boot that is under way has extended them, whatever its host makes of its vTPM. */
-import { PcrExtendLog, pcrEventOf } from '../machine/vtpm/pcr-extends.ts'
+import { meantBy, PcrExtendLog, pcrEventOf } from '../machine/vtpm/pcr-extends.ts'
 import type { TpmBusHost } from '../machine/vtpm/tpm-bus.ts'
 import { RuntimeRegisters } from '../platforms/emulated/registers.ts'
 
@@ -20,15 +20,25 @@ export function registersFromLog(file: string): GuestRegisters {
   }
 }
 
-/** Where the host may rewrite what passes: the guest's own words count, as it sent them and as they were answered. */
+/**
+ * Where the host may rewrite what passes: the guest's own words count, as it sent them. Registers of a TD know nothing of a
+ * TPM, so an extend counts whatever its host answers, and a start only where it is the guest's and the TPM itself did it. Of
+ * a digest that the TPM makes (TPM2_PCR_Event) the host may answer any; where it interfered, the register becomes one that
+ * nobody expects.
+ */
 export function registersFromBus(host: TpmBusHost): GuestRegisters & { readonly host: TpmBusHost } {
   const registers = new RuntimeRegisters()
+  let isHonest = true
   return {
     host: {
-      ...host,
+      onCommand: (command) => {
+        const decision = host.onCommand?.(command) ?? { forward: command }
+        isHonest = 'forward' in decision && decision.forward.equals(command)
+        return decision
+      },
       onExchange: (command, response) => {
         host.onExchange?.(command, response)
-        const event = pcrEventOf(command, response)
+        const event = isHonest ? pcrEventOf(command, response) : meantBy(command)
         if (event) registers.apply(event)
       },
     },

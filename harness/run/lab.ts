@@ -6,6 +6,7 @@ import type { Basis } from '../platforms/descriptor.ts'
 import type { PlatformId } from '../platforms/platform-id.ts'
 import type { Observation } from '../verdict/claims.ts'
 import type { BrokerRequest, LabBroker } from './attest/lab-broker.ts'
+import type { SearchedPlace } from './attest/secret-search.ts'
 import type { Variant } from './events.ts'
 import type { HardwareLaunch } from './hardware-launch.ts'
 import type { LabSpec } from './lab-spec.ts'
@@ -84,6 +85,12 @@ export class Lab<Claim extends string> {
   async findInRun(secret: string): Promise<readonly string[]> {
     const { filesWithSecret } = await import('./attest/secret-search.ts')
     return filesWithSecret(this.directory, secret)
+  }
+
+  /** Of which kinds the files are that `findInRun` finds; sorted. */
+  async placesInRun(text: string): Promise<readonly SearchedPlace[]> {
+    const { placesAmong } = await import('./attest/secret-search.ts')
+    return placesAmong(await this.findInRun(text))
   }
 
   /** Plays the hostile host on a VM that is switched off. */

@@ -211,7 +211,10 @@ function restsOnMeasurements({ vtpm, found: { scenario } }: FirmwareQuestion): b
 }
 
 /** As if every build were among the tools, and SMM worked. */
-function allPresent({ smmFact }: PlatformDescriptor, builds: readonly FirmwareBuild[]) {
+function allPresent(
+  { standIn, smmFact = standIn?.smmFact }: PlatformDescriptor,
+  builds: readonly FirmwareBuild[],
+) {
   const ids = [...builds.map(firmwareFact), ...(smmFact === undefined ? [] : [smmFact])]
   return ids.map((id) => ({ id, status: 'yes' as const, proof: '', hint: '' }))
 }

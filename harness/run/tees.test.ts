@@ -1,10 +1,11 @@
 /** Scenarios about TEEs: on which platforms they are planned, and what their claims rest on. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { HostError, MaterialError } from '../base/errors.ts'
+import { HostError, MaterialError, UsageError } from '../base/errors.ts'
 import type { ImageDescription } from '../materials/image-description.ts'
+import { emulatedPlatform } from '../platforms/emulated/emulated-platform.ts'
 import type { EmulatedProcessor } from '../platforms/emulated/processor.ts'
 import { platform } from '../platforms/platforms.ts'
 import type { PlatformVerdict } from '../probe/facts.ts'
@@ -15,6 +16,7 @@ import type { FoundScenario } from './discover.ts'
 import type { LabSpec } from './lab-spec.ts'
 import { type Axes, type PlanContext, plan } from './plan.ts'
 import { defineScenario, type Tee } from './scenario.ts'
+import { requireOwnFirmware, StandInFirmware } from './stand-in-firmware.ts'
 import { VmTee } from './tee.ts'
 import { verifyTeeEvidence } from './tee-evidence.ts'
 import { TeeHost } from './tee-host.ts'
@@ -100,6 +102,30 @@ t.test('without any platform, and for another host, the TEE itself is planned', 
   t.strictSame(planned({ ...LAPTOP, anyHost: true }), ['sev-snp, amdsev', 'tdx, inteltdx'])
 })
 
+t.test(
+  'Secure Boot under a vTPM is planned on a stand-in where a TEE is emulated, and on no TEE itself',
+  async (t) => {
+    const standIn = build('secboot', ['secure-boot', 'measures-into-tpm', 'stand-in'])
+    const builds = [...firmware, { ...standIn, load: 'pflash' as const, variables: 'vars.fd' }]
+    const known = [...facts, { id: 'firmware-secboot', status: 'yes' as const, proof: '', hint: '' }]
+    const scenario = defineScenario({
+      ...found(['sev-snp', 'tdx']).scenario,
+      vtpms: ['stateless'],
+      needs: { secureBoot: true, persistentVariables: false, image: ['login'] },
+    })
+    const chosen = (context: PlanContext) => {
+      const { platforms } = context.host.report
+      const host = { report: { facts: known, platforms }, firmware: builds }
+      return plan([{ id: 'attest/addon', scenario }], OWN, { ...context, host }).map(
+        ({ firmware: own, skip }) => skip?.code ?? own?.id,
+      )
+    }
+    t.strictSame(chosen(WITHOUT_KVM), ['secboot', 'secboot'])
+    t.strictSame(chosen(SNP_HOST), ['platform-unusable', 'secboot'])
+    t.strictSame(chosen({ ...WITHOUT_KVM, anyHost: true }), ['platform-unusable', 'platform-unusable'])
+  },
+)
+
 t.test('the key of an emulated point is its own, what was asked for is the same on every host', async (t) => {
   const pointsOn = (context: PlanContext) => plan([found(['sev-snp'])], OWN, context)
   const [emulated] = pointsOn(WITHOUT_KVM)
@@ -109,6 +135,46 @@ t.test('the key of an emulated point is its own, what was asked for is the same 
   t.equal(emulated?.asked, real?.asked)
   t.equal(emulated?.platform.basis, 'emulated')
   t.equal(real?.platform.basis, 'hardware')
+})
+
+t.test('a stand-in is launched as one file, and forgets what a guest wrote', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'attestbed-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const at = (name: string) => join(directory, name)
+  await writeFile(at('code'), 'CODE')
+  await writeFile(at('variables'), 'keys')
+  const flash = { kind: 'pflash', code: at('code'), variables: at('variables'), secure: true } as const
+  const emulated = emulatedPlatform(platform('tdx'), platform('tcg'))
+  if (emulated === undefined) return void t.fail('a TD can be emulated')
+  const spec = { bench: { platform: emulated }, directory }
+  const own = await StandInFirmware.open({ kind: 'bios', file: at('code') }, spec)
+  t.equal(own, undefined, 'firmware of the TEE itself')
+  t.equal(
+    await StandInFirmware.open(flash, { bench: { platform: platform('tcg') }, directory }),
+    undefined,
+    'no TEE',
+  )
+  const standIn = await StandInFirmware.open(flash, spec)
+  t.equal(await readFile(standIn?.launched.file ?? '', 'utf8'), 'keysCODE')
+
+  await mkdir(at('boot-1'))
+  const launched = await standIn?.launch(at('boot-1'))
+  t.strictSame(launched, { ...flash, variables: at('boot-1/variables.fd') })
+  await writeFile(at('boot-1/variables.fd'), 'changed by the guest')
+  await mkdir(at('boot-2'))
+  await standIn?.launch(at('boot-2'))
+  t.equal(await readFile(at('boot-2/variables.fd'), 'utf8'), 'keys')
+
+  await writeFile(at('variables'), 'more')
+  await mkdir(at('boot-3'))
+  await standIn?.launch(at('boot-3'))
+  t.equal(
+    await readFile(standIn?.launched.file ?? '', 'utf8'),
+    'moreCODE',
+    'what the host changed is launched',
+  )
+  t.throws(() => requireOwnFirmware(emulated, 'this'), { constructor: UsageError, code: 'bad-scenario' })
+  t.doesNotThrow(() => requireOwnFirmware(platform('tcg'), 'this'))
 })
 
 t.test('altered firmware differs in one byte of erased flash that every launch measures', async (t) => {

@@ -5,17 +5,25 @@ import type {
   FirmwareLoad,
   MachineDescription,
   MemoryImage,
+  NetworkDescription,
 } from '../machine/description.ts'
 import { TSM_PORT_NAME } from '../platforms/emulated/tsm-protocol.ts'
 import type { PreparedDisk } from './image.ts'
 import type { VmSpec } from './lab-spec.ts'
-import type { VmOptions } from './vm-options.ts'
+import type { NetworkOptions, VmOptions } from './vm-options.ts'
 
 /** Files that get what a QEMU process writes; see `MachineDescription`. */
 export interface WriteLogs {
   readonly disk: string
   readonly variables: string
   readonly trace: string
+}
+
+/** Of one QEMU process. */
+export interface LaunchedFiles {
+  readonly memoryImages?: readonly MemoryImage[]
+  /** Absent: the VM's own. */
+  readonly firmware?: FirmwareLoad | undefined
 }
 
 export interface MachineMaterials {
@@ -40,6 +48,8 @@ const INIT_DATA = 'opt/org.attestbed/init-data'
 
 /** Where a guest finds the one port that it can reach. */
 export const BROKER_ADDRESS = { address: '10.0.2.100', port: 8443 } as const
+/** And where one that its host may give it beside that. */
+export const RELAY_ADDRESS = { address: '10.0.2.101', port: 8443 } as const
 
 export function describeMachine(
   { bench, budget, name }: VmSpec,
@@ -71,7 +81,7 @@ export function describeMachine(
     objects: [],
     smbiosStrings: [...materials.smbiosStrings],
     ...(materials.initData !== undefined && { firmwareFiles: { [INIT_DATA]: materials.initData } }),
-    ...(options.network && { network: { ...BROKER_ADDRESS, ...options.network } }),
+    ...(options.network && { network: networkOf(options.network) }),
     ...(options.servicePort !== undefined && { servicePort: options.servicePort }),
     ports: bench.platform.emulated ? [{ name: TSM_PORT_NAME, socket: join(sockets, 'tsm') }] : [],
     ...(materials.memoryImages.length > 0 && { memoryImages: materials.memoryImages }),
@@ -84,4 +94,9 @@ export function describeMachine(
     serialSocket: join(sockets, 'serial'),
   }
   return bench.platform.apply(plain, bench.host, options.launch)
+}
+
+function networkOf({ hostPort, relayPort }: NetworkOptions): NetworkDescription {
+  const other = relayPort === undefined ? undefined : { ...RELAY_ADDRESS, hostPort: relayPort }
+  return { ...BROKER_ADDRESS, hostPort, ...(other && { other }) }
 }

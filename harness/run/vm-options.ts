@@ -45,6 +45,8 @@ export interface VmOptions {
   readonly processor?: ProcessorKind
   /** `altered`: one byte that the firmware does not use is another, so that all works and the launch digest differs. */
   readonly firmware?: 'altered'
+  /** `none`: the firmware has no keys to enforce Secure Boot by, also where the scenario needs firmware that could. */
+  readonly keys?: 'none'
   /** The firmware boots systemd-boot, and that the image's UKI; without a menu. */
   readonly loader?: 'systemd-boot'
 }
@@ -52,6 +54,8 @@ export interface VmOptions {
 /** The port of the host that a guest reaches, at `BROKER_ADDRESS` of its network, and nothing else. */
 export interface NetworkOptions {
   readonly hostPort: number
+  /** One more port, at `RELAY_ADDRESS`; absent: nothing else answers. */
+  readonly relayPort?: number
 }
 
 export interface BootOptions {

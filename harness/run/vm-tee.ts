@@ -52,10 +52,11 @@ function launchRequest({ spec, firmware, kernel, launch }: LaunchedVm): LaunchRe
  * one that stands in for it we do, so that the same firmware refuses the same kernels.
  */
 export async function kernelHashesImage(
-  { firmware, kernel }: Pick<LaunchedVm, 'firmware' | 'kernel'>,
+  { spec, firmware, kernel }: Pick<LaunchedVm, 'spec' | 'firmware' | 'kernel'>,
   directory: string,
 ): Promise<readonly MemoryImage[]> {
-  if (kernel === undefined || firmware.kind !== 'bios') return []
+  const { emulated } = spec.bench.platform
+  if (emulated === undefined || kernel === undefined || firmware.kind !== 'bios') return []
   const { hashesTable } = parseOvmf(await readFile(firmware.file))
   if (hashesTable === undefined) return []
   const file = join(directory, 'kernel-hashes.bin')

@@ -5,12 +5,7 @@ import { join } from 'node:path'
 import type { Attack, Victim } from '../attacks/attack.ts'
 import { UsageError } from '../base/errors.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
-import type {
-  DriveDescription,
-  FirmwareLoad,
-  MachineDescription,
-  MemoryImage,
-} from '../machine/description.ts'
+import type { DriveDescription, FirmwareLoad } from '../machine/description.ts'
 import { readTpmCommandLog } from '../machine/vtpm/command-log.ts'
 import { withOfflineTpm } from '../machine/vtpm/offline.ts'
 import { copyVtpmState, type VtpmStateOptions } from '../machine/vtpm/state.ts'
@@ -31,10 +26,11 @@ import type { VmSpec } from './lab-spec.ts'
 import type { Canary } from './secrets.ts'
 import type { SlotOwner } from './slot-owner.ts'
 import { initialUki, type SlotLayout, type Slots } from './slots.ts'
+import { StandInFirmware } from './stand-in-firmware.ts'
 import type { VmTee } from './tee.ts'
 import { BootTimeline } from './timeline.ts'
 import { successesPerStartup } from './unseals.ts'
-import { describeMachine, type WriteLogs } from './vm-machine.ts'
+import { describeMachine, type LaunchedFiles, type WriteLogs } from './vm-machine.ts'
 import { enrolmentOf, recoveryKeyFor } from './vm-materials.ts'
 import type { BootOptions, OtherMaterials, VmOptions } from './vm-options.ts'
 import { kernelHashesImage, openTee } from './vm-tee.ts'
@@ -55,6 +51,7 @@ export class ScenarioVm implements SlotOwner {
   readonly #drives: DriveDescription[] = []
   #slots: Slots | undefined
   #tee: VmTee | undefined
+  #standIn: StandInFirmware | undefined
   #vtpmState: string | undefined
   readonly #smbiosStrings: string[] = []
   readonly #vtpmLogs: string[] = []
@@ -132,7 +129,9 @@ export class ScenarioVm implements SlotOwner {
 
   async #openTee(): Promise<void> {
     const { processor: kind, launch } = this.#options
-    const launched = () => ({ spec: this.spec, firmware: this.firmware, kernel: this.#kernel, launch })
+    this.#standIn = await StandInFirmware.open(this.firmware, this.spec)
+    const firmware = this.#standIn?.launched ?? this.firmware
+    const launched = () => ({ spec: this.spec, firmware, kernel: this.#kernel, launch })
     this.#tee = await openTee(this.spec, { kind, vm: launched })
   }
 
@@ -237,11 +236,15 @@ export class ScenarioVm implements SlotOwner {
       this.#vtpmLogs.push(vtpmLog)
       this.spec.vtpmLogs.push(vtpmLog)
     }
-    const images = await this.#memoryImages(directory)
+    const memoryImages = await kernelHashesImage(
+      { spec: this.spec, firmware: this.firmware, kernel: this.#kernel },
+      directory,
+    )
+    const firmware = await this.#standIn?.launch(directory)
     const bus = this.#tpmBus && registersFromBus(this.#tpmBus)
     const registers = bus ?? (vtpmLog === undefined ? undefined : registersFromLog(vtpmLog))
     const tsm = await this.#tee?.serviceFor(registers)
-    const description = this.#describe(sockets, images)
+    const description = this.#describe(sockets, { memoryImages, firmware })
     // A second process would write over what the first one logged.
     this.#writeLogs = undefined
     // The guest will change its variables; all else can be read while it is in its firmware.
@@ -273,13 +276,8 @@ export class ScenarioVm implements SlotOwner {
     return state
   }
 
-  async #memoryImages(directory: string): Promise<readonly MemoryImage[]> {
-    if (this.spec.bench.platform.emulated === undefined) return []
-    return kernelHashesImage({ firmware: this.firmware, kernel: this.#kernel }, directory)
-  }
-
-  #describe(sockets: string, memoryImages: readonly MemoryImage[] = []): MachineDescription {
-    const { spec, disk, firmware } = this
+  #describe(sockets: string, { memoryImages = [], firmware = this.firmware }: LaunchedFiles = {}) {
+    const { spec, disk } = this
     return describeMachine(spec, {
       ...{ disk, firmware, sockets, kernel: this.#kernel, drives: this.#drives, writeLogs: this.#writeLogs },
       ...{ memoryImages, initData: this.#initData, smbiosStrings: this.#smbiosStrings },

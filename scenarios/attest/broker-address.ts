@@ -4,11 +4,14 @@ import {
   injectCommandLine,
   type LabGuest,
   ownersPolicy,
+  plantCanary,
   UNLOCKED_BY_BROKER,
 } from '../../harness/run/index.ts'
 
 const AGAIN = 'systemd-cryptsetup detach root 2>/dev/null; systemctl restart attestbed-root.service'
 const SENT = '/sys/class/net/eth0/statistics/tx_packets'
+const INJECTED =
+  "tr '\\0' '\\n' </sys/firmware/dmi/tables/DMI | sed -n 's/^.*io.systemd.stub.kernel-cmdline-extra=//p'"
 const RELEASED = { attested: 1, refused: 0, released: 1, codes: [] }
 const NOTHING = { attested: 0, refused: 0, released: 0, codes: [] }
 
@@ -38,7 +41,15 @@ export const scenario = defineScenario({
     },
     injected: {
       claim:
-        'a broker on the command line that the host adds by SMBIOS is not asked: no packet leaves the guest, or the stub ignores the command line',
+        'a broker on the command line that the host adds by SMBIOS, where the guest finds the words, is not asked: for these no packet leaves the guest, or the stub ignores the command line',
+    },
+    nowhere: {
+      claim:
+        'the key is in no file of the run directory, after no refusal: no console, no log of broker or vTPM, no disk',
+    },
+    planted: {
+      claim:
+        'control: the same search finds what the guest says on its console and to its vTPM, what it writes in clear on its disk, and what broker and harness record',
     },
   },
   run: async (lab) => {
@@ -51,12 +62,13 @@ export const scenario = defineScenario({
 
     const first = await vm.boot()
     const opened = await first.unlock()
+    const guest = await first.login()
+    const before = await injectedWords(guest)
     lab.claim('initData', {
-      expected: { result: UNLOCKED_BY_BROKER, named: 'init-data', ...RELEASED },
-      got: { result: opened.result, named: namedBy(first), ...broker.exchanges() },
+      expected: { result: UNLOCKED_BY_BROKER, named: 'init-data', ...RELEASED, added: '' },
+      got: { result: opened.result, named: namedBy(first), ...broker.exchanges(), added: before },
     })
     if (vm.tee.isEmulated) {
-      const guest = await first.login()
       const attempt = async () => {
         const before = { knocks: broker.arrivals.length, packets: await sent(guest) }
         await guest.run(['sh', '-c', AGAIN], { timeoutMs: 120_000 })
@@ -65,18 +77,26 @@ export const scenario = defineScenario({
           knocks: broker.arrivals.length - before.knocks,
           packets: (await sent(guest)) - before.packets,
           ...broker.exchanges(),
+          found: await lab.findInRun(vm.recoveryKey),
         }
       }
       vm.tee.fault('other-host-data')
       const unbound = await attempt()
       lab.claim('unbound', {
-        expected: { root: 'closed', knocks: 0, packets: 0, ...NOTHING, why: 'init-data-not-bound' },
+        expected: {
+          root: 'closed',
+          knocks: 0,
+          packets: 0,
+          ...NOTHING,
+          why: 'init-data-not-bound',
+          found: [],
+        },
         got: { ...unbound, why: whyRefused(first) },
       })
       vm.tee.fault()
       const { packets, knocks, ...bound } = await attempt()
       lab.claim('boundAgain', {
-        expected: { root: 'open', ...RELEASED, sent: true },
+        expected: { root: 'open', ...RELEASED, sent: true, found: [] },
         got: { ...bound, sent: packets > 0 && knocks > 0 },
       })
     } else
@@ -88,20 +108,38 @@ export const scenario = defineScenario({
     const asked = broker.arrivals.length
     const second = await vm.boot()
     const { result, commandLine } = await second.unlock()
+    const shell = await second.login()
+    const added = await injectedWords(shell)
     const isInjected = commandLine.includes('attestbed.broker=')
     // systemd's stub takes no command line from SMBIOS in a confidential VM; elsewhere it does, and measures it.
     lab.claim('injected', {
-      expected: isInjected
-        ? { result: 'not-unlocked', why: 'broker-unmeasured', knocks: 0, packets: 0 }
-        : { result: UNLOCKED_BY_BROKER, named: 'init-data' },
-      got: isInjected
-        ? {
-            ...{ result, why: whyRefused(second), knocks: broker.arrivals.length - asked },
-            packets: await sent(await second.login()),
-          }
-        : { result, named: namedBy(second) },
+      expected: {
+        ...{ added: broker.commandLine, found: [], onCommandLine: vm.tee.isEmulated },
+        ...(isInjected
+          ? { result: 'not-unlocked', why: 'broker-unmeasured found=smbios', knocks: 0, packets: 0 }
+          : { result: UNLOCKED_BY_BROKER, named: 'init-data' }),
+      },
+      got: {
+        ...{ added, found: await lab.findInRun(vm.recoveryKey), onCommandLine: isInjected },
+        ...(isInjected
+          ? {
+              ...{ result, why: whyRefused(second), knocks: broker.arrivals.length - asked },
+              packets: await sent(shell),
+            }
+          : { result, named: namedBy(second) }),
+      },
     })
+    const planted = await plantCanary(shell, ['console', 'disk', 'vtpm'])
     await second.cut()
+    lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
+    const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
+    lab.claim('planted', {
+      expected: { planted: ['console', 'disk', 'record', 'vtpm'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(logged)).includes('broker'),
+      },
+    })
   },
 })
 
@@ -110,8 +148,13 @@ async function sent(guest: LabGuest): Promise<number> {
   return Number(await guest.text(['cat', SENT]))
 }
 
+/** What its host added to the command line, as the guest's own SMBIOS tables have it; empty where nothing is there. */
+async function injectedWords(guest: LabGuest): Promise<string> {
+  return guest.text(['sh', '-c', INJECTED])
+}
+
 function whyRefused({ lines }: Boot): string {
-  return lines.flatMap((line) => /attest refused why=(\S+)/.exec(line)?.[1] ?? []).at(-1) ?? ''
+  return lines.flatMap((line) => /attest refused why=(.*\S)/.exec(line)?.[1] ?? []).at(-1) ?? ''
 }
 
 function namedBy({ lines }: Boot): string {

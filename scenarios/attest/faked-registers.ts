@@ -4,6 +4,7 @@ import {
   type LabBroker,
   type LabGuest,
   ownersPolicy,
+  plantCanary,
   type Release,
   recordExtends,
 } from '../../harness/run/index.ts'
@@ -45,8 +46,13 @@ export const scenario = defineScenario({
     boundAndVtpm: {
       claim: 'so it is where the vTPM is asked as well, which has nothing to say against it',
     },
-    nowhere: { claim: 'the key is in no file of the run directory: no console, no log, no disk' },
-    planted: { claim: 'control: the same search finds what the broker logged' },
+    nowhere: {
+      claim: 'the key is in no file of the run directory: no console, no log of broker or vTPM, no disk',
+    },
+    planted: {
+      claim:
+        'control: the same search finds what the guest says on its console and to its vTPM, what it writes in clear on its disk, and what broker and harness record',
+    },
   },
   run: async (lab) => {
     const broker = await lab.broker()
@@ -79,7 +85,10 @@ export const scenario = defineScenario({
     await broker.serve(policies.trusting)
     const second = await vm.boot()
     const { result } = await second.unlock()
-    lab.claim('other', { expected: closedBy('pcr'), got: outcome(result, broker) })
+    const nowhere = async (refused: ReturnType<typeof outcome>) => ({
+      ...{ ...refused, found: await lab.findInRun(secret) },
+    })
+    lab.claim('other', { expected: closedBy('pcr'), got: await nowhere(outcome(result, broker)) })
     await second.cut()
 
     await lab.interfere(fakeExtends(honest.recorded), vm)
@@ -92,19 +101,24 @@ export const scenario = defineScenario({
     lab.claim('fooled', { expected: OPENED, got: outcome(faked.result, broker) })
     const guest = await third.login()
     const code = vm.tee.platform === 'tdx' ? 'rtmr' : 'launch-digest'
-    lab.claim('bound', { expected: closedBy(code), got: await again(guest, broker, policies.bound) })
+    lab.claim('bound', {
+      expected: closedBy(code),
+      got: await nowhere(await again(guest, broker, policies.bound)),
+    })
     lab.claim('boundAndVtpm', {
       expected: closedBy(code),
-      got: await again(guest, broker, policies.boundAndVtpm),
+      got: await nowhere(await again(guest, broker, policies.boundAndVtpm)),
     })
+    const planted = await plantCanary(guest, ['console', 'disk', 'vtpm'])
     await third.cut()
-
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(secret) })
-    const logged = await lab.findInRun(broker.attestations.at(-1)?.evidence ?? 'no evidence')
+    const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
     lab.claim('planted', {
-      expected: 'broker-audit.jsonl among them',
-      got: logged,
-      holds: logged.some((file) => file.endsWith('broker-audit.jsonl')),
+      expected: { planted: ['console', 'disk', 'record', 'vtpm'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(logged)).includes('broker'),
+      },
     })
   },
 })
@@ -113,7 +127,7 @@ const OPENED = { root: 'open', released: 1, codes: [] }
 const UNLOCK = 'systemd-cryptsetup detach root 2>/dev/null; systemctl restart attestbed-root.service'
 
 function closedBy(code: string) {
-  return { root: 'closed', released: 0, codes: [code] }
+  return { root: 'closed', released: 0, codes: [code], found: [] }
 }
 
 function outcome(result: string, broker: LabBroker) {

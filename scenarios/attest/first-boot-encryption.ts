@@ -13,16 +13,19 @@ import {
   markersIn,
   ownersPolicy,
   PLAIN_MARKER,
+  plantCanary,
   putRoot,
   rootDigest,
   type ScenarioVm,
-  sayToVtpm,
   UNLOCKED_BY_BROKER,
 } from '../../harness/run/index.ts'
 
+const KEY = 'default/root/key'
 const RECEIPT = 'default/root/receipt'
 const CLOSED = 'not-unlocked'
 const DATA = '/usr/share/attestbed'
+/** The boot reads all of the root, encrypts it, and reads it again. */
+const ENCRYPTING = { deadlineMs: 600_000 }
 const KEPT_FILE = '/root/kept'
 
 export const scenario = defineScenario({
@@ -48,11 +51,19 @@ export const scenario = defineScenario({
     begins: {
       claim: 'control: the image as it was handed out is encrypted, until the power is cut in the middle',
     },
-    resumes: { claim: 'the next boot goes on with it, finishes, and comes up on the encrypted root' },
+    meanwhile: {
+      claim:
+        'what the host changes there before it goes on is found when the guest has encrypted all of it and reads it back: it gives no proof, and does not use the root',
+    },
+    resumes: {
+      claim:
+        'put back as it was, the next boot goes on with it, finishes, and comes up on the encrypted root',
+    },
     intact: { claim: 'every file of the image is as it was, by its checksum' },
     hidden: { claim: 'nothing of the image is on the disk in clear any more' },
     visible: {
-      claim: 'control: before, all of it was found there by the same search; at the cut, a part of it',
+      claim:
+        'control: before, all of it was found there by the same searches, of the partitions and of the disk file; at the cut, a part of it',
     },
     proof: {
       claim:
@@ -63,10 +74,12 @@ export const scenario = defineScenario({
       claim: 'once the owner has the proof, the very image that was encrypted before gets no key any more',
     },
     nowhere: {
-      claim: 'the key is in no file of the run directory: no console, no log of broker or vTPM, no disk',
+      claim:
+        'the key is in no file of the run directory, after no refusal: no console, no log of broker or vTPM, no disk',
     },
     planted: {
-      claim: 'control: what the guest says on its console and to its vTPM is found there, and what it wrote',
+      claim:
+        'control: the same search finds what the guest says on its console and to its vTPM, what it writes in clear on its disk, and what broker and harness record',
     },
   },
   run: async (lab) => {
@@ -78,6 +91,10 @@ export const scenario = defineScenario({
     })
     const owner = await ownerOf(vm, { broker, key })
     const image = await keepRoot(vm)
+    const attempt = async () => ({
+      ...(await refusedBoot(vm, broker)),
+      found: await lab.findInRun(key),
+    })
     await owner.awaitsProof()
 
     if (vm.tee.isEmulated) {
@@ -88,7 +105,7 @@ export const scenario = defineScenario({
           codes: [vm.tee.platform === 'tdx' ? 'quote-signature' : 'report-signature'],
           digest: vm.plainRoot,
         },
-        got: await attempt(vm, broker),
+        got: await attempt(),
       })
       vm.tee.fault()
     } else lab.skip('noTee', 'emulation-required: a real TEE signs what it is asked for')
@@ -100,12 +117,12 @@ export const scenario = defineScenario({
       expected: {
         ...{ ...refusedBy('altered-image', { attested: 0, refused: 0 }), codes: [], digest: alteredDigest },
       },
-      got: await attempt(vm, broker),
+      got: await attempt(),
     })
     await vm.installUki({
       extraCommandLine: `${broker.commandLine} attestbed.image=sha256:${alteredDigest}`,
     })
-    const otherImage = await attempt(vm, broker)
+    const otherImage = await attempt()
     const ofLaunch = vm.tee.platform === 'tdx' ? 'rtmr' : 'launch-digest'
     lab.claim('otherImage', {
       expected: {
@@ -117,6 +134,7 @@ export const scenario = defineScenario({
         otherImage.result === CLOSED &&
         otherImage.why === 'not-attested' &&
         otherImage.released === 0 &&
+        otherImage.found.length === 0 &&
         otherImage.attested === 1 &&
         [ofLaunch, 'pcr'].every((code) => otherImage.codes.includes(code)) &&
         otherImage.digest === alteredDigest,
@@ -124,9 +142,12 @@ export const scenario = defineScenario({
     await vm.installUki({ extraCommandLine: broker.commandLine })
     await putRoot(vm, image)
 
+    const clear = { text: PLAIN_MARKER, repeated: Buffer.from(PLAIN_MARKER) }
+    const inFile = { before: await vm.findOnDisk(clear), between: 0 }
     const first = await vm.boot()
-    const cut = await cutWhileEncrypting(first, { deadlineMs: 300_000 })
+    const cut = await cutWhileEncrypting(first, ENCRYPTING)
     const atCut = await keepRoot(vm)
+    inFile.between = await vm.findOnDisk(clear)
     const { released } = broker.exchanges()
     const [begun] = firstBootSteps(first)
     lab.claim('begins', {
@@ -140,8 +161,21 @@ export const scenario = defineScenario({
         cut.encrypted < cut.of,
     })
 
+    await putRoot(vm, alterRoot(atCut))
+    const { digest: _, ...meanwhile } = await attempt()
+    const given = broker.attestations.at(-1)
+    lab.claim('meanwhile', {
+      expected: {
+        // For such a root the same exchange gives the key, and no receipt.
+        ...{ ...refusedBy('altered-image', { attested: 1, refused: 0 }), released: 1, codes: ['root-state'] },
+        ...{ given: [KEY], for: { state: 'partial' } },
+      },
+      got: { ...meanwhile, given: given?.resources, for: given?.root },
+    })
+    await putRoot(vm, atCut)
+
     const second = await vm.boot()
-    const { result } = await second.unlock()
+    const { result } = await second.unlock(ENCRYPTING)
     const guest = await second.login()
     lab.claim('resumes', {
       expected: { result: UNLOCKED_BY_BROKER, steps: ['state=partial', 'encrypted', 'proven'] },
@@ -152,7 +186,6 @@ export const scenario = defineScenario({
     await guest.succeed(['sh', '-c', `echo "$1" >${KEPT_FILE}`, 'sh', canary.text])
     await second.powerOff()
     const encrypted = await keepRoot(vm)
-    const clear = { text: PLAIN_MARKER, repeated: Buffer.from(PLAIN_MARKER) }
     lab.claim('hidden', {
       expected: { inPartitions: 0, inFile: 0 },
       got: { inPartitions: markersIn(encrypted), inFile: await vm.findOnDisk(clear) },
@@ -160,8 +193,8 @@ export const scenario = defineScenario({
     const [before, between] = [markersIn(image), markersIn(atCut)]
     lab.claim('visible', {
       expected: 'thousands before, fewer at the cut, more than none',
-      got: { before, between },
-      holds: before > 1000 && between < before && between > 0,
+      got: { inPartitions: { before, between }, inFile },
+      holds: [{ before, between }, inFile].every(isFewer),
     })
     const proofs = broker.attestations.filter(({ resources }) => resources.includes(RECEIPT))
     const header = headerDigest(encrypted)
@@ -182,8 +215,7 @@ export const scenario = defineScenario({
         ...{ kept: await later.text(['cat', KEPT_FILE]), released: broker.exchanges().released },
       },
     })
-    await later.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
-    await sayToVtpm(later, canary.text)
+    const planted = await plantCanary(later, ['console', 'disk', 'vtpm'])
     await third.powerOff()
 
     await putRoot(vm, image)
@@ -192,19 +224,24 @@ export const scenario = defineScenario({
         ...refusedBy('not-attested', { attested: 1, refused: 0 }),
         ...{ codes: ['root-state'], digest: vm.plainRoot },
       },
-      got: await attempt(vm, broker),
+      got: await attempt(),
     })
 
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(key) })
-    const planted = [...(await lab.findInRun(canary.text)), ...(await lab.findInRun(header))]
-    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
     lab.claim('planted', {
-      expected: `${classes.join(', ')} among them`,
-      got: planted,
-      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
+      expected: { planted: ['console', 'disk', 'record', 'vtpm'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(header)).includes('broker'),
+      },
     })
   },
 })
+
+/** How often the marker was found before anything was encrypted, and when a part of it was. */
+function isFewer({ before, between }: { readonly before: number; readonly between: number }): boolean {
+  return before > 1000 && between < before && between > 0
+}
 
 /** What the owner has the broker demand, before there is a proof and from then on. */
 async function ownerOf(
@@ -231,13 +268,13 @@ async function ownerOf(
 
 /** `decided`: attestations, as the audit log has them. */
 const refusedBy = (why: string, decided: { readonly attested: number; readonly refused: number }) => ({
-  ...{ result: CLOSED, why, ...decided, released: 0 },
+  ...{ result: CLOSED, why, ...decided, released: 0, found: [] },
 })
 
 /** A boot that is to be refused: what came of it, and the root afterwards. */
-async function attempt(vm: ScenarioVm, broker: LabBroker) {
+async function refusedBoot(vm: ScenarioVm, broker: LabBroker) {
   const boot: Boot = await vm.boot()
-  const { result, why } = await boot.unlock()
+  const { result, why } = await boot.unlock(ENCRYPTING)
   await boot.cut()
   const { attested, refused, released, codes } = broker.exchanges()
   const left: KeptRoot = await keepRoot(vm)

@@ -2,14 +2,13 @@ import {
   type AtTheEnd,
   type Boot,
   defineScenario,
-  freshCanary,
   type LabBroker,
   type LabGuest,
   type OwnersWishes,
   ownersPolicy,
+  plantCanary,
   type Release,
   type ScenarioVm,
-  sayToVtpm,
   type TeeFault,
 } from '../../harness/run/index.ts'
 
@@ -128,7 +127,7 @@ const CLAIMS = Object.fromEntries(
   NAMES.map((name) => [
     name,
     {
-      claim: `${REFUSALS[name].what}: nothing is released, and it is said why; without it the root opens`,
+      claim: `${REFUSALS[name].what}: nothing is released, the key is nowhere in the run directory, and it is said why; without it the root opens`,
       ...(needsEmulation(REFUSALS[name]) && { requires: 'emulation' }),
     },
   ]),
@@ -149,10 +148,12 @@ export const scenario = defineScenario({
     control: { claim: 'control: without any cause the root opens' },
     ...CLAIMS,
     overheard: { claim: 'each that stood in the place of the broker was connected to, and asked nothing' },
-    nowhere: { claim: 'the key is in no file of the run directory: no console, no log, no disk' },
+    nowhere: {
+      claim: 'the key is in no file of the run directory: no console, no log of broker or vTPM, no disk',
+    },
     planted: {
       claim:
-        'control: the search finds what the guest says on its console and to its vTPM, and what the broker logs',
+        'control: the same search finds what the guest says on its console and to its vTPM, what it writes in clear on its disk, and what broker and harness record',
     },
   },
   run: async (lab) => {
@@ -202,17 +203,22 @@ export const scenario = defineScenario({
       const accepted = broker.attestations.filter(({ released }) => released).at(-1)?.evidence
       const refused = await attempt.once()
       const sent = broker.attestations.at(-1)?.evidence
+      const found = await lab.findInRun(vm.recoveryKey)
       vm.tee.fault()
       vm.tee.whenAsked(undefined)
       await broker.serve(honest)
       const why = typeof cause.why === 'string' ? cause.why : cause.why[platform]
       lab.claim(name, {
         expected: {
-          refused: { root: 'closed', released: 0, why, codes },
+          refused: { root: 'closed', released: 0, why, codes, found: [] },
           ...(name === 'replayed' && { sent: accepted ?? 'none was accepted before' }),
           afterwards: OPENED,
         },
-        got: { refused, ...(name === 'replayed' && { sent }), afterwards: await attempt.once() },
+        got: {
+          refused: { ...refused, found },
+          ...(name === 'replayed' && { sent }),
+          afterwards: await attempt.once(),
+        },
       })
     }
     lab.claim('overheard', {
@@ -220,16 +226,14 @@ export const scenario = defineScenario({
       got: { between: broker.overheard('man-in-the-middle'), impostor: broker.overheard('impostor') },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const canary = freshCanary()
-    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
-    await sayToVtpm(guest, canary.text)
+    const planted = await plantCanary(guest, ['console', 'disk', 'vtpm'])
     const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
-    const planted = [...(await lab.findInRun(canary.text)), ...(await lab.findInRun(logged))]
-    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
     lab.claim('planted', {
-      expected: `${classes.join(', ')} among them`,
-      got: planted,
-      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
+      expected: { planted: ['console', 'disk', 'record', 'vtpm'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(logged)).includes('broker'),
+      },
     })
     await boot.cut()
   },

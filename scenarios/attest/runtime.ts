@@ -1,11 +1,11 @@
 import {
   certificateOf,
   defineScenario,
-  freshCanary,
   freshTlsIdentity,
   giveIdentity,
   interceptTls,
   ownersPolicy,
+  plantCanary,
   privateKeyOf,
   useService,
   useServiceUnbound,
@@ -51,8 +51,14 @@ export const scenario = defineScenario({
       claim:
         'control: a host between them that has the private key is accepted, so all rests on the key being the guest’s alone',
     },
-    nowhere: { claim: 'the private key that the guest made is in no file of the run directory' },
-    planted: { claim: 'control: the search finds what the guest says on its console' },
+    nowhere: {
+      claim:
+        'the private key that the guest made is in no file of the run directory: no console, no record, no disk',
+    },
+    planted: {
+      claim:
+        'control: the same search finds what the guest says on its console, what it writes in clear on its disk, and what the harness records',
+    },
   },
   run: async (lab) => {
     const uki = { extraCommandLine: 'attestbed.service=tls' }
@@ -78,18 +84,15 @@ export const scenario = defineScenario({
     lab.claim('unbound', { expected: GENUINE, got: await useServiceUnbound(there, demand) })
 
     const born = await privateKeyOf(guest)
-    const canary = freshCanary()
-    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    const planted = await plantCanary(guest, ['console', 'disk'])
     const secret = born.split('\n')[1] ?? 'no key'
     lab.claim('nowhere', {
       expected: { isKey: true, files: [] },
       got: { isKey: /^[A-Za-z0-9+/]{64}$/.test(secret), files: await lab.findInRun(secret) },
     })
-    const planted = await lab.findInRun(canary.text)
     lab.claim('planted', {
-      expected: 'console.raw among them',
-      got: planted,
-      holds: planted.some((file) => file.endsWith('console.raw')),
+      expected: ['console', 'disk', 'record'],
+      got: await lab.placesInRun(planted),
     })
 
     // From here on others have the key as well: as if it lay on the disk.

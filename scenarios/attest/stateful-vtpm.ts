@@ -1,12 +1,11 @@
 import {
   type Boot,
   defineScenario,
-  freshCanary,
   type LabBroker,
   type LabGuest,
   ownersPolicy,
+  plantCanary,
   rollBackVtpm,
-  sayToVtpm,
   UNLOCKED_BY_BROKER,
   UNLOCKED_BY_TPM,
 } from '../../harness/run/index.ts'
@@ -63,9 +62,13 @@ export const scenario = defineScenario({
       claim:
         'the vTPM opened the root at the two boots that it was sealed for, and at no other; nothing was ever typed',
     },
-    nowhere: { claim: 'the key of the broker is in no file of the run directory' },
+    nowhere: {
+      claim:
+        'the key of the broker is in no file of the run directory: no console, no log of broker or vTPM, no disk',
+    },
     planted: {
-      claim: 'control: what the guest says on its console and to its vTPM is found there',
+      claim:
+        'control: the same search finds what the guest says on its console and to its vTPM, what it writes in clear on its disk, and what broker and harness record',
     },
   },
   run: async (lab) => {
@@ -150,9 +153,7 @@ export const scenario = defineScenario({
       expected: { root: 'closed', seal: 'nothing-sealed', knocked: true },
       got: await again.whileDown(),
     })
-    const canary = freshCanary()
-    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
-    await sayToVtpm(guest, canary.text)
+    const planted = await plantCanary(guest, ['console', 'disk', 'vtpm'])
     await third.cut()
 
     await lab.interfere(rollBackVtpm(older), vm)
@@ -181,12 +182,13 @@ export const scenario = defineScenario({
       },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const planted = await lab.findInRun(canary.text)
-    const classes = ['console.raw', 'vtpm.log']
+    const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
     lab.claim('planted', {
-      expected: `${classes.join(', ')} among them`,
-      got: planted,
-      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
+      expected: { planted: ['console', 'disk', 'record', 'vtpm'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(logged)).includes('broker'),
+      },
     })
   },
 })

@@ -1,9 +1,8 @@
 import {
   type Attestation,
   defineScenario,
-  freshCanary,
   ownersPolicy,
-  sayToVtpm,
+  plantCanary,
   UNLOCKED_BY_BROKER,
 } from '../../harness/run/index.ts'
 
@@ -27,7 +26,7 @@ export const scenario = defineScenario({
     again: { claim: 'so it is at the next boot, with another EK and another AK' },
     foreign: {
       claim:
-        'control: where the report is about something else than this session and the keys of its vTPM (REPORT_DATA inverted) the root stays closed, and the audit log says why',
+        'control: where the report is about something else than this session and the keys of its vTPM (REPORT_DATA inverted) the root stays closed, the key is nowhere in the run directory, and the audit log says why',
       requires: 'emulation',
     },
     credential: {
@@ -39,7 +38,7 @@ export const scenario = defineScenario({
     },
     planted: {
       claim:
-        'control: what the guest says on its console and to its vTPM is found there, and what the broker logs in its log',
+        'control: the same search finds what the guest says on its console and to its vTPM, what it writes in clear on its disk, and what broker and harness record',
     },
   },
   run: async (lab) => {
@@ -64,8 +63,17 @@ export const scenario = defineScenario({
       const foreign = await vm.boot()
       const { result, why } = await foreign.unlock()
       lab.claim('foreign', {
-        expected: { result: 'not-unlocked', why: 'not-attested', released: 0, codes: ['report-data'] },
-        got: { result, why, ...partOf(broker.exchanges()) },
+        expected: {
+          result: 'not-unlocked',
+          why: 'not-attested',
+          released: 0,
+          codes: ['report-data'],
+          found: [],
+        },
+        got: {
+          ...{ result, why, ...partOf(broker.exchanges()) },
+          found: await lab.findInRun(vm.recoveryKey),
+        },
       })
       await foreign.cut()
       vm.tee.fault()
@@ -81,10 +89,7 @@ export const scenario = defineScenario({
         vtpm: { ek: compared(before, after, 'ek'), ak: compared(before, after, 'ak') },
       },
     })
-    const canary = freshCanary()
-    const guest = await second.login()
-    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
-    await sayToVtpm(guest, canary.text)
+    const planted = await plantCanary(await second.login(), ['console', 'disk', 'vtpm'])
     await second.powerOff()
 
     lab.claim('credential', {
@@ -97,15 +102,13 @@ export const scenario = defineScenario({
       },
     })
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(vm.recoveryKey) })
-    const planted = [
-      ...(await lab.findInRun(canary.text)),
-      ...(await lab.findInRun(after?.evidence ?? 'no evidence')),
-    ]
-    const classes = ['console.raw', 'vtpm.log', 'broker-audit.jsonl']
+    const logged = after?.evidence ?? 'no evidence'
     lab.claim('planted', {
-      expected: `${classes.join(', ')} among them`,
-      got: planted,
-      holds: classes.every((name) => planted.some((file) => file.endsWith(name))),
+      expected: { planted: ['console', 'disk', 'record', 'vtpm'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(logged)).includes('broker'),
+      },
     })
   },
 })

@@ -7,11 +7,13 @@ import {
   defineScenario,
   freshCanary,
   holdsSecret,
+  injectCommandLine,
   type LabBroker,
   type LabGuest,
   newHashTree,
   nothingCameUp,
   ownersPolicy,
+  plantCanary,
   userlandOf,
 } from '../../harness/run/index.ts'
 
@@ -26,6 +28,9 @@ const READ_ELSEWHERE = [
   'tail -c 4096 "/dev/$(basename "$directory")" | head -c 17',
 ].join('; ')
 const READ_ROOT = 'dd if=/dev/mapper/root of=/dev/null bs=1M'
+
+/** veritytab(5): what is corrupt is reported, and read. */
+const IGNORE = 'systemd.verity_root_options=ignore-corruption'
 
 const GIVEN = { attested: 1, refused: 0, released: 1, codes: [] }
 const NOT_ASKED = { attested: 0, refused: 0, released: 0, codes: [] }
@@ -54,6 +59,10 @@ export const scenario = defineScenario({
     },
     userland: { claim: 'a changed block of the first program: the kernel says which, and no userland runs' },
     panics: { claim: 'so with panic-on-corruption, where the kernel itself stops and says why' },
+    injected: {
+      claim:
+        'a word by which the kernel would read it all the same, added by the host in SMBIOS, is refused for its place, whether the stub took it or not',
+    },
     tree: { claim: 'with a hash tree that fits what was changed, the root hash refuses the tree itself' },
     otherHash: {
       claim:
@@ -62,8 +71,13 @@ export const scenario = defineScenario({
     effective: {
       claim: 'control: that guest ran the changed program, so what was refused before would work',
     },
-    nowhere: { claim: 'the secret is in no file of the run directory: no console, no log, no disk' },
-    planted: { claim: 'control: the search finds what the guest says on its console' },
+    nowhere: {
+      claim: 'the secret is in no file of the run directory: no console, no log of the broker, no disk',
+    },
+    planted: {
+      claim:
+        'control: the same search finds what the guest says on its console, what it writes in clear on its disk, and what broker and harness record',
+    },
   },
   run: async (lab) => {
     const broker = await lab.broker()
@@ -81,8 +95,7 @@ export const scenario = defineScenario({
     const got = { ...said(unchanged, broker), secret: await hasSecret(guest, secret), readable }
     lab.claim('up', { expected: { ...given, readable: 0 }, got })
     lab.claim('hash', { expected: vm.rootHash, got: await openedBy(guest) })
-    const canary = freshCanary()
-    await guest.succeed(['sh', '-c', 'echo "$1" >/dev/console', 'sh', canary.text])
+    const planted = await plantCanary(guest, ['console', 'disk'])
     await unchanged.cut()
 
     await lab.interfere(changedBlock(ELSEWHERE), vm)
@@ -128,6 +141,21 @@ export const scenario = defineScenario({
     const stopped = await comesToNothing(await strict.boot(), broker)
     lab.claim('panics', { expected: { ...caught, panic: 'dm-verity' }, got: stopped })
 
+    const lenient = await lab.vm('lenient', { ...options, uki: { extraCommandLine: WORDS } })
+    await lab.interfere(changedText(INIT), lenient)
+    await lab.interfere(injectCommandLine(IGNORE), lenient)
+    const added = await lenient.boot()
+    const notRead = await comesToNothing(added, broker)
+    // systemd's stub takes no command line from SMBIOS in a confidential VM; elsewhere it does.
+    const taken = { onCommandLine: vm.tee.isEmulated }
+    lab.claim('injected', {
+      expected: {
+        ...{ userland: undefined, corrupt: NOTHING_CORRUPT, ...NOT_ASKED, panic: 'init' },
+        ...{ why: 'smbios', ...taken },
+      },
+      got: { ...notRead, why: whyRefused(added), onCommandLine: commandLineOf(added).includes(IGNORE) },
+    })
+
     let rootHash = ''
     const onRootHash = (hash: string) => {
       rootHash = hash
@@ -145,10 +173,13 @@ export const scenario = defineScenario({
     const { userland, corrupt, ...exchange } = said(other, broker)
     lab.claim('otherHash', {
       expected: {
-        ...{ attested: 1, refused: 0, released: 0, secret: false, openedBy: rootHash },
+        ...{ attested: 1, refused: 0, released: 0, secret: false, openedBy: rootHash, found: [] },
         codes: vm.tee.platform === 'tdx' ? ['rtmr'] : ['launch-digest'],
       },
-      got: { ...exchange, secret: await hasSecret(imposed, secret), openedBy: await openedBy(imposed) },
+      got: {
+        ...{ ...exchange, secret: await hasSecret(imposed, secret), openedBy: await openedBy(imposed) },
+        found: await lab.findInRun(secret),
+      },
     })
     lab.claim('effective', {
       expected: { userland: 'altered', corrupt: NOTHING_CORRUPT },
@@ -156,11 +187,13 @@ export const scenario = defineScenario({
     })
     await other.cut()
     lab.claim('nowhere', { expected: [], got: await lab.findInRun(secret) })
-    const planted = await lab.findInRun(canary.text)
+    const logged = broker.attestations.at(-1)?.evidence ?? 'no evidence'
     lab.claim('planted', {
-      expected: 'console.raw among them',
-      got: planted,
-      holds: planted.some((file) => file.endsWith('console.raw')),
+      expected: { planted: ['console', 'disk', 'record'], logged: true },
+      got: {
+        planted: await lab.placesInRun(planted),
+        logged: (await lab.placesInRun(logged)).includes('broker'),
+      },
     })
   },
 })
@@ -180,6 +213,19 @@ async function comesToNothing(boot: Boot, broker: LabBroker) {
     /Kernel panic - not syncing: (dm-verity|Attempted to kill init)/.exec(consoleTail) ?? []
   await boot.cut()
   return { ...said(boot, broker), panic: why === 'Attempted to kill init' ? 'init' : why }
+}
+
+/** As the first program in the initrd saw it. */
+function commandLineOf({ lines }: Boot): string {
+  return (
+    lines.flatMap((line) => /attestbed-initrd: \S+ command-line (.*)$/.exec(line)?.[1] ?? []).at(-1) ?? ''
+  )
+}
+
+function whyRefused({ lines }: Boot): string {
+  return (
+    lines.flatMap((line) => /attestbed-initrd: \S+ failed words why=(\S+)/.exec(line)?.[1] ?? []).at(-1) ?? ''
+  )
 }
 
 function treeAlone(corrupt: readonly CorruptedBlock[]): string {

@@ -1,6 +1,6 @@
 /**
  * The broker in a process of its own, with a store and a log on the disk, for `broker.ts`. Writes where it listens as a
- * line of JSON; then answers each line of stdin by what it uses: `use`. Ends with stdin.
+ * line of JSON; then answers each line of stdin by what it uses (of memory: V8's heap and the buffers outside of it): `use`. Ends with stdin.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -36,9 +36,9 @@ process.stdout.write(`${JSON.stringify({ port: broker.port, certificatePem: tls.
 for await (const _ of createInterface({ input: process.stdin })) {
   globalThis.gc?.()
   const { user, system } = process.cpuUsage()
-  const { rss, heapUsed } = process.memoryUsage()
+  const { rss, heapUsed, external } = process.memoryUsage()
   process.stdout.write(
-    `${JSON.stringify({ cpuMs: (user + system) / 1000, rssMb: rss / 1e6, heapMb: heapUsed / 1e6 })}\n`,
+    `${JSON.stringify({ cpuMs: (user + system) / 1000, rssMb: rss / 1e6, heapMb: (heapUsed + external) / 1e6 })}\n`,
   )
 }
 await broker.close()

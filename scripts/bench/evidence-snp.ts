@@ -4,19 +4,17 @@
  * emulated processor with keys of AMD's sizes. With the whole chain everything is parsed and verified anew each time,
  * but for the imported keys of authorities, which a verifier keeps.
  */
-import { execFile } from 'node:child_process'
 import { verify as verifySignature } from 'node:crypto'
-import { promisify } from 'node:util'
 import { keyObject } from '../../harness/evidence/certificates/signature.ts'
 import { verifySnpReport } from '../../harness/evidence/snp/verify.ts'
 import { SnpSignerEmulation } from '../../harness/evidence/testing/snp-signer.ts'
 import { parseSnpReport } from '../../harness/formats/snp/report.ts'
 import { parseCertificate } from '../../harness/formats/x509.ts'
 import type { Figure, Measure, MeasureOptions } from './figure.ts'
+import { opensslVerifications } from './openssl-speed.ts'
 
 const REPEAT = 7
 const SECONDS = 1
-/** `openssl speed` knows whole seconds only. */
 const OPENSSL_SECONDS = 1
 const AMD_RSA_BITS = 4096
 const AT = new Date('2025-06-01T00:00:00Z')
@@ -71,10 +69,10 @@ async function takeRound(
   work: Readonly<Record<Job, () => unknown>>,
   signal: MeasureOptions['signal'],
 ): Promise<Round> {
-  let before = await opensslRate(signal)
+  let before = await opensslVerifications({ seconds: OPENSSL_SECONDS, signal })
   const take = async (job: Job): Promise<Rate> => {
     const ours = rate(work[job])
-    const after = await opensslRate(signal)
+    const after = await opensslVerifications({ seconds: OPENSSL_SECONDS, signal })
     const openssl = (before + after) / 2
     before = after
     return { ours, openssl }
@@ -90,17 +88,6 @@ function rate(job: () => unknown): number {
     if (seconds >= SECONDS) return count / seconds
     for (let i = 0; i < BATCH; i++) job()
   }
-}
-
-/** The last line of the machine-readable output: `+F4:…:384:signatures a second:verifications a second`. */
-async function opensslRate(signal: AbortSignal): Promise<number> {
-  const args = ['speed', '-seconds', `${OPENSSL_SECONDS}`, '-mr', 'ecdsap384']
-  const { stdout } = await promisify(execFile)('openssl', args, { signal })
-  const fields = stdout.trim().split('\n').at(-1)?.split(':') ?? []
-  const verifications = Number(fields.at(-1))
-  if (!fields[0]?.startsWith('+F') || !(verifications > 1))
-    throw new Error(`openssl speed says ${JSON.stringify(stdout.slice(-200))}, a line +F4 is required`)
-  return verifications
 }
 
 function figuresOf(rounds: readonly Round[]): readonly Figure[] {

@@ -7,7 +7,7 @@ import type { RunEventSink, ScenarioResult, VtpmKind } from '../../harness/run/e
 import { execute } from '../../harness/run/execute.ts'
 import type { Lab } from '../../harness/run/index.ts'
 import { plan } from '../../harness/run/plan.ts'
-import { defineScenario } from '../../harness/run/scenario.ts'
+import { defineScenario, type Tee } from '../../harness/run/scenario.ts'
 import { openWorkshop, type Workshop } from '../../harness/run/workshop.ts'
 import type { Scope } from '../../harness/system/scope.ts'
 
@@ -38,8 +38,10 @@ export type BenchLab = Lab<'end'>
 export interface GuestRequest {
   /** Its own within the workbench. */
   readonly name: string
-  readonly image: 'micro' | 'debian' | 'ab'
+  readonly image: 'micro' | 'debian' | 'ab' | 'attester'
   readonly vtpm: VtpmKind
+  /** Emulated, on the platform of all others; then without Secure Boot, as scenarios of TEEs are. Default: none. */
+  readonly tee?: Tee
   /** Firmware whose variables outlast a reset; default: whichever. */
   readonly persistentVariables?: boolean
   /** What is measured. */
@@ -51,7 +53,7 @@ export interface GuestRequest {
 
 const BUDGET_SECONDS = 900
 /** As the scenarios that boot these images have it. */
-const MEMORY_MIB = { micro: 512, debian: 1024, ab: 512 } as const
+const MEMORY_MIB = { micro: 512, debian: 1024, ab: 512, attester: 1024 } as const
 
 /** Throws what went wrong: a measurement of a boot that failed is none. */
 export async function driveGuest(bench: Workbench, request: GuestRequest): Promise<void> {
@@ -62,13 +64,14 @@ export async function driveGuest(bench: Workbench, request: GuestRequest): Promi
 
 async function executeGuest(bench: Workbench, request: GuestRequest): Promise<ScenarioResult> {
   const { context, host, keys, newVtpms, shelf, directory } = bench
-  const { name, image, vtpm, persistentVariables = false, drive } = request
+  const { name, image, vtpm, tee, persistentVariables = false, drive } = request
   const { emit = () => {}, printArgv = false } = request
   const scenario = defineScenario({
     title: name,
     images: [image],
     vtpms: [vtpm],
-    needs: { secureBoot: true, persistentVariables, image: [] },
+    ...(tee && { tees: [tee] }),
+    needs: { secureBoot: tee === undefined, persistentVariables, image: [] },
     budget: { vcpus: 1, memoryMiB: MEMORY_MIB[image], seconds: BUDGET_SECONDS },
     claims: { end: { claim: 'what was to be measured came to its end' } },
     run: async (lab) => {

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process'
-import { appendFile, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { sha256Hex } from '../../base/digest.ts'
-import { FormatError, HostError } from '../../base/errors.ts'
+import { FormatError, HostError, UsageError } from '../../base/errors.ts'
 import { MAX_LINE_BYTES, readChain } from './chain.ts'
 import { openAuditLog } from './file-log.ts'
 import type { AuditRecord } from './record.ts'
@@ -150,4 +150,22 @@ t.test('a place where no file can be is named, as a mistake of the configuration
   await t.rejects(openAuditLog(join(path, 'audit.jsonl')), {
     ...{ name: 'UsageError', code: 'bad-config', message: /cannot open the audit log .*audit[.]jsonl: E/ },
   } as never)
+})
+
+t.test('a log that cannot be opened is the place, the disk or our bug, each by its name', async (t) => {
+  const path = await logPath(t)
+  const failing = (error: Error) => ({ openFile: () => Promise.reject(error), lockMs: 10 })
+  const system = (code: string) => Object.assign(new Error(`${code}: open`), { code })
+  for (const code of ['ENOENT', 'EACCES', 'EPERM', 'ENOTDIR', 'EISDIR', 'EROFS', 'ELOOP', 'ENAMETOOLONG'])
+    await t.rejects(
+      openAuditLog(path, failing(system(code))),
+      { name: 'UsageError', code: 'bad-config' },
+      code,
+    )
+  const full = { name: 'HostError', code: 'disk-full' }
+  await t.rejects(openAuditLog(path, failing(system('ENOSPC'))), full)
+  for (const bug of [new TypeError('ours'), system('EMFILE'), system('ERR_INVALID_ARG_TYPE')])
+    t.equal(await openAuditLog(path, failing(bug)).catch((error: unknown) => error), bug, 'thrown on')
+  await mkdir(path)
+  await t.rejects(openAuditLog(path), UsageError, 'a directory, by the system itself')
 })

@@ -12,6 +12,8 @@ import { keepEvidence } from './evidence-files.ts'
 import type { AuditLog, AuditRecord } from './record.ts'
 
 export interface FileLogOptions {
+  /** How the file is opened; default that of node:fs/promises. */
+  readonly openFile?: typeof open
   /** Keeps what guests sent in this directory, each document under its SHA-256; default: only digests are kept. */
   readonly evidenceDirectory?: string
   /** How long to wait for another writer to be gone; default 5,000 ms, since one that was killed is gone by then. */
@@ -30,23 +32,42 @@ const LOCK_MS = 5_000
 /**
  * Opens or begins a log, mode 0600, and checks its whole chain. One writer at a time: throws HostError `locked`. Throws
  * FormatError for a log that was changed: nothing is appended to what cannot be trusted; UsageError `bad-config` for a
- * place where no file can be written.
+ * place where no file can be written; HostError `disk-full`.
  */
 export async function openAuditLog(path: string, options: FileLogOptions = {}): Promise<FileLog> {
   try {
     return await opened(path, options)
   } catch (cause) {
-    if (cause instanceof AttestbedError) throw cause
-    const code = errorCode(cause) ?? String(cause)
-    throw new UsageError(`cannot open the audit log ${path}: ${code}`, { code: 'bad-config', cause })
+    throw ofPlace(cause, path)
   }
+}
+
+/** What the system says of a place that somebody named; EEXIST of a folder that is a file. */
+const WRONG_PLACE = [
+  'EEXIST',
+  'ENOENT',
+  'EACCES',
+  'EPERM',
+  'ENOTDIR',
+  'EISDIR',
+  'EROFS',
+  'ELOOP',
+  'ENAMETOOLONG',
+]
+
+/** Anything else is the disk's fault or ours, and no change of the configuration mends it. */
+function ofPlace(cause: unknown, path: string): unknown {
+  const code = errorCode(cause)
+  if (cause instanceof AttestbedError || code === undefined || !WRONG_PLACE.includes(code))
+    return diskFullOr(cause, `opening the audit log ${path}`)
+  return new UsageError(`cannot open the audit log ${path}: ${code}`, { code: 'bad-config', cause })
 }
 
 async function opened(path: string, options: FileLogOptions): Promise<FileLog> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const lock = await acquireLock(`${path}.lock`, { timeoutMs: options.lockMs ?? LOCK_MS })
   try {
-    const file = await open(path, 'a+', 0o600)
+    const file = await (options.openFile ?? open)(path, 'a+', 0o600)
     try {
       return await continued(path, { file, lock, options })
     } catch (error) {

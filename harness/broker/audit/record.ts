@@ -26,7 +26,7 @@ export interface AttestRecord extends Common {
   readonly session: string
   /** Empty where there is no such session, so that nobody said which. */
   readonly tee: string
-  /** SHA-256 of what was sent; of the key, over its canonical JSON. */
+  /** SHA-256 of what was sent; of the key, over its canonical JSON. Empty where it was too long to be read for no session. */
   readonly evidence: {
     readonly primary: string
     readonly additional?: string

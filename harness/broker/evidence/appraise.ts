@@ -3,6 +3,7 @@ import type { Finding } from '../../base/errors.ts'
 import { findingOf } from '../../evidence/examination.ts'
 import { type PolicySection, unmetSections } from '../../evidence/policy/unmet.ts'
 import type { VerifyRequest } from '../../evidence/request.ts'
+import type { SnpChainMemory } from '../../evidence/snp/chain-memory.ts'
 import { makeCredential } from '../../evidence/tpm/credential.ts'
 import { type Verdict, verifyEvidence } from '../../evidence/verify-evidence.ts'
 import { parseSnpReport, SNP_REPORT_BYTES } from '../../formats/snp/report.ts'
@@ -40,8 +41,12 @@ export interface PolicyVerdict {
 }
 
 /** Never throws for what the evidence is. */
-export async function appraise(submission: Submission, known: KnownPolicy): Promise<PolicyVerdict> {
-  const primary = await verifyEvidence(primaryRequest(submission, known))
+export async function appraise(
+  submission: Submission,
+  known: KnownPolicy,
+  snpChains?: SnpChainMemory,
+): Promise<PolicyVerdict> {
+  const primary = await verifyEvidence({ ...primaryRequest(submission, known), snpChains })
   const tpm = submission.tpm && (await verifyEvidence(tpmRequest(submission, submission.tpm, known)))
   const verdicts = tpm ? [primary, tpm] : [primary]
   const authentic = verdicts.every((verdict) => verdict.authentic)

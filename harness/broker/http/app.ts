@@ -3,7 +3,8 @@ import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { type Attester, attest, recordRefused } from '../attestation.ts'
 import { supportedTee } from '../evidence/primary-evidence.ts'
-import { BodyBudget, type BrokerLimits, RateLimit } from '../limits.ts'
+import { FairShare } from '../fair-share.ts'
+import { type BrokerLimits, networkOf, RateLimit } from '../limits.ts'
 import { PROTOCOL_VERSION, parseAttestation, parseAuthRequest } from '../protocol/messages.ts'
 import { chooseHash } from '../protocol/runtime-data.ts'
 import { answerOf, BrokerRefusal } from '../refusal.ts'
@@ -31,7 +32,8 @@ const RESOURCES = `${PREFIX}/resource/`
 export function makeApp(parts: AppParts): Hono<Env> {
   const app = new Hono<Env>()
   const rate = new RateLimit(parts.limits)
-  const budget = new BodyBudget(parts.limits)
+  const { bodiesBytes: most, stallMs } = parts.limits
+  const budget = new FairShare({ most, what: 'bodies', stallMs, clock: parts.clock })
   app.use(async ({ env, header }, next) => {
     header('Cache-Control', 'no-store')
     rate.count(peerOf(env), parts.clock())
@@ -39,14 +41,15 @@ export function makeApp(parts: AppParts): Hono<Env> {
     await next()
   })
   app.post(`${PREFIX}/auth`, (context) => {
-    const { authBytes: maxBytes } = parts.limits
-    mustBeJson(context.env.incoming)
-    return withBody(context.env.incoming, { maxBytes, budget }, (body) => auth(context, parts, body))
+    const { incoming } = context.env
+    mustBeJson(incoming)
+    const network = networkOf(peerOf(context.env))
+    const limits = { maxBytes: parts.limits.authBytes, budget, network }
+    return withBody(incoming, limits, (body) => auth(context, parts, { network, body }))
   })
   app.post(`${PREFIX}/attest`, (context) => {
-    const { attestBytes: maxBytes } = parts.limits
     mustBeJson(context.env.incoming)
-    return withBody(context.env.incoming, { maxBytes, budget }, (body) => attestStep(context, parts, body))
+    return attestRequest(context, parts, budget)
   })
   app.get(`${RESOURCES}*`, (context) => resourceStep(context, parts))
   app.get('/health', (context) => context.json({ status: 'ok', sessions: parts.sessions.counts }))
@@ -55,10 +58,10 @@ export function makeApp(parts: AppParts): Hono<Env> {
     const known = [`${PREFIX}/auth`, `${PREFIX}/attest`, '/health'].includes(plainPath(env.incoming))
     return refusal(known ? WRONG_METHOD : NOWHERE, parts)
   })
-  app.onError((error) => {
+  app.onError((error, { env }) => {
     if (error instanceof BrokerRefusal) {
       if (error.code === 'not-recorded') parts.failed(error.cause)
-      return refusal(error, parts)
+      return closedUnread(refusal(error, parts), env)
     }
     parts.failed(error)
     return refusal(new BrokerRefusal('internal-error', 'the broker failed; its log says why'), parts)
@@ -74,9 +77,14 @@ export function refusal(error: BrokerRefusal, { refused }: Pick<AppParts, 'refus
   refused(error.code)
   const { status, body } = answerOf(error)
   const headers: Record<string, string> = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
-  // What is left of such a request may be as long as its sender likes.
   if (status === 413 || status === 429) headers['Connection'] = 'close'
   return new Response(body, { status, headers })
+}
+
+/** What is left of such a request may be as long as its sender likes. */
+function closedUnread(response: Response, { incoming }: HttpBindings): Response {
+  if (incoming.method === 'POST' && !incoming.complete) response.headers.set('Connection', 'close')
+  return response
 }
 
 function peerOf({ incoming }: HttpBindings): string {
@@ -86,24 +94,46 @@ function peerOf({ incoming }: HttpBindings): string {
 async function auth(
   context: Context<Env>,
   { clock, limits, sessions }: AppParts,
-  body: Buffer,
+  { network, body }: { readonly network: string; readonly body: Buffer },
 ): Promise<Response> {
   const { version, tee, supportedHashes } = parseAuthRequest(body, limits.authBytes)
   if (version !== PROTOCOL_VERSION)
     throw new BrokerRefusal('version-mismatch', `KBS protocol ${PROTOCOL_VERSION} is required`)
   supportedTee(tee)
   const algorithm = chooseHash(supportedHashes)
-  const { cookie, session } = sessions.open({ tee, algorithm }, clock())
+  const { cookie, session } = sessions.open({ tee, algorithm, network }, clock())
   context.header('Set-Cookie', setCookie(cookie, new Date(session.expires)))
   // As Trustee: an empty string where nothing was negotiated.
   const extra = supportedHashes ? { 'selected-hash-algorithm': algorithm } : ''
   return context.json({ nonce: session.nonce, 'extra-params': extra })
 }
 
-async function attestStep(context: Context<Env>, parts: AppParts, body: Buffer): Promise<Response> {
-  const { clock, limits, sessions } = parts
+/** Much is read only for a session that waits for it: a stranger gets the same answer for a small part of the memory. */
+async function attestRequest(context: Context<Env>, parts: AppParts, budget: FairShare): Promise<Response> {
+  const { audit, clock, limits, sessions } = parts
   const { incoming } = context.env
   const cookie = sessionCookie(incoming)
+  const peer = peerOf(context.env)
+  using claim = sessions.claim(cookie, clock())
+  const { refusal: stranger } = claim
+  const lengths = { maxBytes: limits.attestBytes, ...(stranger && { keptBytes: limits.strangerBytes }) }
+  try {
+    return await withBody(incoming, { ...lengths, budget, network: networkOf(peer) }, (body) =>
+      attestStep(context, parts, { cookie, body }),
+    )
+  } catch (error) {
+    if (!stranger || !(error instanceof BrokerRefusal) || error.code !== 'body-too-large') throw error
+    await recordRefused(undefined, { cookie, peer, at: clock(), code: stranger.code }, audit)
+    throw stranger
+  }
+}
+
+async function attestStep(
+  context: Context<Env>,
+  parts: AppParts,
+  { cookie, body }: { readonly cookie: string | undefined; readonly body: Buffer },
+): Promise<Response> {
+  const { clock, limits, sessions } = parts
   const attestation = parseAttestation(body, limits.attestBytes)
   const peer = peerOf(context.env)
   let session: PendingSession

@@ -1,65 +1,87 @@
 /** Bodies and headers of requests, read by their bytes: what a library would normalize is what tricks are made of. */
 import type { IncomingMessage } from 'node:http'
-import type { BodyBudget } from '../limits.ts'
+import type { FairShare, Holding } from '../fair-share.ts'
 import { BrokerRefusal } from '../refusal.ts'
 
-/** How long a body may be, and where it counts. */
+/** How long a body may be, where it counts, and as whose. */
 export interface BodyLimits {
   readonly maxBytes: number
-  readonly budget: BodyBudget
+  /** A longer one is read to its end, so that its sender gets the answer, and thrown away; default `maxBytes`. */
+  readonly keptBytes?: number
+  readonly budget: FairShare
+  readonly network: string
 }
 
 /**
- * What `then` makes of the whole body, which counts until that is done. Throws BrokerRefusal `body-too-large`, also before
- * anything was sent where the length is announced; `malformed-request` where the client ends early; `too-many-requests`
- * where those of all clients are too much.
+ * What `then` makes of the whole body, which counts until that is done, byte by byte as it comes: nothing is set aside for a
+ * length that is only announced. Throws BrokerRefusal `body-too-large`, also before anything was sent where the length is
+ * announced; `malformed-request` where the client ends early; `too-many-requests` where those of all clients are too much,
+ * also in the middle of a body that has to give way.
  */
 export async function withBody<Result>(
   incoming: IncomingMessage,
-  { maxBytes, budget }: BodyLimits,
+  { budget, network, ...limits }: BodyLimits,
   then: (body: Buffer) => Promise<Result>,
 ): Promise<Result> {
-  let counted = 0
-  const count = (bytes: number) => {
-    budget.take(bytes)
-    counted += bytes
-  }
+  const abort = new AbortController()
+  const held = budget.open(network, (error) => abort.abort(error))
   try {
-    return await then(await readBody(incoming, maxBytes, count))
+    const body = await readBody(incoming, { ...limits, held, giveWay: abort.signal })
+    return await then(body)
   } finally {
-    budget.giveBack(counted)
+    held.release()
   }
+}
+
+interface Reading extends Pick<BodyLimits, 'maxBytes' | 'keptBytes'> {
+  readonly held: Holding
+  readonly giveWay: AbortSignal
 }
 
 function readBody(
   incoming: IncomingMessage,
-  maxBytes: number,
-  count: (bytes: number) => void,
+  { maxBytes, keptBytes = maxBytes, held, giveWay }: Reading,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const announced = Number(incoming.headers['content-length'] ?? 0)
     const pieces: Buffer[] = []
     let length = 0
+    let isRead = false
     const refuse = (error: unknown) => {
       // The rest is thrown away as it comes; the answer closes the connection.
       incoming.removeAllListeners('data').resume()
       pieces.length = 0
       reject(error)
     }
-    const tooLarge = new BrokerRefusal('body-too-large', `the body has more than ${maxBytes} bytes`)
-    if (announced > maxBytes) return refuse(tooLarge)
-    const cutOff = () => reject(new BrokerRefusal('malformed-request', 'the body ends before its length'))
+    const tooLarge = (most: number) =>
+      new BrokerRefusal('body-too-large', `the body has more than ${most} bytes`)
+    if (announced > maxBytes) return refuse(tooLarge(maxBytes))
+    // An error costs as much as a signature, and every body's connection closes some day.
+    const cutOff = () => {
+      if (!isRead) reject(new BrokerRefusal('malformed-request', 'the body ends before its length'))
+    }
+    giveWay.addEventListener('abort', () => refuse(giveWay.reason), { once: true })
     incoming.on('data', (piece: Buffer) => {
       length += piece.length
-      if (length > maxBytes) return refuse(tooLarge)
+      if (length > maxBytes) return refuse(tooLarge(maxBytes))
+      if (length > keptBytes) {
+        pieces.length = 0
+        return held.release()
+      }
       try {
-        count(piece.length)
+        held.take(piece.length)
       } catch (error) {
         return refuse(error)
       }
       pieces.push(piece)
     })
-    incoming.once('end', () => (incoming.complete ? resolve(Buffer.concat(pieces)) : cutOff()))
+    incoming.once('end', () => {
+      if (!incoming.complete) return cutOff()
+      if (length > keptBytes) return reject(tooLarge(keptBytes))
+      held.keep()
+      isRead = true
+      resolve(Buffer.concat(pieces))
+    })
     incoming.once('error', cutOff)
     incoming.once('close', cutOff)
   })

@@ -87,10 +87,41 @@ hostile(
   { limits: { connections: 20 } },
 )
 
+t.test('one body of a session is read at a time, and reading it does not use the session up', (t) => {
+  const sessions = new Sessions()
+  const now = new Date('2026-01-01T00:00:00Z')
+  const { cookie } = sessions.open({ tee: 'snp', algorithm: 'sha384', network: 'a' }, now)
+  const first = sessions.claim(cookie, now)
+  t.equal(first.refusal, undefined)
+  t.match(sessions.claim(cookie, now).refusal, { code: 'no-session' }, 'while it is read')
+  first[Symbol.dispose]()
+  sessions.claim(cookie, now)[Symbol.dispose]()
+  t.match(sessions.claim(undefined, now).refusal, { code: 'no-session' })
+  t.match(sessions.claim('0'.repeat(32), now).refusal, { code: 'no-session' })
+  const late = new Date(now.getTime() + 300_000)
+  t.match(sessions.claim(cookie, late).refusal, { code: 'session-expired' })
+  t.ok(sessions.take(cookie, now))
+  t.match(sessions.claim(cookie, now).refusal, { code: 'no-session' }, 'when it is taken')
+  t.end()
+})
+
+t.test('an address that opens many sessions pushes out its own', (t) => {
+  const sessions = new Sessions({ maxPending: 100 })
+  const now = new Date('2026-01-01T00:00:00Z')
+  const open = (network: string) => sessions.open({ tee: 'snp', algorithm: 'sha384', network }, now).cookie
+  const honest = open('a')
+  const flood = Array.from({ length: 1_000 }, () => open('b'))
+  t.equal(sessions.counts.pending, 100)
+  t.match(sessions.claim(flood[900], now).refusal, { code: 'no-session' })
+  t.equal(sessions.claim(flood[901], now).refusal, undefined)
+  t.ok(sessions.take(honest, now))
+  t.end()
+})
+
 t.test('a hundred thousand sessions take the room of ten thousand, and end by themselves', (t) => {
   const sessions = new Sessions()
   const start = new Date('2026-01-01T00:00:00Z')
-  const what = { tee: 'snp', algorithm: 'sha384' } as const
+  const what = { tee: 'snp', algorithm: 'sha384', network: 'a' } as const
   const cookies = Array.from({ length: 100_000 }, () => sessions.open(what, start).cookie)
   t.equal(new Set(cookies).size, 100_000, 'no cookie twice')
   t.strictSame(sessions.counts, { pending: 10_000, attested: 0 })

@@ -8,6 +8,7 @@ import {
   createCipheriv,
   createECDH,
   createPublicKey,
+  ECDH,
   type JsonWebKey,
   type KeyObject,
   publicEncrypt,
@@ -26,10 +27,14 @@ export interface JweResponse {
   readonly tag: string
 }
 
-const ECDH = 'ECDH-ES+A256KW'
+const ECDH_ES = 'ECDH-ES+A256KW'
 const OAEP = 'RSA-OAEP-256'
 /** Bytes of a coordinate, and OpenSSL's name. */
-const CURVES: Readonly<Record<string, { readonly bytes: number; readonly name: string }>> = {
+interface Curve {
+  readonly bytes: number
+  readonly name: string
+}
+const CURVES: Readonly<Record<string, Curve>> = {
   'P-256': { bytes: 32, name: 'prime256v1' },
   'P-521': { bytes: 66, name: 'secp521r1' },
 }
@@ -38,10 +43,9 @@ const MAX_RSA_BITS = 8192
 const KEY_WRAP_IV = Buffer.alloc(8, 0xa6)
 
 /** A key that was checked: on its curve, of a size that is allowed. */
-export interface WrappingKey {
-  readonly jwk: TeePubkey
-  readonly key: KeyObject
-}
+export type WrappingKey =
+  | { readonly kty: 'EC'; readonly crv: string; readonly curve: Curve; readonly point: Uint8Array }
+  | { readonly kty: 'RSA'; readonly key: KeyObject }
 
 /** Keys that were checked at attest, for the release that follows. */
 const checked = new WeakMap<TeePubkey, WrappingKey>()
@@ -56,25 +60,34 @@ export function wrappingKey(jwk: TeePubkey): WrappingKey {
 }
 
 function checkedKey(jwk: TeePubkey): WrappingKey {
-  const usable =
-    jwk.kty === 'EC' ? isUsableEc(jwk) : jwk.alg === OAEP && isBase64url(jwk.n) && isBase64url(jwk.e)
-  if (!usable) throw unsupported()
-  const key = importKey(jwk)
-  if (jwk.kty === 'RSA') {
-    const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
-    const bits = modulusLength ?? 0
-    const exponent = publicExponent ?? 0n
-    // 3 and even exponents: textbook trouble that no guest of ours makes.
-    if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS || exponent < 65_537n || exponent % 2n === 0n)
-      throw unsupported()
-  }
-  return { jwk, key }
+  return jwk.kty === 'EC' ? checkedPoint(jwk) : { kty: 'RSA', key: checkedRsa(jwk) }
 }
 
-function isUsableEc({ crv, alg, x, y }: Extract<TeePubkey, { kty: 'EC' }>): boolean {
-  const curve = CURVES[crv]
+function checkedPoint({ crv, alg, x, y }: Extract<TeePubkey, { kty: 'EC' }>): WrappingKey {
+  const curve = Object.hasOwn(CURVES, crv) ? CURVES[crv] : undefined
   const fits = (text: string) => isBase64url(text) && Buffer.from(text, 'base64url').length === curve?.bytes
-  return alg === ECDH && curve !== undefined && fits(x) && fits(y)
+  if (alg !== ECDH_ES || curve === undefined || !fits(x) || !fits(y)) throw unsupported()
+  // Uncompressed: SEC 1, 2.3.3.
+  const point = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')])
+  try {
+    // Of all ways to have OpenSSL look whether it is on the curve the one without objects for keys.
+    ECDH.convertKey(point, curve.name)
+  } catch (cause) {
+    throw unsupported(cause)
+  }
+  return { kty: 'EC', crv, curve, point }
+}
+
+function checkedRsa(jwk: Extract<TeePubkey, { kty: 'RSA' }>): KeyObject {
+  if (jwk.alg !== OAEP || !isBase64url(jwk.n) || !isBase64url(jwk.e)) throw unsupported()
+  const key = importKey(jwk)
+  const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
+  const bits = modulusLength ?? 0
+  const exponent = publicExponent ?? 0n
+  // 3 and even exponents: textbook trouble that no guest of ours makes.
+  if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS || exponent < 65_537n || exponent % 2n === 0n)
+    throw unsupported()
+  return key
 }
 
 function isBase64url(text: string): boolean {
@@ -90,7 +103,7 @@ function importKey(jwk: TeePubkey): KeyObject {
 }
 
 function unsupported(cause?: unknown): BrokerRefusal {
-  const keys = `EC on P-256 or P-521 with ${ECDH}, RSA of ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits with ${OAEP}`
+  const keys = `EC on P-256 or P-521 with ${ECDH_ES}, RSA of ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits with ${OAEP}`
   return new BrokerRefusal(
     'unsupported-key',
     `tee-pubkey is none that resources are encrypted to: ${keys}`,
@@ -99,9 +112,10 @@ function unsupported(cause?: unknown): BrokerRefusal {
 }
 
 /** Encrypts under a key of its own for each call. */
-export function encryptTo({ jwk, key }: WrappingKey, plaintext: Uint8Array): JweResponse {
+export function encryptTo(key: WrappingKey, plaintext: Uint8Array): JweResponse {
   const contentKey = randomBytes(32)
-  const { header, encryptedKey } = jwk.kty === 'EC' ? wrapByEcdh(jwk, contentKey) : wrapByRsa(key, contentKey)
+  const { header, encryptedKey } =
+    key.kty === 'EC' ? wrapByEcdh(key, contentKey) : wrapByRsa(key.key, contentKey)
   const protectedHeader = Buffer.from(JSON.stringify(header)).toString('base64url')
   const iv = randomBytes(12)
   const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(Buffer.from(protectedHeader, 'ascii'))
@@ -129,15 +143,14 @@ function wrapByRsa(key: KeyObject, contentKey: Uint8Array): WrappedKey {
   }
 }
 
-/** RFC 7518, 4.6 with key wrapping (RFC 3394). Points are uncompressed: 0x04, x, y (SEC 1, 2.3.3). */
-function wrapByEcdh({ crv, x, y }: Extract<TeePubkey, { kty: 'EC' }>, contentKey: Uint8Array): WrappedKey {
-  const curve = CURVES[crv]
-  if (curve === undefined) throw unsupported()
-  const { bytes, name } = curve
+/** RFC 7518, 4.6 with key wrapping (RFC 3394). */
+function wrapByEcdh(
+  { crv, curve: { bytes, name }, point: guests }: Extract<WrappingKey, { kty: 'EC' }>,
+  contentKey: Uint8Array,
+): WrappedKey {
   // Without objects for its keys: they take longer than the arithmetic.
   const ephemeral = createECDH(name)
   const point = ephemeral.generateKeys()
-  const guests = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')])
   const wrapKey = concatKdf(ephemeral.computeSecret(guests))
   const cipher = createCipheriv('id-aes256-wrap', wrapKey, KEY_WRAP_IV)
   const encryptedKey = Buffer.concat([cipher.update(contentKey), cipher.final()])
@@ -145,7 +158,7 @@ function wrapByEcdh({ crv, x, y }: Extract<TeePubkey, { kty: 'EC' }>, contentKey
     ...{ crv, kty: 'EC', x: point.toString('base64url', 1, 1 + bytes) },
     y: point.toString('base64url', 1 + bytes),
   }
-  return { header: { alg: ECDH, enc: 'A256GCM', epk }, encryptedKey }
+  return { header: { alg: ECDH_ES, enc: 'A256GCM', epk }, encryptedKey }
 }
 
 /** NIST SP 800-56A's concatenation KDF, one round of SHA-256, without apu and apv: RFC 7518, 4.6.2. */
@@ -155,5 +168,5 @@ function concatKdf(secret: Uint8Array): Buffer {
     bytes.writeUInt32BE(value)
     return bytes
   }
-  return digest('sha256', word(1), secret, word(ECDH.length), ECDH, word(0), word(0), word(256))
+  return digest('sha256', word(1), secret, word(ECDH_ES.length), ECDH_ES, word(0), word(0), word(256))
 }

@@ -13,8 +13,10 @@ export interface RawConnection {
 export async function rawConnection(
   port: number | undefined,
   certificatePem: string,
+  localAddress = '127.0.0.1',
 ): Promise<RawConnection> {
-  const socket = connect({ host: '127.0.0.1', port: port ?? 0, ca: certificatePem, servername: 'localhost' })
+  const there = { host: '127.0.0.1', port: port ?? 0, localAddress }
+  const socket = connect({ ...there, ca: certificatePem, servername: 'localhost' })
   let text = ''
   socket.on('data', (piece: Buffer) => {
     text += piece.toString('latin1')

@@ -1,5 +1,6 @@
 /** Signatures over exact bytes, with the keys of certificates; the cryptography is OpenSSL's, through node:crypto. */
 import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto'
+import { promisify } from 'node:util'
 import type { DigestAlgorithm } from '../../base/digest.ts'
 import { VerifyError } from '../../base/errors.ts'
 import { keyText, type PublicKeyInfo } from '../../formats/public-key-info.ts'
@@ -123,4 +124,14 @@ export interface EcdsaSignedBytes {
  */
 export function isEcdsaSignedBy(key: KeyObject, { hash, data, r, s }: EcdsaSignedBytes): boolean {
   return verify(hash, data, key, encodeEcdsaValue(r, s))
+}
+
+const verifyElsewhere = promisify<string, Uint8Array, KeyObject, Uint8Array, boolean>(verify)
+
+/** The same in a thread of libuv's pool, for who has other work meanwhile. FIPS 186-5, 6.4.2. Rejects as it throws: never. */
+export function isEcdsaSignedByAside(
+  key: KeyObject,
+  { hash, data, r, s }: EcdsaSignedBytes,
+): Promise<boolean> {
+  return verifyElsewhere(hash, data, key, encodeEcdsaValue(r, s))
 }

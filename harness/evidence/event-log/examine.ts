@@ -11,10 +11,9 @@ import type { Steps } from '../examination.ts'
 import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
 import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
-import { plainBytes } from '../text-forms.ts'
 import { DEFAULT_BANKS } from '../tpm/appraise.ts'
 import { appraiseTpmEvidence, joinedQuotes, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
-import { readTpmEvidence } from '../tpm/quote-file.ts'
+import { tpmEvidenceOf } from '../tpm/quote-file.ts'
 import { trustedAk } from '../tpm/trusted-key.ts'
 import { bareTdxQuote, isTdxQuote } from '../unwrap.ts'
 import { appraiseEventLog } from './appraise.ts'
@@ -57,19 +56,18 @@ const EMPTY_LOG: EventLog = {
 }
 
 /**
- * The log with what user space added to it; bytes in hex or base64 are decoded first. Throws FormatError. PFP 1.06,
- * "Event Logging"; at most 16 MiB, systemd's 4 MiB.
+ * The log with what user space added to it: bytes that are out of hex and base64 already, and are not looked at for them
+ * again. Throws FormatError. PFP 1.06, "Event Logging"; at most 16 MiB, systemd's 4 MiB.
  */
 export function parseLogs(
-  file: Uint8Array,
+  bytes: Uint8Array,
   { userspaceLog }: Pick<VerifyRequest, 'userspaceLog'>,
 ): ParsedEventLog {
-  const bytes = plainBytes(file)
   const more = userspaceLog ? parseSystemdLog(userspaceLog) : []
   if (bytes[0] === RECORD_SEPARATOR)
     return { log: EMPTY_LOG, systemd: [...parseSystemdLog(bytes), ...more], carriedQuotes: [] }
   if (bytes[0] === PROTOBUF_FIELD_1) {
-    const { eventLog } = readTpmEvidence(bytes)
+    const { eventLog } = tpmEvidenceOf(bytes)
     if (eventLog) return { log: parseEventLog(eventLog), systemd: more, carriedQuotes: [bytes] }
   }
   return { log: parseEventLog(bytes), systemd: more, carriedQuotes: [] }

@@ -10,25 +10,30 @@ import type { VerifyRequest } from '../request.ts'
 import { plainBytes } from '../text-forms.ts'
 import { svsmAttestation, verifySvsmEndorsement } from '../vtpm/svsm.ts'
 import { appraiseSnpReport } from './appraise.ts'
+import type { VerifiedSnpChain } from './chain.ts'
 import { describeSnpEvidence } from './describe.ts'
 import { type VerifiedIdBlock, verifySnpIdBlock } from './id-block.ts'
 import { parseSnpEvidence, type SnpEvidence } from './parse.ts'
 import { simulatedRoots } from './simulated-roots.ts'
 import type { VerifiedSnpEvidence } from './verified.ts'
-import { type VerifiedSnpReport, verifySnpReport } from './verify.ts'
+import {
+  type SnpEndorsements,
+  type VerifiedSnpReport,
+  verifySnpReport,
+  verifySnpReportAside,
+} from './verify.ts'
 
 /** What a report is examined with. */
-export type SnpRequest = Pick<
-  VerifyRequest,
-  'certificates' | 'crls' | 'found' | 'policy' | 'nonce' | 'at' | 'svsmManifest' | 'idBlock' | 'idAuth'
->
+export type SnpRequest = EndorsingRequest &
+  Pick<VerifyRequest, 'nonce' | 'svsmManifest' | 'idBlock' | 'idAuth'>
 
 /** The steps for SNP reports. AMD 56860, ATTESTATION_REPORT. They throw FormatError, then VerifyError. */
 export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvidence, VerifiedSnpEvidence> {
   return {
     kind: 'snp-report',
     parse: () => parseSnpEvidence(bytes),
-    verify: (evidence) => verifyWithCompanions(evidence, request),
+    verify: (evidence) => withCompanions(verifySnpEvidence(evidence, request), request),
+    verifyAside: async (evidence) => withCompanions(await verifySnpEvidenceAside(evidence, request), request),
     appraise: (verified) => [
       ...appraiseWithCompanions(verified, request),
       ...unmetSections(request.policy, ['snp']),
@@ -38,8 +43,7 @@ export function snpSteps(bytes: Uint8Array, request: SnpRequest): Steps<SnpEvide
 }
 
 /** The report first: an ID block and a manifest are worth what it says of them. Throws FormatError and VerifyError. */
-function verifyWithCompanions(evidence: SnpEvidence, request: SnpRequest): VerifiedSnpEvidence {
-  const snp = verifySnpEvidence(evidence, request)
+function withCompanions(snp: VerifiedSnpReport, request: SnpRequest): VerifiedSnpEvidence {
   const { svsmManifest, nonce = new Uint8Array() } = request
   const { reportData, vmpl } = snp.report
   const svsm =
@@ -96,21 +100,54 @@ export function appraiseSnpEvidence(
   ]
 }
 
+/** What a report is verified with. AMD 57230. */
+export type EndorsingRequest = Pick<
+  VerifyRequest,
+  'certificates' | 'crls' | 'found' | 'policy' | 'at' | 'snpChains'
+>
+type Endorsed = Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>
+
 /**
  * With the certificates that came with the report, those that were given and found. Throws FormatError and VerifyError.
  * AMD 56860, 7.3; AMD 57230.
  */
-export function verifySnpEvidence(
-  { report, certificates, crls }: Pick<SnpEvidence, 'report' | 'certificates' | 'crls'>,
-  request: Pick<VerifyRequest, 'certificates' | 'crls' | 'found' | 'policy' | 'at'>,
-): VerifiedSnpReport {
+export function verifySnpEvidence(evidence: Endorsed, request: EndorsingRequest): VerifiedSnpReport {
+  const { endorsements, keep } = endorsementsOf(evidence, request)
+  return keep(verifySnpReport(evidence.report, endorsements, request))
+}
+
+/** The same, the report's signature in another thread. Rejects with what verifySnpEvidence throws. AMD 56860, 7.3. */
+export async function verifySnpEvidenceAside(
+  evidence: Endorsed,
+  request: EndorsingRequest,
+): Promise<VerifiedSnpReport> {
+  const { endorsements, keep } = endorsementsOf(evidence, request)
+  return keep(await verifySnpReportAside(evidence.report, endorsements, request))
+}
+
+interface FoundChain {
+  readonly endorsements: SnpEndorsements | VerifiedSnpChain
+  /** Gives back what it gets. */
+  readonly keep: (verified: VerifiedSnpReport) => VerifiedSnpReport
+}
+
+function endorsementsOf(
+  { report, certificates: carried, crls: carriedCrls }: Endorsed,
+  request: EndorsingRequest,
+): FoundChain {
   const given = readEndorsementFiles(request)
   const found = readEndorsementFiles(request.found ?? { certificates: [], crls: [] })
-  const all = [...given.certificates, ...certificates, ...found.certificates]
-  const endorsements = {
-    certificates: all,
-    crls: [...given.crls, ...crls, ...found.crls],
-    roots: simulatedRoots(all, request),
+  const certificates = [...given.certificates, ...carried, ...found.certificates]
+  const crls = [...given.crls, ...carriedCrls, ...found.crls]
+  const { at, policy, snpChains } = request
+  const inputs = { report, certificates, crls, simulatedRoots: policy.simulatedRoots ?? [] }
+  const known = snpChains?.find(inputs, at)
+  if (known) return { endorsements: known, keep: (verified) => verified }
+  return {
+    endorsements: { certificates, crls, roots: simulatedRoots(certificates, request) },
+    keep: (verified) => {
+      snpChains?.keep(inputs, verified.chain)
+      return verified
+    },
   }
-  return verifySnpReport(report, endorsements, { at: request.at })
 }

@@ -83,6 +83,89 @@ t.test('one document with everything', async (t) => {
     t.ok(isComplete(statusWith(Buffer.from(JSON.stringify(variant)))), name)
 })
 
+t.test('collateral of version 3.0, with lists in PEM and texts as C ends them', async (t) => {
+  const chain = files.signingChain.toString()
+  const [rootList, pckList] = [files.rootCrl, files.pckCrl].map((der) => encodePem('X509 CRL', der))
+  const texts = {
+    ...{ tcb_info_issuer_chain: chain, qe_identity_issuer_chain: chain, pck_crl_issuer_chain: chain },
+    ...{ root_ca_crl: rootList ?? '', pck_crl: pckList ?? '' },
+    ...{ tcb_info: files.tcbInfo.toString(), qe_identity: files.qeIdentity.toString() },
+  }
+  const lists = ['root_ca_crl', 'pck_crl']
+  const each = (change: (text: string, name: string) => unknown) =>
+    Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, change(text, name)]))
+  const asArrays = (end: string) =>
+    each((text, name) => (lists.includes(name) ? [...Buffer.from(text + end)] : text + end))
+  const variants: Readonly<Record<string, object>> = {
+    PEM: texts,
+    'with the NUL of C': each((text) => `${text}\0`),
+    'PEM as arrays of bytes': asArrays(''),
+    'as arrays of bytes with their NUL': asArrays('\0'),
+    'with the line ends of a network': each((text) => text.replaceAll('\n', '\r\n')),
+    'hex with a NUL': { ...texts, root_ca_crl: `${files.rootCrl.toString('hex')}\0` },
+    'a list with its issuers behind it': { ...texts, pck_crl: pckList + chain, pck_crl_issuer_chain: '\0' },
+  }
+  for (const [name, document] of Object.entries(variants))
+    t.ok(isComplete(statusWith(Buffer.from(JSON.stringify({ version: 3, ...document })))), name)
+  const hex = files.rootCrl.toString('hex')
+  for (const nothing of ['', '\0', [], [0], null])
+    t.equal(read({ ...texts, root_ca_crl: nothing }).crls.length, 1, 'what is empty stands for nothing')
+  for (const list of [`${hex}\0\0`, `\0${hex}`, [...Buffer.from(hex), 0, 0]])
+    refusesToParse(
+      t,
+      () => read({ ...texts, root_ca_crl: list }),
+      { code: 'bad-value' },
+      String(list).slice(0, 9),
+    )
+})
+
+t.test(
+  'lists and their issuers in one file of PEM blocks, in any order, with text between them',
+  async (t) => {
+    const lists = [files.rootCrl, files.pckCrl].map((der) => encodePem('X509 CRL', der))
+    const [rootList, pckList] = lists
+    const orders = [
+      [rootList, files.signingChain, pckList],
+      ['Certificate Revocation List (CRL):\n', pckList, 'of the root:\n', rootList, files.signingChain],
+    ]
+    for (const parts of orders)
+      t.ok(isComplete(statusWith(files.tcbInfo, files.qeIdentity, Buffer.from(parts.join('')))))
+    const broken = Buffer.from(`${rootList}${pckList}`.replace('-----END X509 CRL', '-----END X509 CRX'))
+    refusesToParse(
+      t,
+      () => parseTdxCollateral(broken),
+      { code: 'bad-value' },
+      'the first has no end of its own',
+    )
+  },
+)
+
+t.test('documents of PCS API v3, and those for SGX, are refused by saying which are needed', async (t) => {
+  const { tcbSigning } = pki.keys
+  const { id: _, tdxModule: _module, tdxModuleIdentities: _identities, ...older } = tcbInfo({ version: 2 })
+  const ofApi3 = {
+    ...older,
+    tcbLevels: [
+      { tcb: { sgxtcbcomp01svn: 3, pcesvn: 11 }, tcbDate: '2024-03-13T00:00:00Z', tcbStatus: 'UpToDate' },
+    ],
+  }
+  const documents = [
+    ['tcbInfo', ofApi3, 'TCB info.id'],
+    ['tcbInfo', tcbInfo({ id: 'SGX' }), 'TCB info.id'],
+    ['tcbInfo', tcbInfo({ version: 2 }), 'TCB info.version'],
+    ['enclaveIdentity', qeIdentity({ id: 'QE' }), 'QE identity.id'],
+  ] as const
+  for (const [name, content, field] of documents) {
+    const signed = signedJson(name, JSON.stringify(content), tcbSigning)
+    const hint = /for TDX, of API v4|says nothing of the one that signs quotes of TDs/
+    t.match(
+      outcomeOf(() => parseTdxCollateral(signed)),
+      { name: 'FormatError', field, hint },
+      field,
+    )
+  }
+})
+
 t.test("the documents of a PCCS's administrator", async (t) => {
   const document = {
     platforms: [],

@@ -45,7 +45,8 @@ export function mergeTdxCollateral(...parts: readonly TdxCollateral[]): TdxColla
  * Reads one file of collateral, whatever it is:
  * - TCB info or QE identity as the PCS answers, `{"tcbInfo":…,"signature":…}`;
  * - one document with everything (`tcb_info`, `tcb_info_signature`, `pck_crl`, …), as quote verification libraries
- *   exchange it: values as text, lists as hex, PEM, or an array of bytes;
+ *   exchange it: values as text, lists as hex, PEM (collateral 3.0) or DER (3.1), which may be arrays of bytes, each with
+ *   the NUL that ends it in C or without;
  * - the documents of a PCCS for its administrator (`{"collaterals":{"tcbinfos":[…],…}}`);
  * - certificates and revocation lists, PEM or DER, or a list in hex as a PCCS answers.
  *
@@ -116,7 +117,7 @@ function bundled<Content>(
 ): SignedDocument<Content> | undefined {
   const member = members.get(name)
   if (member === undefined) return undefined
-  const document = typeof member.value === 'string' ? parseJson(member.value, name) : member
+  const document = typeof member.value === 'string' ? parseJson(unterminated(member.value), name) : member
   const whole = wrapped(document)
   if (whole) return whole
   return signedDocument(document, byteString(members.get(`${name}_signature`), `${name}_signature`), read)
@@ -152,9 +153,20 @@ function reparsed(member: JsonText | undefined, what: string): JsonText | undefi
 /** Certificates or a list, however they were put into JSON; null and empty text stand for nothing. */
 function fromValue(member: JsonText | undefined): TdxCollateral {
   const value = member?.value
-  if (value === undefined || value === null || value === '') return NO_COLLATERAL
-  if (typeof value === 'string') return parseEncoded(value.includes('%') ? percentDecoded(value) : value)
-  return parseDer(byteString(member, 'revocation list'))
+  if (value === undefined || value === null) return NO_COLLATERAL
+  if (typeof value === 'string') return parseText(unterminated(value))
+  const bytes = byteString(member, 'revocation list')
+  return bytes[0] === DER_SEQUENCE ? parseDer(bytes) : parseText(unterminated(bytes.toString('latin1')))
+}
+
+function parseText(text: string): TdxCollateral {
+  if (text === '') return NO_COLLATERAL
+  return parseEncoded(text.includes('%') ? percentDecoded(text) : text)
+}
+
+/** Lengths of texts in Intel's structure count the NUL at their end, and tools copy as much. */
+function unterminated(text: string): string {
+  return text.endsWith('\0') ? text.slice(0, -1) : text
 }
 
 /** Issuer chains stand in HTTP headers with percent encoding, and are copied from there as they are. */

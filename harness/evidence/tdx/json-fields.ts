@@ -78,15 +78,16 @@ export class JsonFields {
     return date
   }
 
-  oneOf<const Value extends string | number>(name: string, values: readonly Value[]): Value {
-    const value = this.#get(name)
+  /** `hint`: what to do about a document of another kind. */
+  oneOf<const Value extends string | number>(name: string, values: readonly Value[], hint?: string): Value {
+    const value = this.#get(name, hint)
     const found = values.find((candidate) => candidate === value)
-    if (found === undefined) throw failure(this.#at(name), `is none of ${values.join(', ')}`)
+    if (found === undefined) throw failure(this.#at(name), `is none of ${values.join(', ')}`, hint)
     return found
   }
 
-  #get(name: string): unknown {
-    if (!this.has(name)) throw failure(this.#at(name), 'is missing')
+  #get(name: string, hint?: string): unknown {
+    if (!this.has(name)) throw failure(this.#at(name), 'is missing', hint)
     return Reflect.get(this.#object, name) as unknown
   }
 
@@ -98,8 +99,8 @@ export class JsonFields {
 const isName = (value: unknown): value is string =>
   typeof value === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(value)
 
-function failure(path: string, problem: string): FormatError {
+function failure(path: string, problem: string, hint?: string): FormatError {
   return new FormatError(`cannot parse ${path}: the value ${problem}`, {
-    ...{ code: 'bad-value', field: path, offset: 0 },
+    ...{ code: 'bad-value', field: path, offset: 0, hint },
   })
 }

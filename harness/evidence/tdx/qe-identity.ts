@@ -37,7 +37,11 @@ export type QeIdentityRules = Pick<
  */
 export function readQeIdentity(value: unknown): QeIdentity {
   const fields = new JsonFields(value, 'QE identity')
-  fields.oneOf('id', ['TD_QE'])
+  fields.oneOf(
+    'id',
+    ['TD_QE'],
+    'the identity of another enclave says nothing of the one that signs quotes of TDs',
+  )
   fields.oneOf('version', [2])
   return {
     issueDate: fields.date('issueDate'),

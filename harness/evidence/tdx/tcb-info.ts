@@ -86,14 +86,16 @@ const U8 = 0xff
 const U16 = 0xffff
 const U32 = 0xffff_ffff
 
+const OF_TDX = 'documents for SGX, and all of PCS API v3, say nothing of a TD: get those for TDX, of API v4'
+
 /**
  * Reads the value of "tcbInfo". Throws FormatError 'bad-value' with the path of the field, also for an SGX document and
  * for a level that occurs twice. Intel PCS API v4, "Get TDX TCB Info"; at most 256 levels.
  */
 export function readTcbInfo(value: unknown): TcbInfo {
   const fields = new JsonFields(value, 'TCB info')
-  fields.oneOf('id', ['TDX'])
-  fields.oneOf('version', [3])
+  fields.oneOf('id', ['TDX'], OF_TDX)
+  fields.oneOf('version', [3], OF_TDX)
   fields.oneOf('tcbType', [0])
   const identities = fields.has('tdxModuleIdentities')
     ? fields.objects('tdxModuleIdentities', { min: 1, max: 256 })

@@ -9,7 +9,7 @@ import type { VerifyRequest } from '../request.ts'
 import { appraiseTpmQuotes } from './appraise.ts'
 import { describeTpmQuotes } from './describe.ts'
 import { verifyTpmQuote } from './quote.ts'
-import { attestationKeyId, readTpmEvidence, type TpmEvidence } from './quote-file.ts'
+import { attestationKeyId, readTpmEvidence, type TpmEvidence, tpmEvidenceOf } from './quote-file.ts'
 import { type TrustedAk, trustedAk } from './trusted-key.ts'
 import type { ParsedTpmQuotes, VerifiedTpmQuotes } from './verified.ts'
 
@@ -30,13 +30,13 @@ export type TpmRequest = Pick<
 >
 
 /**
- * The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote). Nothing is read before the first of them runs. They throw
+ * The steps for TPM quotes (TPM 2.0 Part 3, TPM2_Quote), out of hex and base64 already. Nothing is read before the first of them runs. They throw
  * FormatError, then VerifyError.
  */
 export function tpmSteps(bytes: Uint8Array, request: TpmRequest): Steps<ParsedTpmQuotes, VerifiedTpmQuotes> {
   return {
     kind: 'tpm-quote',
-    parse: () => parseTpmQuotes(bytes, request),
+    parse: () => withAttests(tpmEvidenceOf(bytes, request)),
     verify: (parsed) => verifyTpmQuotes(parsed, request, trustedAk(request)),
     appraise: (verified) => [
       ...appraiseTpmEvidence(verified, request),
@@ -64,10 +64,13 @@ export function appraiseTpmEvidence(
 
 /** A file of quotes with each TPMS_ATTEST parsed (TPM 2.0 Part 2). Throws FormatError, as `readTpmEvidence` does. */
 export function parseTpmQuotes(
-  bytes: Uint8Array,
+  file: Uint8Array,
   parts: Pick<VerifyRequest, 'signature' | 'pcrs'>,
 ): ParsedTpmQuotes {
-  const evidence = readTpmEvidence(bytes, parts)
+  return withAttests(readTpmEvidence(file, parts))
+}
+
+function withAttests(evidence: TpmEvidence): ParsedTpmQuotes {
   const { quotes, unsigned } = evidence
   const attests = [...quotes.map(({ attest }) => attest), ...(unsigned ? [unsigned] : [])]
   return { ...evidence, attests: attests.map(parseAttest) }

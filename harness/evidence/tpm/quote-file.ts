@@ -48,7 +48,14 @@ const PROTOBUF_FIELD_1 = 0x0a
  * TPMS_ATTEST.
  */
 export function readTpmEvidence(file: Uint8Array, parts: QuoteParts = {}): TpmEvidence {
-  const bytes = plainBytes(file)
+  return tpmEvidenceOf(plainBytes(file), parts)
+}
+
+/**
+ * The same of bytes that are out of hex and base64 already: they are not looked at for them again, `parts` are. Throws
+ * FormatError. TPM 2.0 Part 2, TPMS_ATTEST.
+ */
+export function tpmEvidenceOf(bytes: Uint8Array, parts: QuoteParts = {}): TpmEvidence {
   const attest = bareAttest(bytes)
   const signature = parts.signature && plainBytes(parts.signature)
   const pcrs = parts.pcrs && plainBytes(parts.pcrs)
@@ -108,7 +115,7 @@ const DER_SEQUENCE = 0x30
 const MAX_KEY_BYTES = 64 * 1024
 
 function carriedKey(bytes: Uint8Array): AttestationKey {
-  const { carriedAk } = readTpmEvidence(bytes)
+  const { carriedAk } = tpmEvidenceOf(bytes)
   if (carriedAk) return carriedAk
   throw noKey('it carries no attestation key')
 }

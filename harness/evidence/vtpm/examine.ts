@@ -15,6 +15,7 @@ import { unmetSections } from '../policy/unmet.ts'
 import type { VerifyRequest } from '../request.ts'
 import { appraiseSnpEvidence, verifySnpEvidence } from '../snp/examine.ts'
 import { appraiseTdxEvidence, verifyTdxEvidence } from '../tdx/examine.ts'
+import { plainBytes } from '../text-forms.ts'
 import { appraiseTpmQuotes } from '../tpm/appraise.ts'
 import { joinedQuotes, parseTpmQuotes, verifyTpmQuotes } from '../tpm/examine.ts'
 import type { VerifiedTpmQuotes } from '../tpm/verified.ts'
@@ -52,8 +53,8 @@ function parseReport(bytes: Uint8Array): ParsedHcl {
  */
 export function parseVtpmLog(request: VerifyRequest): ParsedEventLog | undefined {
   const { eventLog, userspaceLog } = request
-  if (eventLog) return parseLogs(eventLog, request)
-  return userspaceLog && parseLogs(userspaceLog, {})
+  if (eventLog) return parseLogs(plainBytes(eventLog), request)
+  return userspaceLog && parseLogs(plainBytes(userspaceLog), {})
 }
 
 /** Hardware first: what it does not vouch for is nobody's. Throws FormatError and VerifyError. */

@@ -21,6 +21,9 @@ const SHA384 = 0x000c
 const SHA384_BYTES = 48
 const DIGEST_BYTES: Readonly<Record<number, number>> = { 4: 20, 11: 32, 12: SHA384_BYTES, 13: 64 }
 
+/** In place of a digest that nobody knows; nothing has it. */
+const UNKNOWN = Buffer.alloc(SHA384_BYTES, 0xff)
+
 /** Longer than any command that is looked at. */
 const LONGEST_COMMAND = 4096
 const CHUNK_BYTES = 64 * 1024
@@ -118,6 +121,16 @@ export class PcrExtendLog {
 export function pcrEventOf(command: Uint8Array, response: Uint8Array): PcrEvent | undefined {
   const asked = eventOf(command)
   return asked && outcomeOf(asked, response)
+}
+
+/**
+ * What a guest meant by a command that its TPM never saw, or saw another for. A start is none; where the digest is the TPM's
+ * to make (TPM2_PCR_Event) it is one of nothing.
+ */
+export function meantBy(command: Uint8Array): PcrEvent | undefined {
+  const asked = eventOf(command)
+  if (asked?.kind === 'extend') return asked
+  return asked?.kind === 'hash' ? { kind: 'extend', pcr: asked.pcr, digest: UNKNOWN } : undefined
 }
 
 /** Undefined for all other commands, and for one that is malformed: the TPM refuses it. */

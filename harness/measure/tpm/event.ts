@@ -60,11 +60,22 @@ export function unknown(reason: string): EventContent {
   return { known: false, reason }
 }
 
+/** By content: a UKI has megabytes, and whoever compares two lists asks for each pair of them. */
+const digests = new WeakMap<EventContent, Map<DigestAlgorithm, Buffer>>()
+
 /** What is extended into a bank; undefined where the content is not known. */
 export function eventDigest({ content }: PredictedEvent, algorithm: DigestAlgorithm): Buffer | undefined {
   if (!content.known) return undefined
+  const known = digests.get(content) ?? new Map<DigestAlgorithm, Buffer>()
+  digests.set(content, known)
+  const digest = known.get(algorithm) ?? hashed(content.parts, algorithm)
+  known.set(algorithm, digest)
+  return Buffer.from(digest)
+}
+
+function hashed(parts: readonly Uint8Array[], algorithm: DigestAlgorithm): Buffer {
   const hash = createHash(algorithm)
-  for (const part of content.parts) hash.update(part)
+  for (const part of parts) hash.update(part)
   return hash.digest()
 }
 

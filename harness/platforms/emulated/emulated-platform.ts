@@ -12,11 +12,20 @@ export function emulatedPlatform(
 ): PlatformDescriptor | undefined {
   const { emulation } = tee
   if (emulation === undefined || on.basis !== 'emulated') return undefined
-  const { needs, wants } = on
+  const { needs, wants, smmFact } = on
+  const { standIn } = emulation
   return {
     ...{ id: tee.id, title: `${tee.title}, emulated on ${on.id}`, basis: 'emulated', needs, wants },
     firmwareLoads: tee.firmwareLoads,
     firmwareFeature: emulation.firmwareFeature,
+    // From flash: its variables are in SMM, which wants to write there.
+    ...(standIn && {
+      standIn: {
+        firmwareLoads: ['pflash'],
+        firmwareFeature: standIn,
+        ...(smmFact !== undefined && { smmFact }),
+      },
+    }),
     launchOptions: tee.launchOptions,
     ...(tee.predictLaunch && { predictLaunch: tee.predictLaunch }),
     emulated: { tee, on },

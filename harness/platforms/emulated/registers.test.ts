@@ -96,22 +96,45 @@ t.test('extends count where the TPM did them, and a start begins anew', async (t
   )
 })
 
-t.test('what comes when the firmware was left changes nothing, until the next start', async (t) => {
+/** The last event of a firmware. */
+const LEFT = sha384(Buffer.from('Exit Boot Services Returned with Success'))
+const hex = (values: readonly Uint8Array[]) => values.map((value) => Buffer.from(value).toString('hex'))
+
+t.test('what a system extends when the firmware was left is in no RTMR, until the next start', async (t) => {
   const file = await logFile(t)
   const a = Buffer.alloc(48, 1)
-  const left = createHash('sha384').update('Exit Boot Services Returned with Success').digest()
-  const before = exchange(extend(4, left)) + exchange(extend(11, a)) + exchange(extend(5, left))
-  const after = [1, 2, 10, 11].map((pcr) => exchange(extend(pcr, a))).join('')
+  const before = exchange(extend(4, LEFT)) + exchange(extend(11, a)) + exchange(extend(5, LEFT))
+  const after = [8, 9, 10, 11, 12, 15].map((pcr) => exchange(extend(pcr, a))).join('')
   await writeFile(file, exchange(STARTUP) + before + after)
   const log = new PcrExtendLog(file)
   const registers = new RuntimeRegisters()
-  const expected = [ZERO, sha384(sha384(ZERO, left), left), sha384(ZERO, a), ZERO]
   t.strictSame(
     await replay(log, registers),
-    expected.map((value) => value.toString('hex')),
+    hex([ZERO, sha384(sha384(ZERO, LEFT), LEFT), sha384(ZERO, a), ZERO]),
   )
   await appendFile(file, exchange(STARTUP) + exchange(extend(11, a)))
   t.equal((await replay(log, registers))[2], sha384(ZERO, a).toString('hex'))
+})
+
+t.test('a program that says that the firmware was left hides nothing by it', async (t) => {
+  const file = await logFile(t)
+  const [loaded, told] = [Buffer.alloc(48, 1), Buffer.alloc(48, 2)]
+  const log = new PcrExtendLog(file)
+  const registers = new RuntimeRegisters()
+  await writeFile(file, exchange(STARTUP) + exchange(extend(5, LEFT)) + exchange(extend(4, loaded)))
+  await appendFile(file, exchange(extend(7, loaded)) + exchange(extend(11, told)))
+  const rtmr1 = sha384(sha384(ZERO, LEFT), loaded)
+  t.strictSame(
+    await replay(log, registers),
+    hex([sha384(ZERO, loaded), rtmr1, ZERO, ZERO]),
+    'what it loads shows at once',
+  )
+  await appendFile(file, exchange(extend(5, LEFT)) + exchange(extend(11, loaded)))
+  t.strictSame(
+    await replay(log, registers),
+    hex([sha384(ZERO, loaded), sha384(rtmr1, LEFT), sha384(ZERO, told), ZERO]),
+    'and what that told shows when the firmware is left',
+  )
 })
 
 t.test('malformed commands and foreign lines change nothing', async (t) => {

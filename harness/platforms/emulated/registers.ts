@@ -3,6 +3,12 @@
  * where there is one (UEFI specification 2.11, 38.4.1: PCR 1 and 7 are RTMR0; 2 to 6 RTMR1; 8 to 15 RTMR2; PCR 0 is
  * MRTD). RTMR3 stays zero, as nothing of the boot extends it. What comes when the firmware has been left (IMA's, systemd's
  * words in PCR 11) a guest of hardware extends its TPM by, and no RTMR.
+ *
+ * That the firmware was left is told by its last event, which any program of the guest can extend as well: who did it a TPM
+ * does not say. So nothing that a program does hides what comes after it. The firmware's own last event comes in any case,
+ * and RTMR2 is what it was at the last of them; RTMR0 and 1, which are the firmware's registers and nobody's in a running
+ * system, go on to the end. A system that extends these PCRs all the same has other RTMRs than it would have on hardware,
+ * and is refused where it would not be.
  */
 import { createHash } from 'node:crypto'
 import type { PcrEvent } from '../../machine/vtpm/pcr-extends.ts'
@@ -12,6 +18,8 @@ const LEFT = createHash('sha384').update('Exit Boot Services Returned with Succe
 const LEFT_PCR = 5
 
 const REGISTERS = 4
+/** The one that what the firmware started, and the system behind it, extend. */
+const SYSTEM = 2
 const REGISTER_BYTES = 48
 
 /** Undefined for PCR 0, and for those that stand for no RTMR. */
@@ -23,24 +31,26 @@ export function rtmrOf(pcr: number): number | undefined {
 
 export class RuntimeRegisters {
   #values = zeros()
-  #isLeft = false
+  /** RTMR2 when the firmware was left, as far as is known; undefined before. */
+  #left: Buffer | undefined
 
   /** RTMR0 to RTMR3. */
   get values(): readonly Buffer[] {
-    return this.#values
+    const left = this.#left
+    return left ? this.#values.with(SYSTEM, left) : this.#values
   }
 
   apply(event: PcrEvent): void {
     if (event.kind === 'startup') {
       this.#values = zeros()
-      this.#isLeft = false
+      this.#left = undefined
       return
     }
     const index = rtmrOf(event.pcr)
-    if (index === undefined || this.#isLeft) return
-    this.#isLeft = event.pcr === LEFT_PCR && event.digest.equals(LEFT)
+    if (index === undefined) return
     const value = this.#values[index] ?? Buffer.alloc(REGISTER_BYTES)
     this.#values[index] = createHash('sha384').update(value).update(event.digest).digest()
+    if (event.pcr === LEFT_PCR && event.digest.equals(LEFT)) this.#left = this.#values[SYSTEM]
   }
 }
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -17,13 +18,14 @@ import { judgedPage } from '../judged-page.ts'
 import { BrokerLine } from './broker-line.ts'
 import { attestationsOf, summarize } from './exchanges.ts'
 import { interceptTls } from './interceptor.ts'
-import { filesWithSecret } from './secret-search.ts'
+import { Relay } from './relay.ts'
+import { filesWithSecret, placesAmong } from './secret-search.ts'
 import { ShownEvidence } from './shown-evidence.ts'
 
 const COMMON = { time: '2026-01-01T00:00:00.000Z', peer: 'local', teePubkey: '00', tee: 'snp' }
 
 function attest(outcome: 'attested' | 'refused', codes: readonly string[], code?: string): AuditRecord {
-  const findings = codes.map((each) => ({ code: each, message: '', expected: '', got: '' }))
+  const findings = codes.map((each) => ({ code: each, message: 'in words', expected: '', got: '' }))
   const verdict = { policy: '00', resources: [], authentic: true, acceptable: codes.length === 0, findings }
   return {
     ...{ ...COMMON, event: 'attest', session: '00', evidence: { primary: '00' }, outcome },
@@ -70,8 +72,11 @@ t.test('evidence that got a resource is told from evidence that did not, by its 
   const given = { ...resource('released'), session: '1' } as ResourceRecord
   const withheld = { ...resource('refused', 'policy-denied'), session: '2' } as AuditRecord
   t.strictSame(attestationsOf([first, given, second, withheld]), [
-    { ...{ evidence: '11', vtpm: tpm, root }, released: true, resources: [given.resource] },
-    { ...{ evidence: '22', vtpm: undefined, root: undefined }, released: false, resources: [] },
+    { ...{ evidence: '11', vtpm: tpm, root, findings: [] }, released: true, resources: [given.resource] },
+    {
+      ...{ evidence: '22', vtpm: undefined, root: undefined, findings: ['in words'] },
+      ...{ released: false, resources: [] },
+    },
   ])
 })
 
@@ -113,6 +118,28 @@ t.test('a line leads where it was last told to, at one and the same port, and is
   line.leadTo(undefined)
   t.equal(await say(line.hostPort, 'x'), '')
   t.equal(line.arrivals.length, 4)
+})
+
+t.test('a relay has a TLS key of its own, passes on what it hears, and knows who came', async (t) => {
+  await using scope = new Scope('test')
+  const { certificatePem: cert, keyPem: key } = await makeServerCertificate({
+    ...{ names: ['127.0.0.1'], now: new Date() },
+  })
+  const broker = createTlsServer({ cert, key }, (socket) => socket.on('data', () => socket.end('broker')))
+  scope.defer('broker', () => new Promise<void>((resolve) => broker.close(() => resolve())))
+  const port = await listening(broker)
+  const own = await makeServerCertificate({ names: ['127.0.0.1'], now: new Date() })
+  const identity = { certificatePem: own.certificatePem, privateKeyPem: own.keyPem, pin: 'sha256:QUFB' }
+  const relay = await Relay.open(scope, { identity, broker: () => port })
+  t.equal(relay.commandLine, 'attestbed.broker=https://10.0.2.101:8443 attestbed.broker-pin=sha256:QUFB')
+  t.equal(relay.arrivals, 0)
+  const guest = connectTls({ host: '127.0.0.1', port: relay.network.relayPort, rejectUnauthorized: false })
+  await once(guest, 'secureConnect')
+  t.equal(String(guest.getPeerX509Certificate()).trim(), own.certificatePem.trim())
+  guest.write('x')
+  const [answer] = await once(guest, 'data')
+  t.equal(String(answer), 'broker')
+  t.strictSame([relay.arrivals, relay.requests], [1, 1])
 })
 
 t.test('who waits for guests to connect hears of it, or that none did', async (t) => {
@@ -218,6 +245,19 @@ t.test(
     }
   },
 )
+
+t.test('what a search found is told by the kind of its place, and other files are of none', async (t) => {
+  const files = [
+    'events.jsonl',
+    'owner/disk.qcow2',
+    'twin/disk.qcow2',
+    'owner/boot-2/console.raw',
+    'impostor-audit.jsonl',
+  ]
+  t.strictSame(placesAmong(files), ['console', 'disk', 'record'])
+  t.strictSame(placesAmong(['broker-audit.jsonl', 'a/vtpm.log', 'a/console.sent']), ['broker', 'vtpm'])
+  t.strictSame(placesAmong([]), [])
+})
 
 /** As swtpm logs what it is told: 16 bytes a line, upper case; `before`: bytes that stand in front. */
 function dumpedAt(before: number, secret: string): string {

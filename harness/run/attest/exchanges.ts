@@ -34,6 +34,8 @@ export interface Attestation {
   readonly evidence: string
   /** Of the public areas of EK and AK; undefined where evidence of no vTPM came. */
   readonly vtpm: { readonly ek: string; readonly ak: string } | undefined
+  /** What any policy found wrong with it, in words: which register, which image. */
+  readonly findings: readonly string[]
   /** Whether its session got a resource. */
   readonly released: boolean
   /** Those resources. */
@@ -51,6 +53,7 @@ export function attestationsOf(records: readonly AuditRecord[]): readonly Attest
     const resources = left.filter(({ session }) => session === record.session).map(({ resource }) => resource)
     return {
       ...{ evidence: record.evidence.primary, vtpm: record.tpm, root: record.root },
+      findings: record.verdicts.flatMap(({ findings }) => findings.map(({ message }) => message)),
       ...{ released: resources.length > 0, resources },
     }
   })

@@ -19,6 +19,7 @@ import type { NetworkOptions, VmOptions } from '../vm-options.ts'
 import { BrokerLine } from './broker-line.ts'
 import { type Attestation, attestationsOf, type ExchangeSummary, summarize } from './exchanges.ts'
 import { type Interceptor, interceptTls } from './interceptor.ts'
+import { Relay } from './relay.ts'
 import { ShownEvidence } from './shown-evidence.ts'
 
 /** What guests ask for where their command line names nothing else. */
@@ -170,6 +171,15 @@ export class LabBroker {
     this.#open.push(broker)
     this.#impostor = { broker, log }
     return this.#impostor
+  }
+
+  /** Somebody beside the broker, whom guests reach at another address: one that only their command line can give them. */
+  async relay(): Promise<Relay> {
+    const { scope, bench } = this.#spec
+    return Relay.open(scope, {
+      identity: await ensureBrokerIdentity(bench, 'relay'),
+      broker: () => this.#broker?.port,
+    })
   }
 
   /** What one that was put in the broker's place saw of guests. */

@@ -2,13 +2,14 @@
 import { readFile } from 'node:fs/promises'
 import { UsageError } from '../../base/errors.ts'
 import type { ReleasePolicy } from '../../broker/index.ts'
-import type { ResolvedPolicy } from '../../evidence/policy/resolve.ts'
+import type { ResolvedPolicy, ResolvedTdxPolicy } from '../../evidence/policy/resolve.ts'
 import { authenticodeDigest } from '../../formats/authenticode.ts'
 import { parseUki } from '../../formats/uki.ts'
 import { foldEvents } from '../../measure/tpm/registers.ts'
 import { phaseEvents, sectionEvents } from '../../measure/tpm/stub.ts'
 import type { EndorsementFault } from '../../platforms/emulated/processor.ts'
 import type { ScenarioVm } from '../vm.ts'
+import { expectDiskBoot } from './disk-boot.ts'
 
 export interface OwnersWishes {
   /** What is wrong with what the owner has of endorsements. */
@@ -30,6 +31,13 @@ export interface OwnersWishes {
    * hashes (SNP) nor for RTMRs (TDX).
    */
   readonly software?: 'by-vtpm'
+  /**
+   * The firmware boots the VM's disk, which lies there as its owner made it: PCR 7, 11 and 12, the log, and RTMR1 of a TD are
+   * those of the UKI and the addons on it; absent: QEMU brings the UKI.
+   */
+  readonly boot?: 'from-disk'
+  /** With `from-disk`: the owner does not ask what lies beside the UKI, neither PCR 12 nor what else shows it. */
+  readonly addons?: 'any'
   /** TDX: the only version of quotes that is taken; absent: any. */
   readonly quoteVersion?: 4 | 5
   /** The resource is encrypted to the vTPM as well. */
@@ -47,19 +55,44 @@ export async function ownersPolicy(vm: ScenarioVm, wishes: OwnersWishes = {}): P
   const named = simulatedRoot !== undefined && wishes.trust !== 'default'
   return {
     policy: {
-      ...(await platformPolicy(vm, wishes)),
+      ...(await (wishes.boot === 'from-disk' ? diskPolicy(vm, wishes) : directPolicy(vm, wishes))),
       ...(named && { simulatedRoots: [simulatedRoot] }),
-      ...(wishes.log && { eventLog: await logPolicy(vm, wishes.log) }),
-      ...(wishes.vtpm && { tpm: { pcrs: { sha256: { 11: [await pcr11InInitrd(vm)], 12: [ZERO_PCR] } } } }),
     },
     ...{ certificates, crls, collateral },
     ...(wishes.delivery && { delivery: wishes.delivery }),
   }
 }
 
+async function directPolicy(vm: ScenarioVm, wishes: OwnersWishes): Promise<ResolvedPolicy> {
+  const registers = wishes.software === undefined ? await vm.tee.expectedRegisters() : undefined
+  return {
+    ...(await platformPolicy(vm, { ...wishes, registers })),
+    ...(wishes.log && { eventLog: await logPolicy(vm, wishes.log) }),
+    ...(wishes.vtpm && { tpm: { pcrs: { sha256: { 11: [await pcr11InInitrd(vm)], 12: [ZERO_PCR] } } } }),
+  }
+}
+
+/** Launch digest and MRTD are of the firmware alone: all else is the vTPM's word, and on TDX that of a register. */
+async function diskPolicy(vm: ScenarioVm, wishes: OwnersWishes): Promise<ResolvedPolicy> {
+  const { pcrs, rtmrs, log } = await expectDiskBoot(vm)
+  if (wishes.addons === 'any') {
+    const { 12: _, ...others } = pcrs
+    return { ...(await platformPolicy(vm, wishes)), tpm: { pcrs: { sha256: others } } }
+  }
+  return {
+    ...(await platformPolicy(vm, { ...wishes, registers: rtmrs })),
+    ...(wishes.log && { eventLog: wishes.log === 'secure-boot' ? { secureBoot: 'on' } : log }),
+    ...(wishes.vtpm && { tpm: { pcrs: { sha256: pcrs } } }),
+  }
+}
+
 async function platformPolicy(
   { tee }: ScenarioVm,
-  { quoteVersion, software }: OwnersWishes,
+  {
+    quoteVersion,
+    software,
+    registers,
+  }: OwnersWishes & { readonly registers?: Pick<ResolvedTdxPolicy, 'rtmr1' | 'rtmr2'> | undefined },
 ): Promise<Pick<ResolvedPolicy, 'snp' | 'tdx' | 'revocation'>> {
   const digest = await tee.expectedDigest()
   if (tee.platform === 'tdx')
@@ -67,7 +100,7 @@ async function platformPolicy(
       revocation: 'required',
       tdx: {
         mrtd: [digest],
-        ...(software === undefined && (await tee.expectedRegisters())),
+        ...registers,
         ...(tee.chip !== undefined && { fmspcs: [tee.chip] }),
         ...(quoteVersion !== undefined && { quoteVersions: [quoteVersion] }),
       },

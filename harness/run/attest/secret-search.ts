@@ -1,6 +1,6 @@
 /** Whether a secret is anywhere that a host can read it: in the files that a scenario left behind so far. */
 import { open, readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { countInFile } from '../../system/search.ts'
 
 /**
@@ -21,6 +21,23 @@ export async function filesWithSecret(directory: string, secret: string): Promis
       found.push(file.slice(directory.length + 1))
   }
   return found.sort()
+}
+
+/** Kinds of places that a search goes through, by the name that a file of each has. `record`: what the harness notes. */
+const FILE_OF = {
+  broker: 'broker-audit.jsonl',
+  console: 'console.raw',
+  disk: 'disk.qcow2',
+  record: 'events.jsonl',
+  vtpm: 'vtpm.log',
+} as const
+
+export type SearchedPlace = keyof typeof FILE_OF
+
+/** Of which kinds the files that a search found are; each once, sorted. Files of no kind count for nothing. */
+export function placesAmong(files: readonly string[]): readonly SearchedPlace[] {
+  const names = new Set(files.map((file) => basename(file)))
+  return (Object.keys(FILE_OF) as SearchedPlace[]).filter((place) => names.has(FILE_OF[place]))
 }
 
 const PIECE_BYTES = 1024 * 1024

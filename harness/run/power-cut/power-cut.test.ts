@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { join } from 'node:path'
 import t from 'tap'
 import type { FatExtent } from '../../formats/fat.ts'
 import { FatImage } from '../../formats/testing/fat-volume.ts'
@@ -6,6 +7,7 @@ import { FLASH, type FlashRecord, variableFlash } from '../../formats/testing/va
 import { candidatesOf, dangerOf, orderOf } from './candidates.ts'
 import { describeDiskWrite, describeFlashWrite } from './describe.ts'
 import { statesOfLostWrites } from './lost-writes.ts'
+import { recordedOrder, recordOrder } from './recorded-order.ts'
 import { mustBeOrder, ofControl, samplingOf } from './sampling.ts'
 import { type CutEvent, cutStates, eventsOf, type RecordedUpdate, stateAfter } from './states.ts'
 
@@ -205,6 +207,14 @@ t.test('two recordings of the same steps have the same order, whatever is random
   const longer = variableFlash([order, { ...entry, data: Buffer.from('slot c') }])
   const other = update.events.map((event, index) => (index === 7 ? flashWrite(longer) : event))
   t.not(drawn({ ...update, events: other }), drawn(update), 'the same names with another value')
+})
+
+t.test('the order of a recording is found again beside its VM, by its seed', async (t) => {
+  const point = t.testdir({ owner: {}, control: {} })
+  await recordOrder(join(point, 'owner'), { seed: 7, order: 'f62a05c2' })
+  t.equal(await recordedOrder(point, 7), 'f62a05c2')
+  t.equal(await recordedOrder(point, 8), undefined)
+  t.equal(await recordedOrder(join(point, 'none'), 7), undefined)
 })
 
 t.test('an order that is not the one of these states boots none', async (t) => {

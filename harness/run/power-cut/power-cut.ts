@@ -4,6 +4,7 @@ import type { ScenarioVm } from '../vm.ts'
 import { bootUntil } from './boot-until.ts'
 import { type Candidate, candidatesOf, orderOf } from './candidates.ts'
 import { type CutOutcome, PowerCuts } from './cuts.ts'
+import { recordOrder } from './recorded-order.ts'
 import { UpdateRecording } from './recording.ts'
 import { mustBeOrder, ofControl, type Sampling, sampleOf, samplingOf } from './sampling.ts'
 import { stateAfter } from './states.ts'
@@ -59,11 +60,18 @@ export async function recordPowerCuts(
   const sampling = isControl ? ofControl(asked) : asked
   return {
     mark: (name) => recording.mark(name),
-    boot: async () => bootSample(vm, await PowerCuts.open(vm, await recording.end()), sampling),
+    boot: async () => {
+      const cuts = await PowerCuts.open(vm, await recording.end())
+      return bootSample(vm, cuts, { ...sampling, isControl })
+    },
   }
 }
 
-async function bootSample(vm: ScenarioVm, cuts: PowerCuts, sampling: Sampling): Promise<PowerCutReport> {
+async function bootSample(
+  vm: ScenarioVm,
+  cuts: PowerCuts,
+  { isControl, ...sampling }: Sampling & { readonly isControl: boolean },
+): Promise<PowerCutReport> {
   const note = (text: string) => vm.spec.emit({ type: 'note', text })
   const [first, last] = [cuts.states[0], stateAfter(cuts.states, cuts.update.events.length)]
   if (first === undefined || last === undefined)
@@ -73,6 +81,7 @@ async function bootSample(vm: ScenarioVm, cuts: PowerCuts, sampling: Sampling): 
   )
   const order = orderOf(all)
   note(cuts.summary)
+  if (!isControl) await recordOrder(vm.spec.directory, { seed: sampling.seed, order })
   mustBeOrder(order, sampling)
   const sample = sampleOf(all, sampling)
   note(

@@ -17,7 +17,8 @@ find_tee() {
 # report_of HEX FILE: a report whose REPORT_DATA is HEX and zeros, in FILE, and what comes with it in FILE.aux, empty where
 # there is nothing. Sets $tee.
 report_of() {
-  data=$(printf '%-128s' "$1" | tr ' ' 0)
+  data=$1
+  while [ ${#data} -lt 128 ]; do data=${data}0; done
   # Without a processor's driver behind it the kernel's interface makes no entries.
   if mkdir -p $TSM/attester 2>/dev/null; then report_of_kernel "$2"; else report_of_port "$2"; fi || return 1
   case $provider in
@@ -35,24 +36,19 @@ report_of_kernel() {
   rmdir $entry
 }
 
-# The protocol of the emulated security processor: harness/platforms/README.md.
+# The protocol of the emulated security processor: harness/platforms/emulated/README.md. The shell's own read would take a
+# byte at a time.
 report_of_port() {
   [ -e $PORT ] || return 1
+  rm -f port-*
   exec 3<>$PORT
   echo "report $data" >&3
-  provider= ended=
-  : >"$1.aux"
-  while read -r word value <&3; do
-    case $word in
-      provider) provider=$value ;;
-      outblob) echo "$value" | base64 -d >"$1" ;;
-      auxblob) echo "$value" | base64 -d >"$1.aux" ;;
-      error) break ;;
-      end) ended=1; break ;;
-    esac
-  done
+  awk '$1 ~ /^(provider|outblob|auxblob|end)$/ { print $2 >("port-" $1) } $1 ~ /^(end|error)$/ { exit }' <&3
   exec 3>&-
-  [ -n "$ended" ] && [ -s "$1" ]
+  provider=
+  [ -e port-end ] && [ -e port-provider ] || return 1
+  read -r provider <port-provider
+  base64 -d <port-outblob >"$1" && base64 -d <port-auxblob >"$1.aux" && [ -s "$1" ]
 }
 
 # tpm_evidence HEX: a quote of PCRs 0 to 15 by a key of this boot, with HEX in it, and the logs that explain it, as the
@@ -63,8 +59,12 @@ tpm_evidence() {
     tpm2 quote -Q -c ak -l sha256:0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 -q "$1" -g sha256 -m quote -s signature -o pcrs ||
     return 1
   {
-    printf '{"tpm":{"akPublic":"%s","ekPublic":"%s","pcrs":"%s","quote":"%s","signature":"%s"' "$(base64_of ak.pub)" \
-      "$(base64_of ek.pub)" "$(base64_of pcrs)" "$(base64_of quote)" "$(base64_of signature)"
+    printf '{"tpm":{'
+    value_of akPublic ak.pub
+    member_of ekPublic ek.pub
+    member_of pcrs pcrs
+    member_of quote quote
+    member_of signature signature
     member_of eventLog $TPM_LOG
     member_of userspaceLog $SYSTEMD_LOG
     printf '}}'
@@ -85,7 +85,15 @@ activate() {
 # no bytes.
 member_of() {
   [ -e "$2" ] || return 0
-  printf ',"%s":"%s"' "$1" "$(base64_of "$2")"
+  printf ,
+  value_of "$1" "$2"
+}
+
+# value_of NAME FILE: the first member.
+value_of() {
+  printf '"%s":"' "$1"
+  base64 -w 0 "$2"
+  printf '"'
 }
 
 from_hex() { echo "$1" | xxd -r -p; }

@@ -1,13 +1,19 @@
-# Sourced by the attester and by open-root: who gives the key, which broker to ask, and by what to know it. All come from
-# places that the owner's broker, or the processor, sees measured: a host that could name another broker, or a seal of its
-# own, would choose the disk that this guest opens.
+# Sourced by the attester and by open-root: who gives the key, which broker to ask, and by what to know it; and by the init
+# of images/verity. All come from places that the owner's broker, or the processor, sees measured: a host that could name
+# another broker, or a seal of its own, would choose the disk that this guest opens.
+# Words of the command line are measured as far as the vTPM is honest; init data is bound by the processor alone.
 
-SECURE_BOOT=/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+VARIABLES=/sys/firmware/efi/efivars
+SECURE_BOOT=$VARIABLES/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+# The vendor of what loaders and stub say of themselves.
+LOADER=4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
 STUB_EXTRA=io.systemd.stub.kernel-cmdline-extra
 PCRS=/sys/class/tpm/tpm0/pcr-sha256
 SMBIOS=/sys/firmware/dmi/tables/DMI
 INIT_DATA=/sys/firmware/qemu_fw_cfg/by_name/opt/org.attestbed/init-data/raw
 ZERO_PCR=0000000000000000000000000000000000000000000000000000000000000000
+
+unmeasured=
 
 # Sets $broker, $pin and $named_by; where that fails, $reason.
 #   uki        the command line in the UKI, and nothing was added to it: PCR 12 is as it was at power-on
@@ -41,20 +47,38 @@ from_command_line() {
   named_by=$measured_by
 }
 
-# Whether nobody could add to the command line unseen; sets $measured_by. Without a vTPM this guest does not know whether
-# the command line is in its launch digest (kernel hashes), or whether its firmware took any UKI and any addon from a disk:
-# then no word of it counts.
+# Whether nobody could add to the command line unseen; sets $measured_by, else $unmeasured. Without a vTPM this guest does
+# not know whether the command line is in its launch digest (kernel hashes), or whether its firmware took any UKI and any
+# addon from a disk: then no word of it counts.
+#   no-smbios   nobody knows what the stub took from there
+#   smbios      something is there for the stub: nobody has signed it
+#   no-vtpm     there is no PCR 12
+#   no-measures the firmware measured nothing, so the stub did not either, whatever it took
+#   not-signed  the stub added something, and the firmware verifies nothing
 measured_words() {
-  # What the stub takes from SMBIOS nobody has signed. Its strings end with a NUL.
+  unmeasured=no-smbios
   [ -r $SMBIOS ] || return 1
+  unmeasured=smbios
+  # Its strings end with a NUL.
   ! tr '\0' '\n' <$SMBIOS | grep -qF $STUB_EXTRA || return 1
+  unmeasured=no-vtpm
   [ -e $PCRS/12 ] || return 1
+  unmeasured=no-measures
+  read -r pcr4 <$PCRS/4
+  [ "$pcr4" != $ZERO_PCR ] || return 1
   read -r pcr12 <$PCRS/12
   measured_by=uki
-  [ "$pcr12" != $ZERO_PCR ] || return 0
-  # The stub added something. What it takes from the ESP the firmware verifies, where Secure Boot is on.
-  measured_by=addon
-  secure_boot
+  [ "$pcr12" != $ZERO_PCR ] || { unmeasured=; return 0; }
+  # What the stub takes from the ESP the firmware verifies, where Secure Boot is on.
+  measured_by=addon unmeasured=not-signed
+  secure_boot && unmeasured=
+}
+
+# Whether QEMU brought the UKI, as far as the stub says (systemd-stub(7)): it loads no addon then. A disk without a GPT has
+# no partition either, and addons: for who lets it, only the launch tells the difference.
+brought_by_qemu() {
+  [ -e "$VARIABLES/StubInfo-$LOADER" ] || return 1
+  [ ! -e "$VARIABLES/StubDevicePartUUID-$LOADER" ] && [ ! -e "$VARIABLES/LoaderDevicePartUUID-$LOADER" ]
 }
 
 # Sets $unlock: the broker, unless a word that counts says that the vTPM gives the key, or keeps it (seal.sh). What stands

@@ -69,7 +69,10 @@ challenge() {
 attestation() {
   reason=no-evidence
   jose jwk gen -i '{"kty":"EC","crv":"P-256"}' -o key || return 1
-  key='{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"'$(member key x)'","y":"'$(member key y)'"}'
+  read -r generated <key
+  member x; x=$value
+  member y
+  key='{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"'$x'","y":"'$value'"}'
   runtime='"nonce":"'$nonce'","tee-pubkey":'$key
   additional=
   if [ -e $TPM ]; then
@@ -112,24 +115,31 @@ further() {
 open_answer() {
   reason=bad-response
   jose jwe dec -i answer -k key -O opened || return 1
-  if jose fmt -j opened -g credentialBlob -S >/dev/null 2>&1; then open_credential "$1"; else mv opened "$1"; fi
+  set -- "$1" $(jose fmt -j opened -g credentialBlob -u- -U -g encryptedSecret -u- 2>/dev/null)
+  if [ $# -gt 1 ]; then open_credential "$@"; else mv opened "$1"; fi
 }
 
-# The resource is encrypted under a key that only the TPM with this EK and AK gives out.
+# open_credential FILE BLOB SECRET, both base64: the resource is encrypted under a key that only the TPM with this EK and AK
+# gives out.
 open_credential() {
   # The form of tpm2-tools: magic, version, TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET.
-  { from_hex badcc0de00000001; blob credentialBlob; blob encryptedSecret; } >credential
+  {
+    printf '\272\334\300\336\0\0\0\1'
+    echo "$2" | base64 -d
+    echo "${3-}" | base64 -d
+  } >credential
   activate credential wrapping || { reason=not-activated; return 1; }
-  printf '{"alg":"A256GCM","k":"%s","kty":"oct"}' "$(base64_of wrapping | tr +/ -_ | tr -d =)" >wrapping-key
+  wrapping=$(base64 -w 0 wrapping | tr +/ -_)
+  printf '{"alg":"A256GCM","k":"%s","kty":"oct"}' "${wrapping%%=*}" >wrapping-key
   # Under its name there is a resource as a whole or nothing: some go by whether there is one.
   jose jwe dec -i opened -k wrapping-key -O unwrapped && mv unwrapped "$1"
 }
 
-# blob NAME: a member of the opened document, from base64.
-blob() { jose fmt -j opened -g "$1" -u- | base64 -d; }
-
-# member FILE NAME: of JSON that jose wrote itself.
-member() { sed 's/.*"'"$2"'":"\([^"]*\)".*/\1/' "$1"; }
+# member NAME: sets $value, of the key that jose generated.
+member() {
+  value=${generated#*"\"$1\":\""}
+  value=${value%%\"*}
+}
 
 # json_text FILE: its lines as they stand between the quotes of JSON. Of printable ASCII.
 json_text() { sed 's/[\\"]/\\&/g; s/$/\\n/' "$1" | tr -d '\n'; }
