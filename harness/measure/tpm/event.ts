@@ -66,10 +66,10 @@ const digests = new WeakMap<EventContent, Map<DigestAlgorithm, Buffer>>()
 /** What is extended into a bank; undefined where the content is not known. */
 export function eventDigest({ content }: PredictedEvent, algorithm: DigestAlgorithm): Buffer | undefined {
   if (!content.known) return undefined
-  const known = digests.get(content) ?? new Map<DigestAlgorithm, Buffer>()
-  digests.set(content, known)
-  const digest = known.get(algorithm) ?? hashed(content.parts, algorithm)
-  known.set(algorithm, digest)
+  const ofContent = digests.get(content) ?? new Map<DigestAlgorithm, Buffer>()
+  digests.set(content, ofContent)
+  const digest = ofContent.get(algorithm) ?? hashed(content.parts, algorithm)
+  ofContent.set(algorithm, digest)
   return Buffer.from(digest)
 }
 
