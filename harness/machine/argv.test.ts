@@ -24,7 +24,7 @@ const PLAIN: MachineDescription = {
   virtioOptions: {},
   onReset: 'reset',
   qmpSocket: '/run/q',
-  serialSocket: '/run/s',
+  serialPipe: '/run/s',
 }
 
 const make = (change: Partial<MachineDescription>) => qemuArguments({ ...PLAIN, ...change })
@@ -40,12 +40,7 @@ t.test('the plain machine, in full', async (t) => {
   t.strictSame(make({}), [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-name', 'vm1', '-machine', 'q35,smm=off'],
     ...['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', '1024M', '-bios', '/fw/OVMF.fd'],
-    ...[
-      '-chardev',
-      'socket,id=serial0,path=/run/s,server=on,wait=off',
-      '-device',
-      'isa-serial,chardev=serial0',
-    ],
+    ...['-chardev', 'pipe,id=serial0,path=/run/s', '-device', 'isa-serial,chardev=serial0'],
     ...['-chardev', 'socket,id=qmp0,path=/run/q,server=on,wait=off', '-qmp', 'chardev:qmp0'],
     ...['-device', 'virtio-rng-pci', '-device', 'pvpanic-pci'],
     ...['-action', 'reboot=reset,shutdown=poweroff,panic=pause,watchdog=reset'],
@@ -238,13 +233,13 @@ t.test('a file for the guest is handed over by fw_cfg under its name', async (t)
 t.test('commas in an SMBIOS string and in a socket path are doubled', async (t) => {
   const args = make({
     smbiosStrings: ['io.systemd.stub.kernel-cmdline-extra=a,b,,c', '2'],
-    serialSocket: '/run/a,b',
+    serialPipe: '/run/a,b',
   })
   t.strictSame(valuesOf(args, '-smbios'), [
     'type=11,value=io.systemd.stub.kernel-cmdline-extra=a,,b,,,,c',
     'type=11,value=2',
   ])
-  t.ok(valuesOf(args, '-chardev').includes('socket,id=serial0,path=/run/a,,b,server=on,wait=off'))
+  t.ok(valuesOf(args, '-chardev').includes('pipe,id=serial0,path=/run/a,,b'))
 })
 
 t.test('what a reset and a panic do follows the description', async (t) => {

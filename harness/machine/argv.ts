@@ -97,10 +97,10 @@ function directBoot(boot: DirectBoot): string[] {
   ]
 }
 
-/** The channels to the harness: QMP and the first serial port. QEMU listens, so that a pasted line works too. */
-function channels({ qmpSocket, serialSocket }: MachineDescription): string[] {
+/** The channels to the harness. The serial port is open before QMP listens: who is connected there finds both. */
+function channels({ qmpSocket, serialPipe }: MachineDescription): string[] {
   return [
-    ...['-chardev', listener('serial0', socketPath('the serial console', serialSocket))],
+    ...['-chardev', option('pipe', { id: 'serial0', path: filePath('the serial console', serialPipe) })],
     ...['-device', 'isa-serial,chardev=serial0'],
     ...['-chardev', listener('qmp0', socketPath('QMP', qmpSocket))],
     ...['-qmp', 'chardev:qmp0'],

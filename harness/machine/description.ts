@@ -140,7 +140,8 @@ export interface MachineDescription {
    * (QEMU's trace events); absent: nothing is traced.
    */
   readonly trace?: string
-  /** Sockets that QEMU creates and the harness connects to. */
+  /** A socket that QEMU creates and the harness connects to. */
   readonly qmpSocket: string
-  readonly serialSocket: string
+  /** Two FIFOs are made there before QEMU starts, with `.in` and `.out` after their name (`serialFifos`). */
+  readonly serialPipe: string
 }

@@ -2,6 +2,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { type AttestbedError, LaunchError } from '../base/errors.ts'
 import { type SupervisedProcess, spawnSupervised } from '../system/process.ts'
 import { programIn } from '../system/process-table.ts'
@@ -14,6 +15,7 @@ import type { MachineDescription } from './description.ts'
 import { recognizeQemuError } from './qemu-errors.ts'
 import { openQmp, type QmpClient } from './qmp/client.ts'
 import { isObject } from './qmp/messages.ts'
+import { makeSerialFifos, openSerialPipe, serialFifos } from './serial-pipe.ts'
 import { connectUnix } from './unix-socket.ts'
 import { describeEnd } from './vtpm/swtpm.ts'
 
@@ -57,7 +59,8 @@ export async function startQemu(
   await mkdir(options.directory, { recursive: true, mode: 0o700 })
   const log = join(options.directory, 'qemu.log')
   await Promise.all([...leftovers(description), log].map((file) => rm(file, { force: true })))
-  const opened: Opened = { sockets: [] }
+  await makeSerialFifos(tools, description.serialPipe)
+  const opened: Opened = { streams: [] }
   // Registered before QEMU, so closed after it: the last bytes still reach the transcript.
   scope.defer('console', () => closeAll(opened, options.transcript))
   const spawnedAt = Date.now()
@@ -91,36 +94,34 @@ export async function startQemu(
 
 /** What is open before there is a machine to own it. */
 interface Opened {
-  readonly sockets: Socket[]
+  readonly streams: Duplex[]
   console?: Console
 }
 
-async function closeAll({ sockets, console }: Opened, transcript: Transcript | undefined): Promise<void> {
-  for (const socket of sockets) socket.destroy()
+async function closeAll({ streams, console }: Opened, transcript: Transcript | undefined): Promise<void> {
+  for (const stream of streams) stream.destroy()
   await (console?.close() ?? transcript?.close())
 }
 
-/** The listeners of an earlier QEMU that was killed: to connect to them would find nobody. */
-function leftovers({ qmpSocket, serialSocket, ports }: MachineDescription): string[] {
-  return [qmpSocket, serialSocket, ...ports.map(({ socket }) => socket)]
+/** What an earlier QEMU that was killed listened on, and its FIFOs: to connect to them would find nobody. */
+function leftovers({ qmpSocket, serialPipe, ports }: MachineDescription): string[] {
+  return [qmpSocket, ...Object.values(serialFifos(serialPipe)), ...ports.map(({ socket }) => socket)]
 }
 
 async function connect(
   process: SupervisedProcess,
-  { name, qmpSocket, serialSocket }: MachineDescription,
+  { name, qmpSocket, serialPipe }: MachineDescription,
   { timeoutMs = DEFAULT_TIMEOUT_MS, opened }: StartOptions & { readonly opened: Opened },
-): Promise<{ readonly control: Socket; readonly serial: Socket }> {
+): Promise<{ readonly control: Socket; readonly serial: Duplex }> {
   const died = new AbortController()
   process.exited.then((end) => died.abort(startError(process, describeEnd(end))))
   const wait = { timeoutMs, timeoutCode: 'qmp', signal: died.signal } as const
-  const open = async (path: string, what: string) => {
-    const socket = await connectUnix(path, { ...wait, name: `${what} of ${name}` })
-    opened.sockets.push(socket)
-    return socket
-  }
-  const [control, serial] = await Promise.all([open(qmpSocket, 'QMP'), open(serialSocket, 'the console')])
-  if (!control.destroyed && !serial.destroyed) return { control, serial }
-  throw new LaunchError(`${name}: QEMU closed its sockets`, { code: 'qmp-closed' })
+  const control = await connectUnix(qmpSocket, { ...wait, name: `QMP of ${name}` })
+  opened.streams.push(control)
+  if (control.destroyed) throw new LaunchError(`${name}: QEMU closed its sockets`, { code: 'qmp-closed' })
+  const serial = openSerialPipe(serialPipe)
+  opened.streams.push(serial)
+  return { control, serial }
 }
 
 function vcpuThreads(answer: unknown): number[] {

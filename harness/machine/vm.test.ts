@@ -79,7 +79,7 @@ function guestTest(title: string, body: (t: Test, bench: Bench) => Promise<void>
       ...{ name: 'vm1', accelerator: 'tcg', machineOptions: {}, cpu: 'max', vcpus: 1, memoryMiB: 32 },
       ...{ firmware: { kind: 'bios', file: bios }, drives: [], objects: [], smbiosStrings: [], ports: [] },
       ...{ watchdog: false, virtioOptions: {}, onReset: 'exit' },
-      ...{ qmpSocket: join(directory, 'qmp'), serialSocket: join(directory, 'serial') },
+      ...{ qmpSocket: join(directory, 'qmp'), serialPipe: join(directory, 'serial') },
       ...change,
     })
     const run: Bench['run'] = async (guest, { words = 'hello\n', description, ...options } = {}) => {
@@ -93,6 +93,8 @@ function guestTest(title: string, body: (t: Test, bench: Bench) => Promise<void>
 }
 
 const SOON = { deadlineMs: 15_000 }
+/** The guest needs a tenth of it. */
+const BUSY_MS = 1000
 
 guestTest(
   'no byte of the guest is there before it is continued, and none is lost',
@@ -108,6 +110,14 @@ guestTest(
     t.ok(spawnedAt <= connectedAt && connectedAt <= (startedAt ?? 0))
   },
 )
+
+guestTest('a harness that is busy for a while misses nothing that the guest says', async (t, { run }) => {
+  const words = Array.from({ length: 2000 }, (_, line) => `line ${String(line).padStart(4)}\n`).join('')
+  const machine = await run('halt', { words })
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_MS)
+  const { before, match } = await machine.console.expect('line 1999', { ...SOON, since: 0 })
+  t.equal(`${before}${match}\n`, words)
+})
 
 guestTest('a guest that powers off has shut down, and QEMU is gone with it', async (t, { run }) => {
   const machine = await run('powerOff')
@@ -235,7 +245,7 @@ guestTest('a launch that fails says why', async (t, { tools, scope, directory, d
   await truncate(variables, 1000)
   const firmware = { kind: 'pflash', code, variables, secure: false } as const
   await t.rejects(launch({ firmware }), { constructor: MaterialError, code: 'truncated' })
-  await t.rejects(launch({ serialSocket: join(directory, 'x'.repeat(100)) }), {
+  await t.rejects(launch({ qmpSocket: join(directory, 'x'.repeat(100)) }), {
     code: 'socket-path-too-long',
   })
 })

@@ -11,7 +11,7 @@ const DESCRIPTION: MachineDescription = {
   ...{ name: 'vm1', accelerator: 'tcg', machineOptions: {}, cpu: 'qemu64', vcpus: 1, memoryMiB: 2048 },
   firmware: { kind: 'bios', file: '/OVMF.fd' },
   ...{ drives: [], objects: [], smbiosStrings: [], ports: [], watchdog: false, virtioOptions: {} },
-  ...{ onReset: 'reset', qmpSocket: '/tmp/q', serialSocket: '/tmp/s' },
+  ...{ onReset: 'reset', qmpSocket: '/tmp/q', serialPipe: '/tmp/s' },
 }
 const HOST: HostParameters = { cbitPosition: 51, qemuVersion: [11, 1] }
 

@@ -35,7 +35,7 @@ const DESCRIPTION: MachineDescription = {
   virtioOptions: {},
   onReset: 'reset',
   qmpSocket: '/tmp/q',
-  serialSocket: '/tmp/s',
+  serialPipe: '/tmp/s',
 }
 
 const directBoot: MachineDescription = { ...DESCRIPTION, directBoot: { kernel: '/uki.efi' } }

@@ -49,7 +49,7 @@ const DESCRIPTION: MachineDescription = {
   virtioOptions: {},
   onReset: 'reset',
   qmpSocket: '/tmp/q',
-  serialSocket: '/tmp/s',
+  serialPipe: '/tmp/s',
 }
 
 t.test('the real QEMU has every object, option, CPU and device property', withoutTools, async (t) => {

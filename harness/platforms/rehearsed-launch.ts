@@ -35,7 +35,7 @@ export function describeLaunch(request: LaunchRequest, host: HostParameters): Ma
     ...(directBoot && { directBoot }),
     ...{ drives: [], objects: [], smbiosStrings: [], ports: [], watchdog: false, virtioOptions: {} },
     // The caller's to replace. QEMU removes what is there before it listens: nothing may be.
-    ...{ onReset: 'exit', qmpSocket: '/nonexistent/qmp', serialSocket: '/nonexistent/serial' },
+    ...{ onReset: 'exit', qmpSocket: '/nonexistent/qmp', serialPipe: '/nonexistent/serial' },
   }
   return platform.apply(plain, { ...host, cbitPosition: host.cbitPosition ?? NO_CBIT }, options)
 }

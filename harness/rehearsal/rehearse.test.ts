@@ -54,7 +54,7 @@ function describe(some: Tools, { firmware, cpu = 'EPYC-v4', vcpus = 1, ...rest }
     ...{ name: 'vm1', accelerator: 'kvm', cpu, vcpus, memoryMiB: 512, ...rest },
     firmware: { kind: 'bios', file: some.path(firmware) },
     ...{ drives: [], smbiosStrings: [], ports: [], watchdog: false, virtioOptions: {}, onReset: 'exit' },
-    ...{ qmpSocket: '/nowhere/q', serialSocket: '/nowhere/s' },
+    ...{ qmpSocket: '/nowhere/q', serialPipe: '/nowhere/s' },
   }
 }
 

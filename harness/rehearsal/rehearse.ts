@@ -7,6 +7,7 @@ import { AttestbedError, HostError, LaunchError } from '../base/errors.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
 import type { MachineDescription, QemuObject } from '../machine/description.ts'
 import { recognizeQemuError } from '../machine/qemu-errors.ts'
+import { makeSerialFifos } from '../machine/serial-pipe.ts'
 import type { Tools } from '../system/tools.ts'
 import type { Launch } from './launch.ts'
 import { launchOf } from './launch-of.ts'
@@ -51,6 +52,7 @@ export async function rehearse(
   const sockets = await mkdtemp(join(tmpdir(), 'attestbed-'))
   try {
     const guest = rehearsed(description, sockets)
+    await makeSerialFifos(context.tools, guest.serialPipe)
     const argv = await runQemu(context, { guest, library, file })
     const recorded = parseRecording(await readRecording(file))
     return { launch: launchOf(recorded), recorded, recording: file, argv }
@@ -80,7 +82,7 @@ function rehearsed(description: MachineDescription, sockets: string): MachineDes
     objects: description.objects.map((object) =>
       'cbitpos' in object ? { ...object, 'sev-device': SEV_DEVICE } : object,
     ),
-    ...{ qmpSocket: join(sockets, 'q'), serialSocket: join(sockets, 's') },
+    ...{ qmpSocket: join(sockets, 'q'), serialPipe: join(sockets, 's') },
   }
 }
 

@@ -11,6 +11,7 @@ import type { GuestEnd } from '../machine/end.ts'
 import { forwardedPort } from '../machine/forwarded-port.ts'
 import { giveShell } from '../machine/guest/give-shell.ts'
 import { login } from '../machine/guest/login.ts'
+import { serialFifosCommand } from '../machine/serial-pipe.ts'
 import { launchMachine, type Machine } from '../machine/vm.ts'
 import { type BootProcess, type BootSpec, commandsOf, record, serveTsm, startVtpm } from './boot-process.ts'
 import { LabGuest } from './guest.ts'
@@ -93,7 +94,8 @@ export class Boot {
     await writeFile(join(spec.directory, 'qemu.argv.json'), `${JSON.stringify(argv, null, 1)}\n`, {
       mode: 0o600,
     })
-    if (bench.printArgv) throw new PrintedArgv(commandsOf(spec, argv))
+    if (bench.printArgv)
+      throw new PrintedArgv([serialFifosCommand(spec.description.serialPipe), ...commandsOf(spec, argv)])
     emit({ type: 'phase', vm: name, phase: 'launching' })
     const startedAt = new Date()
     const transcript = await openTranscript(spec.directory)

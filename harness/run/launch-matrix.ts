@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MaterialError } from '../base/errors.ts'
 import { QEMU_PROGRAM, qemuArguments } from '../machine/argv.ts'
+import { serialFifosCommand } from '../machine/serial-pipe.ts'
 import type { HostParameters } from '../platforms/descriptor.ts'
 import { readFirmwareManifest } from '../platforms/firmware.ts'
 import { launchDifference } from '../platforms/launch-difference.ts'
@@ -76,7 +77,7 @@ export async function rehearseMatrix(
   const host = bench.host
   const points = await pointsOf(spec, id, axes)
   const [first] = points
-  if (bench.printArgv && first) throw new PrintedArgv([await printable(first.request, host)])
+  if (bench.printArgv && first) throw new PrintedArgv(await printable(first.request, host))
   const recordings = join(directory, 'launches')
   await mkdir(recordings, { recursive: true, mode: 0o700 })
   const context = { tools: bench.tools, store: bench.store, checkout: bench.paths.checkout, host, signal }
@@ -96,11 +97,15 @@ export async function rehearseMatrix(
 }
 
 /** The launch that is rehearsed, as it can be pasted on a host that has the hardware. */
-async function printable(request: LaunchRequest, host: HostParameters): Promise<readonly string[]> {
+async function printable(
+  request: LaunchRequest,
+  host: HostParameters,
+): Promise<readonly (readonly string[])[]> {
   const sockets = await mkdtemp(join(tmpdir(), 'attestbed-argv-'))
   const description = describeLaunch(request, host)
-  const channels = { qmpSocket: join(sockets, 'qmp'), serialSocket: join(sockets, 'serial') }
-  return [QEMU_PROGRAM, ...qemuArguments({ ...description, ...channels })]
+  const channels = { qmpSocket: join(sockets, 'qmp'), serialPipe: join(sockets, 'serial') }
+  const qemu = [QEMU_PROGRAM, ...qemuArguments({ ...description, ...channels })]
+  return [serialFifosCommand(channels.serialPipe), qemu]
 }
 
 async function pointsOf({ bench }: LabSpec, id: PlatformId, axes: LaunchAxes): Promise<readonly Point[]> {

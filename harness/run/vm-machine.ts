@@ -91,7 +91,7 @@ export function describeMachine(
     onReset: (options.resets ?? bench.platform.reboot(bench.host)) === 'reset' ? 'reset' : 'exit',
     ...(writeLogs && { trace: writeLogs.trace }),
     qmpSocket: join(sockets, 'qmp'),
-    serialSocket: join(sockets, 'serial'),
+    serialPipe: join(sockets, 'serial'),
   }
   return bench.platform.apply(plain, bench.host, options.launch)
 }

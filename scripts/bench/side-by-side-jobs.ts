@@ -1,9 +1,10 @@
 /** The two boots that are compared: by the harness, and by hand with the command lines that the harness prints. */
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openSerialPipe } from '../../harness/machine/serial-pipe.ts'
 import { connectUnix } from '../../harness/machine/unix-socket.ts'
 import { describeEnd } from '../../harness/machine/vtpm/swtpm.ts'
 import { type SupervisedProcess, spawnSupervised } from '../../harness/system/process.ts'
@@ -53,7 +54,7 @@ export const bootWithHarness: Job = async (signal, ready): Promise<BootTime> => 
 export const bootByHand: Job = async (signal, ready): Promise<BootTime> => {
   await using scope = new Scope('boot-by-hand')
   const bench = await openWorkbench(scope, signal)
-  const [swtpm, qemu] = await commandLines(bench, {
+  const [mkfifo, swtpm, qemu] = await commandLines(bench, {
     ...GUEST,
     name: 'by-hand',
     printArgv: true,
@@ -62,10 +63,13 @@ export const bootByHand: Job = async (signal, ready): Promise<BootTime> => {
       await vm.boot()
     },
   })
-  if (swtpm === undefined || qemu === undefined) throw new Error('no command lines were printed')
+  if (mkfifo === undefined || swtpm === undefined || qemu === undefined)
+    throw new Error('no command lines were printed')
   // Made for whoever pastes the lines, and theirs to remove.
   const sockets = dirname(controlSocket(swtpm))
   scope.defer(sockets, () => rm(sockets, { recursive: true, force: true }))
+  const [program = '', ...fifos] = mkfifo
+  await bench.context.tools.run(program, fifos)
   await ready()
   // Awaited here: the scope closes when the function returns.
   return await bootAndListen(scope, bench.context.tools, { swtpm, qemu, signal })
@@ -100,6 +104,7 @@ async function bootAndListen(
 ): Promise<BootTime> {
   const control = controlSocket(swtpm)
   const serial = optionOf(qemu, /id=serial0,path=([^,]*)/)
+  const monitor = optionOf(qemu, /id=qmp0,path=([^,]*)/)
   const wait = { name: 'by hand', timeoutMs: TIMEOUT_MS, timeoutCode: 'boot', signal } as const
   const vtpm = start(scope, tools, swtpm)
   await orItsEnd(vtpm, untilThere(control, signal))
@@ -107,7 +112,11 @@ async function bootAndListen(
   const process = start(scope, tools, qemu)
   await orItsEnd(
     process,
-    connectUnix(serial, wait).then((socket) => unlocked(scope, socket, signal)),
+    connectUnix(monitor, wait).then((socket) => {
+      // Who is let in there finds the console open, and needs no more of it.
+      socket.destroy()
+      return unlocked(scope, openSerialPipe(serial), signal)
+    }),
   )
   const seconds = (Date.now() - startedAt) / 1000
   return { seconds, harnessCpuSeconds: 0, qemuCpuSeconds: cpuSecondsOf(process) }
@@ -145,16 +154,16 @@ function optionOf(command: readonly string[], pattern: RegExp): string {
 /** Longer than the line that is looked for. */
 const TAIL = 4096
 
-function unlocked(scope: Scope, socket: Socket, signal: AbortSignal): Promise<void> {
-  scope.defer('serial socket', () => void socket.destroy())
+function unlocked(scope: Scope, console: Duplex, signal: AbortSignal): Promise<void> {
+  scope.defer('console', () => void console.destroy())
   return new Promise((resolve, reject) => {
     let tail = ''
-    socket.on('data', (bytes: Buffer) => {
+    console.on('data', (bytes: Buffer) => {
       tail = (tail + bytes.toString('latin1')).slice(-TAIL)
       if (UNLOCKED.test(tail)) resolve()
     })
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-    socket.once('close', () => reject(new Error(`the console ended: ${tail}`)))
+    console.once('close', () => reject(new Error(`the console ended: ${tail}`)))
   })
 }
 

@@ -43,7 +43,7 @@ async function keep(t: Test): Promise<{ readonly directory: string; readonly soc
       const socket = join(sockets, 'vtpm')
       return [
         ['swtpm', socket],
-        ['qemu', socket, 'socket,id=serial0,path=x'],
+        ['qemu', socket, 'pipe,id=serial0,path=x'],
       ]
     }
     return { commandsAt, spec: { directory } }

@@ -20,7 +20,7 @@ export interface Reproducible {
   readonly vtpm: Uint8Array
 }
 
-const SERIAL = 'socket,id=serial0,'
+const SERIAL = 'pipe,id=serial0,'
 /** QEMU connects to swtpm once, when it starts. Half a minute, on a host that is busy. */
 const AWAIT_SOCKET =
   'tries=0; until [ -n "$(ls "$sockets")" ] || [ $((tries += 1)) -gt 300 ]; do sleep 0.1; done'
