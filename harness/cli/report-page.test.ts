@@ -20,9 +20,10 @@ t.setTimeout(180_000)
 const skip = NO_BROWSER
 const directory = mkdtempSync(join(tmpdir(), 'attestbed-page-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
-process.env['ATTESTBED_CACHE'] ??= join(directory, 'cache')
 const opened = skip ? undefined : await openBrowser()
 t.teardown(() => opened?.[Symbol.asyncDispose]())
+// After the browser, which set-up may have put into the cache of this host.
+process.env['ATTESTBED_CACHE'] ??= join(directory, 'cache')
 
 interface Opened {
   readonly page: Page
