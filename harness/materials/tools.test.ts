@@ -86,6 +86,20 @@ t.test('variable stores hold the keys that were asked for, cached by content', {
   t.equal(inOn.get('PK'), inMore.get('PK'))
   t.ok((inMore.get('db') ?? 0) > (inOn.get('db') ?? 0), 'one more certificate in db')
   t.equal(off.sha256, await sha256File(template), 'setup mode: as the package has it')
+  const shipped = context.tools.path('usr/share/OVMF/OVMF_VARS_4M.ms.fd')
+  const kept = await ensureVariables(context, {
+    template: shipped,
+    withKeys: true,
+    keys,
+    secureBoot: 'template',
+  })
+  t.ok((await sizes(kept.file)).has('PK'))
+  const bare = await ensureVariables(context, { template: shipped, withKeys: true, keys, secureBoot: 'off' })
+  t.strictSame(
+    [...(await sizes(bare.file)).keys()],
+    [],
+    'setup mode: without the keys that the package brings',
+  )
 })
 
 t.test('a UKI has the sections, is signed by the right key, and is built once', { skip }, async (t) => {

@@ -10,6 +10,9 @@ import type { SigningKeys } from './keys.ts'
 /** Owner of our signatures in PK, KEK and db: names this project, is no secret. */
 const OWNER_GUID = '6c1a6ec2-8a0c-4f0c-9d4e-1f6f5b0a77e5'
 
+/** What makes firmware enforce Secure Boot, and what it forbids (UEFI 2.10, section 32.3). */
+const KEY_VARIABLES = ['PK', 'KEK', 'db', 'dbx']
+
 export type SecureBootState =
   /** PK, KEK and db of the checkout; the firmware refuses what db does not cover. */
   | 'on'
@@ -21,6 +24,8 @@ export type SecureBootState =
 export interface VariablesRequest {
   /** Variable store to start from, as the firmware's package brings it. */
   readonly template: string
+  /** The template has keys of its own: `off` takes them out. */
+  readonly withKeys?: boolean
   readonly secureBoot: SecureBootState
   readonly keys: SigningKeys
   /** PEM files of more certificates for db. */
@@ -37,10 +42,10 @@ export async function ensureVariables(
   context: MaterialContext,
   request: VariablesRequest,
 ): Promise<VariableStore> {
-  const { template, secureBoot, keys, extraDb = [] } = request
+  const { template, withKeys = false, secureBoot, keys, extraDb = [] } = request
   const { PK, KEK, db } = keys.certificates
   const key = contentKey({
-    ...{ secureBoot, tools: context.tools.digest },
+    ...{ secureBoot, withKeys, tools: context.tools.digest },
     template: await sha256File(template),
     keys: secureBoot === 'on' ? [PK.digest, KEK.digest, db.digest] : [],
     extraDb: await Promise.all(extraDb.map(sha256File)),
@@ -48,8 +53,9 @@ export async function ensureVariables(
   const directory = await context.store.ensure('variables', key, async (into) => {
     const file = join(into, 'variables.fd')
     const enrol = secureBoot === 'on' ? enrolArguments(keys) : []
+    const remove = secureBoot === 'off' && withKeys ? KEY_VARIABLES.flatMap((name) => ['--delete', name]) : []
     const extra = extraDb.flatMap((certificate) => ['--add-db', OWNER_GUID, certificate])
-    const change = [...enrol, ...extra]
+    const change = [...remove, ...enrol, ...extra]
     if (change.length === 0) await copyFile(template, file)
     else await context.tools.run('virt-fw-vars', ['--input', template, '--output', file, ...change])
     await writeFile(join(into, 'sha256'), await sha256File(file))

@@ -37,7 +37,10 @@ export async function prepareFirmware(
     )
   const template = firmwareFile(tools, firmware.variables ?? firmware.path)
   const state = shim ? 'template' : keys === 'none' ? 'off' : stateFor(bench, secureBoot)
-  const store = await ensureVariables(bench, { template, secureBoot: state, keys: bench.keys })
+  const store = await ensureVariables(bench, {
+    ...{ template, withKeys: firmware.keys !== 'none' },
+    ...{ secureBoot: state, keys: bench.keys },
+  })
   if (firmware.load === 'bios') {
     if (change !== 'altered') return { kind: 'bios', file: store.file }
     return { kind: 'bios', file: await alteredFirmware(store.file, directory) }
