@@ -69,18 +69,22 @@ interface SmmBuild {
   readonly idtWithHole: number
 }
 
+const DEBIAN_2026_08: SmmBuild = {
+  ...{ cr3: 0x1941d, cr4: 0x19430, cr0: 0x19455, longMode: { at: 0x1945e, target: 0x19464 } },
+  ...{ stackAt: 0x19466, startup: { at: 0x19504, target: 0x19410 } },
+  ...{ rebasedOperand: 0x19522, originalOperand: 0x1952c, processorCounts: [0x1aa50, 0x1aa58] },
+  ...{ original: { at: 0x1abe0, target: 0x10f71 }, rebasedPointer: 0x1abe8, rebased: 0x1abf0 },
+  ...{ smBaseAt: 0x1abf8, idtAt: 0x1ac40, tsegMiB: 64 },
+  ...{ stackBelow: 0x3c_c008, stackPerVcpu: 0x1_1000 },
+  ...{ idtBelow: 0x406_a528, idtPerVcpu: 0xffc8, idtWithHole: 0x48 },
+}
+
 /** By the SHA-256 of the PEI volume as it is in the file. */
 const BUILDS: Readonly<Record<string, SmmBuild>> = {
   /** Debian 2026.08-ds-2, OVMF_CODE_4M.secboot.fd. */
-  '7dc26c2a9bf8da46a397aa48736acb6c5af6960e03975bc20e425fb5f59c76fc': {
-    ...{ cr3: 0x1941d, cr4: 0x19430, cr0: 0x19455, longMode: { at: 0x1945e, target: 0x19464 } },
-    ...{ stackAt: 0x19466, startup: { at: 0x19504, target: 0x19410 } },
-    ...{ rebasedOperand: 0x19522, originalOperand: 0x1952c, processorCounts: [0x1aa50, 0x1aa58] },
-    ...{ original: { at: 0x1abe0, target: 0x10f71 }, rebasedPointer: 0x1abe8, rebased: 0x1abf0 },
-    ...{ smBaseAt: 0x1abf8, idtAt: 0x1ac40, tsegMiB: 64 },
-    ...{ stackBelow: 0x3c_c008, stackPerVcpu: 0x1_1000 },
-    ...{ idtBelow: 0x406_a528, idtPerVcpu: 0xffc8, idtWithHole: 0x48 },
-  },
+  '7dc26c2a9bf8da46a397aa48736acb6c5af6960e03975bc20e425fb5f59c76fc': DEBIAN_2026_08,
+  /** Its OVMF_CODE_4M.secboot.strictnx.fd: up to 0x1be00, past all that is patched, only sizes in headers differ. */
+  c36188584410e7016fe88dc47b9c298f2e87102d59059cf04f803d8bf6585365: DEBIAN_2026_08,
 }
 
 /** Undefined for a volume of a build that is not in the table. */
