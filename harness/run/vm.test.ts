@@ -26,7 +26,7 @@ async function printedVm(t: Test): Promise<{ readonly vm: ScenarioVm; readonly d
   const bench = {
     tools: { kind: 'tree', digest: '', path: () => join(directory, 'template.fd') },
     ...{ store: new Store(join(directory, 'store')), keys: { certificates }, printArgv: true, host: {} },
-    firmware: { id: 'f', load: 'pflash', path: 'code.fd', variables: 'vars.fd', features: [] },
+    firmware: { id: 'f', load: 'pflash', path: 'code.fd', variables: 'vars.fd', keys: 'none', features: [] },
     platform: { reboot: () => 'reset', apply: (description: object) => description },
     newVtpms: { create: (state: string) => mkdir(state) },
     image: {
