@@ -59,10 +59,10 @@ export async function startQemu(
   await mkdir(options.directory, { recursive: true, mode: 0o700 })
   const log = join(options.directory, 'qemu.log')
   await Promise.all([...leftovers(description), log].map((file) => rm(file, { force: true })))
-  await makeSerialFifos(tools, description.serialPipe)
   const opened: Opened = { streams: [] }
   // Registered before QEMU, so closed after it: the last bytes still reach the transcript.
   scope.defer('console', () => closeAll(opened, options.transcript))
+  await makeSerialFifos(tools, description.serialPipe)
   const spawnedAt = Date.now()
   const process = spawnSupervised(scope, tools, {
     name: `QEMU of ${description.name}`,
